@@ -1,0 +1,1 @@
+"""The configs of Steelyard, composed by Hydra from `pkg://steelyard_conf`."""

@@ -1,0 +1,1 @@
+"""LightningDataModules that know their sizes, modality and fingerprint."""

@@ -1,0 +1,119 @@
+"""What a plugin gives back: numbers that know what they are worth, pictures and tables."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What became of a measurement. Zero never stands for "not measured"."""
+
+    MEASURED = "measured"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    INVALID = "invalid"
+    """There is a number, but a control says that it cannot be trusted; `note` says which."""
+
+
+class Better(StrEnum):
+    """The direction in which a number improves; None where neither is better."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One number with its unit, direction, interval, sample count and status.
+
+    A plugin gives the short name ("epsilon"); the core completes it to `<challenge>.<plugin>.<metric>`.
+
+    Attributes:
+        name: Lower case words joined by underscores; the core puts challenge and plugin before it.
+        value: Finite, or None where `status` is skipped or failed.
+        status: See `Status`.
+        better: The direction of improvement, or None.
+        unit: "" for a pure number or fraction, else e.g. "s", "MiB", "FLOP".
+        interval: Lower and upper end of the confidence interval at `level`, or None.
+        level: The interval's confidence level.
+        count: Examples or trials behind the value.
+        at: The point of a curve, e.g. {"severity": 3} or {"radius": 0.1}.
+        split: The data it looked at: train, val or test. What a private run gives away is marked by it.
+        bounds: The full name of the quantity that it bounds, so that an audit's lower bound stands beside the promise.
+        timing: True for what differs from run to run by nature.
+        note: The assumption, or the reason of the status.
+
+    Raises:
+        ValueError: If value, status, interval and note contradict each other.
+    """
+
+    name: str
+    value: float | None = None
+    status: Status = Status.MEASURED
+    better: Better | None = None
+    unit: str = ""
+    interval: tuple[float, float] | None = None
+    level: float = 0.95
+    count: int | None = None
+    at: Mapping[str, str | float] = field(default_factory=dict[str, str | float])
+    split: str | None = None
+    bounds: str | None = None
+    timing: bool = False
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.status in (Status.SKIPPED, Status.FAILED):
+            if self.value is not None or not self.note:
+                raise ValueError(f"{self.name}: a {self.status} measurement has a note that says why, and no value")
+        elif self.value is None or not math.isfinite(self.value):
+            raise ValueError(f"{self.name}: a {self.status} measurement needs a finite value, got {self.value}")
+        if self.status is Status.INVALID and not self.note:
+            raise ValueError(f"{self.name}: an invalid measurement says in its note which control failed")
+        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+            raise ValueError(f"{self.name}: the interval {self.interval} is not in order")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """A picture for the report.
+
+    Attributes:
+        name: File name without ending; lower case words joined by underscores.
+        title: What it shows, in a few words.
+        png: The encoded picture.
+        alt: The picture in words, for those who do not see it.
+        split: The data that it shows.
+    """
+
+    name: str
+    title: str
+    png: bytes
+    alt: str
+    split: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table for the report, kept as CSV.
+
+    Attributes:
+        name: File name without ending.
+        title: What it lists.
+        columns: Heads.
+        rows: One sequence per row, as long as `columns`.
+        split: The data that it shows.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | float | int | bool | None]]
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"{self.name}: every row needs {len(self.columns)} cells")
+
+
+Artefact = Picture | Table

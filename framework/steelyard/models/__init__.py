@@ -1,0 +1,1 @@
+"""Plain `nn.Module`s, sized by the data."""

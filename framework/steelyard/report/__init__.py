@@ -1,0 +1,1 @@
+"""The scorecard to look at: terminal table and self-contained page."""

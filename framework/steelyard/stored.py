@@ -1,0 +1,43 @@
+"""A finished run as its folder keeps it; read without torch."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from steelyard.scorecard import Scorecard
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run folder, opened for reading.
+
+    Attributes:
+        folder: The run folder.
+    """
+
+    folder: Path
+
+    @cached_property
+    def scorecard(self) -> Scorecard:
+        """What was measured and judged.
+
+        Raises:
+            FileNotFoundError: If the run ended before it was weighed.
+        """
+        return Scorecard.from_json(json.loads((self.folder / "scorecard.json").read_text(encoding="utf-8")))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The composed config, secrets masked."""
+        from omegaconf import OmegaConf
+
+        config = OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"), resolve=False)
+        assert isinstance(config, dict)
+        return {str(key): value for key, value in config.items()}
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, git state, seeds, data fingerprint, device, command."""
+        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""Steelyard's plugins for the challenge `privacy`."""
