@@ -16,9 +16,11 @@ class Attachment(Callback):
 
     Attributes:
         key: `<challenge>.<plugin>`; the core sets it after `attach`.
+        measures_last: True for a plugin that looks at what the others' measures cost.
     """
 
     key: str = ""
+    measures_last: bool = False
 
     @property
     def state_key(self) -> str:

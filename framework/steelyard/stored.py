@@ -1,11 +1,11 @@
 """A finished run as its folder keeps it; read without torch."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from steelyard.folder import read_json
 from steelyard.scorecard import Scorecard
 
 
@@ -26,7 +26,7 @@ class StoredRun:
         Raises:
             FileNotFoundError: If the run ended before it was weighed.
         """
-        return Scorecard.from_json(json.loads((self.folder / "scorecard.json").read_text(encoding="utf-8")))
+        return Scorecard.from_json(read_json(self.folder / "scorecard.json"))
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -40,4 +40,4 @@ class StoredRun:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, git state, seeds, data fingerprint, device, command."""
-        return json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+        return read_json(self.folder / "provenance.json")

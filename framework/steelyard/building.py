@@ -1,0 +1,122 @@
+"""Building the plain draft from the config."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from pytorch_lightning import LightningDataModule, LightningModule
+
+from steelyard.adapters import Adapter, adapter_for
+from steelyard.draft import Draft
+from steelyard.problem import Problem, Refused, refuse
+from steelyard.spec import plain
+
+
+def make_data(config: DictConfig) -> LightningDataModule:
+    """The data module, prepared and set up.
+
+    Raises:
+        Refused: If it cannot be made, or what is missing.
+    """
+    data = _make(config, "data", LightningDataModule)
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    return data
+
+
+def make_draft(config: DictConfig, data: LightningDataModule) -> Draft:
+    """The draft before any plugin has touched it. The caller seeds first; under a meta device nothing is allocated.
+
+    Raises:
+        Refused: If the config does not fit the classes that it names.
+    """
+    filled = fill(config, getattr(data, "sizes", {}))
+    task_node = filled.task
+    modality, own_adapter = task_node.pop("modality", None), task_node.pop("adapter", None)
+    task = _make(filled, "task", LightningModule)
+    adapter: Any = instantiate(own_adapter) if own_adapter is not None else _adapter(modality, data)
+    assert isinstance(adapter, Adapter)
+    return Draft(task=task, data=data, trainer=_trainer(filled), adapter=adapter, seed=int(filled.seed))
+
+
+def fill(config: DictConfig, sizes: Mapping[str, Any]) -> DictConfig:
+    """A copy in which `???` under `model` and `task` is replaced by what the data knows of itself.
+
+    Raises:
+        Refused: Naming every value that nobody knows.
+    """
+    filled: Any = OmegaConf.create(plain(config))
+    problems: list[Problem] = []
+    for group in ("model", "task"):
+        for path in _missing(filled.get(group), group):
+            name = path.rpartition(".")[2]
+            if name in sizes:
+                value = sizes[name]
+                OmegaConf.update(filled, path, list(value) if isinstance(value, tuple) else value)
+            else:
+                problems.append(Problem(f"{path} has no value, and the data does not know it", f"{path}=..."))
+    if problems:
+        raise Refused(problems)
+    return filled
+
+
+def _missing(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, DictConfig):
+        for key in list(node):
+            below = f"{path}.{key}"
+            if OmegaConf.is_missing(node, key):
+                yield below
+            elif not OmegaConf.is_interpolation(node, key):
+                yield from _missing(node[key], below)
+
+
+def _make(config: DictConfig, group: str, kind: type[Any]) -> Any:
+    node = config.get(group)
+    target = node.get("_target_") if node is not None and not OmegaConf.is_missing(node, "_target_") else None
+    if target is None:
+        raise refuse(f"{group} names no class", fix=f"{group}._target_=my_module.MyClass")
+    try:
+        made = instantiate(node)
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, Refused):
+            raise cause from None
+        raise refuse(f"{group} cannot be made: {_reason(error, target)}", fix=_hint(group, target, cause)) from error
+    if not isinstance(made, kind):
+        raise refuse(f"{target} is no {kind.__name__}", fix=f"{group}._target_=my_module.MyClass")
+    return made
+
+
+def _reason(error: InstantiationException, target: str) -> str:
+    words = str(error.__cause__ or error).splitlines()
+    return f"{target}: {words[0] if words else type(error).__name__}"
+
+
+def _hint(group: str, target: str, cause: BaseException | None) -> str:
+    if isinstance(cause, TypeError) and "unexpected keyword" in str(cause):
+        return f"{group}=custom {group}._target_={target}"
+    if isinstance(cause, ImportError | AttributeError) or cause is None:
+        return f"{group}._target_=my_module.MyClass"
+    return f"{group}=custom {group}._target_={target}"
+
+
+def _adapter(modality: str | None, data: LightningDataModule) -> Adapter:
+    return adapter_for(modality or getattr(data, "modality", None), bounds=getattr(data, "bounds", None))
+
+
+def _trainer(config: DictConfig) -> dict[str, Any]:
+    made: Any = instantiate(config.get("trainer") or {}, _convert_="all")
+    assert isinstance(made, dict)
+    return {str(key): value for key, value in made.items()}
+
+
+def plain_list(value: Any) -> list[Any]:
+    """A config value as a list: null is empty, a single thing is a list of one."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]

@@ -1,0 +1,88 @@
+"""Checkpoints that a crash, a full disk or a stranger's pickle cannot turn against the user."""
+
+import contextlib
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.plugins import CheckpointIO
+
+from steelyard.problem import refuse
+
+LAST = "last.ckpt"
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target, syncs and renames; reads tensors and plain values only.
+
+    Lightning's own way goes through `$TMPDIR`, and a kill during the move across file systems leaves a torso in place
+    of the last good checkpoint.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Saves, or raises OSError and leaves the earlier file as it was."""
+        del storage_options
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            # torch reports a full disk from inside its zip writer as a RuntimeError; the OSError is its context.
+            cause = error.__context__ if isinstance(error.__context__, OSError) else error
+            if isinstance(cause, OSError):
+                raise OSError(cause.errno, os.strerror(cause.errno or 0), str(target)) from error
+            raise
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Loads with `weights_only=True`, whatever is asked for."""
+        del weights_only
+        return load(Path(path), map_location=map_location)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Removes the file if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain values.
+
+    Raises:
+        Refused: If the file is missing, damaged, or holds pickled objects, which could run code.
+    """
+    if not path.is_file():
+        raise refuse(f"there is no checkpoint {path}", fix="ckpt=PATH/TO/last.ckpt")
+    try:
+        found: Any = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise refuse(f"{path} holds more than tensors and plain values, which is not loaded: {reason}") from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise refuse(f"{path} is no readable checkpoint: {error}") from error
+    if not isinstance(found, Mapping) or "state_dict" not in found:
+        raise refuse(f"{path} is no Lightning checkpoint: it has no state_dict")
+    return dict(found)
+
+
+def keeper(folder: Path) -> ModelCheckpoint:
+    """Keeps the newest state in `folder/checkpoints/last.ckpt`, at the end of every epoch."""
+    return ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename=LAST.removesuffix(".ckpt"),
+        save_top_k=1,
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )

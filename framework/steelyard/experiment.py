@@ -1,0 +1,351 @@
+"""One run, from the composed config to the scorecard; each step uses only what came before."""
+
+import contextlib
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import LightningDataModule, seed_everything
+
+from steelyard import assembly, building, checkpoints, folder, provenance, requirements, spec, training
+from steelyard.draft import Draft
+from steelyard.folder import State
+from steelyard.measuring import plugin_sections, task_section
+from steelyard.preflight import preflight
+from steelyard.problem import Problem, Refused, refuse
+from steelyard.runs import Run
+from steelyard.scorecard import Scorecard
+from steelyard.selection import Selected, plugins_of
+
+Announce = Callable[[Path], None]
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: exit code 143. Like KeyboardInterrupt, no `except Exception` swallows it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be done.
+
+    Attributes:
+        config: The composed config, without the hydra node.
+        choices: Config group -> chosen option(s).
+        overrides: The words of the command line.
+        notes: Remarks of the composition.
+        checkpoint: Weights to weigh, or the state to go on from.
+        train: False for `weigh`.
+    """
+
+    config: DictConfig
+    choices: Mapping[str, str]
+    overrides: Sequence[str]
+    notes: Sequence[str] = ()
+    checkpoint: Path | None = None
+    train: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that has passed preflight.
+
+    Attributes:
+        order: What was ordered.
+        selected: The plugins.
+        draft: The plain draft.
+        notes: Remarks of the composition and of preflight.
+        fingerprint: Of the data, or None where the data module has none.
+        spec: The spec hash.
+    """
+
+    order: Order
+    selected: tuple[Selected, ...]
+    draft: Draft
+    notes: tuple[str, ...]
+    fingerprint: str | None
+    spec: str
+
+
+def run(
+    config: DictConfig,
+    *,
+    choices: Mapping[str, str],
+    overrides: Sequence[str],
+    notes: Sequence[str] = (),
+    outputs: Path = Path("outputs"),
+    folder_name: str | None = None,
+    announce: Announce | None = None,
+) -> Scorecard:
+    """Trains, weighs and reports one run in a folder of its own.
+
+    Args:
+        config: Composed, without the hydra node.
+        choices: Config group -> chosen option(s).
+        overrides: The words of the command line.
+        notes: Remarks of the composition, for the report.
+        outputs: Where the run folder is made.
+        folder_name: Its name in a sweep; a refused trial then leaves its status there.
+        announce: Called with the run folder as soon as it exists.
+
+    Raises:
+        Refused: Before training; no folder stays behind (except in a sweep).
+        KeyboardInterrupt: The folder says `interrupted`, and `resume` goes on.
+        Terminated: The folder says `terminated`, and `resume` goes on.
+        Exception: The folder says `failed` and holds traceback.txt.
+    """
+    return _fresh(
+        Order(config=config, choices=choices, overrides=overrides, notes=notes), outputs, folder_name, announce
+    )
+
+
+def weigh(
+    config: DictConfig,
+    *,
+    ckpt: Path,
+    choices: Mapping[str, str],
+    overrides: Sequence[str],
+    notes: Sequence[str] = (),
+    outputs: Path = Path("outputs"),
+    folder_name: str | None = None,
+    announce: Announce | None = None,
+) -> Scorecard:
+    """Weighs the model of a Lightning checkpoint without training it; all else is as for `run`."""
+    order = Order(
+        config=config, choices=choices, overrides=overrides, notes=notes, checkpoint=ckpt.absolute(), train=False
+    )
+    return _fresh(order, outputs, folder_name, announce)
+
+
+def resume(place: Path, *, announce: Announce | None = None) -> Scorecard:
+    """Goes on with a run that was interrupted, terminated, killed or failed; composes nothing.
+
+    Raises:
+        Refused: If there is nothing to go on with, or the data has changed.
+    """
+    try:
+        state = folder.status(place).state
+        config = OmegaConf.load(place / "config.yaml")
+        came_from = folder.read_json(place / "provenance.json")
+    except (FileNotFoundError, ValueError) as error:
+        raise refuse(f"{place} cannot be resumed: {error}") from error
+    assert isinstance(config, DictConfig)
+    if state in (State.DONE, State.RUNNING):
+        raise refuse(f"{place} is {state}: there is nothing to resume")
+    hidden = spec.masked_paths(spec.plain(config))
+    if hidden:
+        raise refuse(
+            f"{hidden[0]} is a secret and was not kept", fix=f"run again with {hidden[0]}='${{oc.env:MY_SECRET}}'"
+        )
+    last = place / "checkpoints" / checkpoints.LAST
+    weighed = came_from.get("checkpoint")
+    checkpoint = Path(weighed) if weighed else last if last.exists() else None
+    prepared = _prepare(
+        Order(
+            config=config,
+            choices=came_from["choices"],
+            overrides=came_from["overrides"],
+            notes=came_from["notes"],
+            checkpoint=checkpoint,
+            train=weighed is None,
+        )
+    )
+    if prepared.fingerprint != came_from["data_fingerprint"]:
+        raise refuse(f"the data has changed since {place.name} was started: resuming would mix two data sets")
+    if announce is not None:
+        announce(place)
+    return _carry_out(prepared, place, discard=False)
+
+
+def _fresh(order: Order, outputs: Path, folder_name: str | None, announce: Announce | None) -> Scorecard:
+    try:
+        prepared = _prepare(order)
+    except Refused as refusal:
+        if folder_name is not None:
+            _record_refusal(folder.create(outputs, folder_name), order, refusal)
+        raise
+    place = folder.create(outputs, folder_name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{prepared.spec[:8]}")
+    if announce is not None:
+        announce(place)
+    return _carry_out(prepared, place, discard=folder_name is None)
+
+
+def _prepare(order: Order) -> Prepared:
+    """Steps 4 to 7: seed, declarations, plain draft, preflight."""
+    config = order.config
+    found = [*requirements.problems(spec.plain(config).get("require") or {})]
+    selected = plugins_of(config)
+    if found:
+        raise Refused(found)
+    data = building.make_data(config)
+    # Again, so that the first weights do not depend on what the data module drew.
+    seed_everything(int(config.seed), workers=True, verbose=False)
+    draft = building.make_draft(config, data)
+    problems = preflight(selected, draft)
+    fingerprint = _fingerprint(data)
+    facts = {"data": fingerprint or "", **provenance.versions(_imports(selected))}
+    return Prepared(
+        order=order,
+        selected=selected,
+        draft=draft,
+        notes=(*order.notes, *(_said(problem) for problem in problems)),
+        fingerprint=fingerprint,
+        spec=spec.spec_hash(config, facts=facts),
+    )
+
+
+def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
+    """Steps 8 to 12 under the folder's lock; whatever happens, the folder says so."""
+    with folder.opened(place) as journal, _terminable():
+        try:
+            scorecard = _steps(prepared, place)
+            journal.end(State.DONE, exit_code=scorecard.exit_code, message=_verdict(scorecard))
+            _report(place)
+        except Refused as refusal:
+            journal.try_end(State.REFUSED, exit_code=2, message=str(refusal))
+            if discard:
+                folder.discard(place)
+            raise
+        except KeyboardInterrupt:
+            journal.try_end(State.INTERRUPTED, exit_code=130, message=f"steelyard resume {place}")
+            raise
+        except Terminated:
+            journal.try_end(State.TERMINATED, exit_code=143, message=f"steelyard resume {place}")
+            raise
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                folder.write_atomically(place / "traceback.txt", traceback.format_exc().encode())
+            journal.try_end(State.FAILED, exit_code=3, message=f"{type(error).__name__}: {error}")
+            raise
+    return scorecard
+
+
+def _steps(prepared: Prepared, place: Path) -> Scorecard:
+    order, draft, selected = prepared.order, prepared.draft, prepared.selected
+    started = time.monotonic()
+    folder.write_atomically(place / "config.yaml", OmegaConf.to_yaml(spec.masked(spec.plain(order.config))).encode())
+    # 8. Attach, each plugin checked against its claims.
+    attachments = assembly.attach(selected, draft)
+    clocks = assembly.timed(attachments)
+    trainer = training.make_trainer(prepared.order.config, draft, selected, attachments, place)
+    device = trainer.strategy.root_device
+    folder.write_json(place / "provenance.json", _provenance(prepared, device))
+    # 9. Train, with the wraps on; or load what is to be weighed.
+    if order.train:
+        seed_everything(draft.seed, workers=True, verbose=False)
+        training.fit(trainer, draft, order.checkpoint)
+    elif order.checkpoint is not None:
+        training.load_weights(draft, attachments, order.checkpoint)
+    # 10. Test; the run is frozen.
+    logged = training.test(trainer, draft)
+    deadline = order.config.get("deadline")
+    run = Run(
+        task=draft.task.to(device).eval(),
+        data=draft.data,
+        adapter=draft.adapter,
+        seed=draft.seed,
+        device=device,
+        trained=order.train,
+        folder=place,
+        deadline=None if deadline is None else time.monotonic() + float(deadline),
+        seconds=clocks,
+    )
+    # 11. Measure and judge.
+    sections = (task_section(run, logged), *plugin_sections(selected, attachments, run))
+    measured = [row for section in sections for row in section.measurements]
+    scorecard = Scorecard(
+        title=_title(order.choices),
+        spec=prepared.spec,
+        seed=draft.seed,
+        sections=sections,
+        requirements=requirements.judge(spec.plain(order.config).get("require") or {}, measured),
+        choices=dict(order.choices),
+        overrides=spec.masked_overrides(order.overrides),
+        seconds=time.monotonic() - started,
+        notes=prepared.notes,
+    )
+    folder.write_json(place / "scorecard.json", scorecard.to_json())
+    return scorecard
+
+
+def _report(place: Path) -> None:
+    """12. The report, from the folder alone."""
+    from steelyard.report import render
+
+    render(place)
+
+
+def _provenance(prepared: Prepared, device: torch.device) -> dict[str, Any]:
+    order = prepared.order
+    return {
+        **provenance.collect(
+            spec=prepared.spec,
+            seed=prepared.draft.seed,
+            fingerprint=prepared.fingerprint,
+            choices=order.choices,
+            overrides=spec.masked_overrides(order.overrides),
+            imports=_imports(prepared.selected),
+            device=device,
+        ),
+        "checkpoint": None if order.train else str(order.checkpoint),
+        "notes": list(prepared.notes),
+    }
+
+
+def _record_refusal(place: Path, order: Order, refusal: Refused) -> None:
+    with folder.opened(place) as journal:
+        text = OmegaConf.to_yaml(spec.masked(spec.plain(order.config)))
+        folder.write_atomically(place / "config.yaml", text.encode())
+        journal.end(State.REFUSED, exit_code=2, message=str(refusal))
+
+
+def _fingerprint(data: LightningDataModule) -> str | None:
+    make: Callable[[], str] | None = getattr(data, "fingerprint", None)
+    return make() if callable(make) else None
+
+
+def _imports(selected: Sequence[Selected]) -> list[str]:
+    return sorted({name for choice in selected for name in (*choice.plugin.needs, type(choice.plugin).__module__)})
+
+
+def _said(problem: Problem) -> str:
+    return f"{problem.party}: {problem.message}" + (f" (fix: {problem.fix})" if problem.fix else "")
+
+
+def _title(choices: Mapping[str, str]) -> str:
+    named = [choices[group] for group in ("data", "model") if group in choices]
+    others = ("data", "model", "task", "optimizer", "trainer", "logger", "experiment")
+    return ", ".join(
+        [*named, *(f"{group}={value}" for group, value in choices.items() if group not in others and value != "none")]
+    )
+
+
+def _verdict(scorecard: Scorecard) -> str:
+    if scorecard.failed:
+        return f"failed: {', '.join(scorecard.failed)}"
+    unmet = [row.name for row in scorecard.requirements if row.judgement != "met"]
+    return f"not met: {', '.join(unmet)}" if unmet else "all requirements met" if scorecard.requirements else "done"
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Turns SIGTERM into `Terminated`; only the main thread may, so that a notebook's worker keeps its own handler."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

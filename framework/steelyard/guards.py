@@ -1,0 +1,64 @@
+"""What the core itself watches during training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from typing_extensions import override
+
+from steelyard.draft import Draft
+from steelyard.preflight import preflight
+from steelyard.selection import Selected
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss became NaN or infinite; no checkpoint was written after it."""
+
+
+class FiniteLoss(Callback):
+    """Ends the run at the first loss that is not finite; Lightning would train on and save the ruined weights.
+
+    On the CPU the look costs microseconds and comes before the backward pass, so that the weights stay as they were. On
+    other devices it would wait for the device at every step, so it looks once in `every` steps and before a checkpoint.
+    """
+
+    def __init__(self, every: int = 50) -> None:
+        self._every = every
+        self._bad: Tensor | None = None
+
+    @override
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        bad = ~torch.isfinite(loss.detach()).all()
+        self._bad = bad if self._bad is None else self._bad | bad
+        if loss.device.type == "cpu" or trainer.global_step % self._every == 0:
+            self._look(trainer)
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        if self._bad is not None and bool(self._bad):
+            raise NonFiniteLoss(
+                f"the loss is not finite at step {trainer.global_step} (epoch {trainer.current_epoch}): "
+                "try a smaller optimizer.lr, or trainer.gradient_clip_val=1.0"
+            )
+
+
+class LatePreflight(Callback):
+    """Runs preflight again where `configure_model` made layers that it had not seen."""
+
+    def __init__(self, selected: Sequence[Selected], draft: Draft) -> None:
+        self._selected, self._draft = selected, draft
+        self._seen = _layers(draft.task)
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if _layers(pl_module) != self._seen:
+            preflight(self._selected, self._draft)
+
+
+def _layers(module: Any) -> list[tuple[str, type[Any]]]:
+    return [(name, type(child)) for name, child in module.named_modules()]

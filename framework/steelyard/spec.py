@@ -1,0 +1,63 @@
+"""The spec of a run: its hash, and its config without secrets."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+# What changes neither the training nor the numbers.
+IRRELEVANT = ("hydra", "paths", "logger", "report", "require", "checkpoints")
+SECRET = re.compile(
+    r"(^|_)(token|secret|password|passwd|passphrase|credentials?|(api|access|private|secret)_?key)$", re.I
+)
+MASK = "***"
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The config in plain types; interpolations such as `${oc.env:TOKEN}` or `${now:%H}` stay text."""
+    container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def masked(value: Any, key: str = "") -> Any:
+    """The same tree with `***` for every literal value whose key looks like a secret."""
+    if isinstance(value, Mapping):
+        return {name: masked(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [masked(item, key) for item in value]
+    if SECRET.search(key) and value is not None and "${" not in str(value) and value != "???":
+        return MASK
+    return value
+
+
+def masked_overrides(overrides: Iterable[str]) -> tuple[str, ...]:
+    """The words of the command line, with secrets masked."""
+    words: list[str] = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        secret = equals and masked(value, key.rpartition(".")[2].lstrip("+~")) == MASK
+        words.append(f"{key}={MASK}" if secret else word)
+    return tuple(words)
+
+
+def masked_paths(value: Any, prefix: str = "") -> list[str]:
+    """Dotted paths of the values that were masked when the config was written."""
+    if isinstance(value, Mapping):
+        return [path for key, item in value.items() for path in masked_paths(item, f"{prefix}{key}.")]
+    return [prefix.rstrip(".")] if value == MASK else []
+
+
+def spec_hash(config: DictConfig, *, facts: Mapping[str, str] | None = None) -> str:
+    """Sixteen hex digits that are equal for equal experiments.
+
+    Args:
+        config: The composed config.
+        facts: What else decides the result: the data's fingerprint, versions of what is selected.
+    """
+    relevant = {key: value for key, value in masked(plain(config)).items() if key not in IRRELEVANT}
+    text = json.dumps([relevant, dict(facts or {})], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,128 @@
+"""The Trainer of a run: made, let loose, tested."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from steelyard import assembly, checkpoints
+from steelyard.attachment import Attachment
+from steelyard.building import plain_list
+from steelyard.draft import Draft
+from steelyard.guards import FiniteLoss, LatePreflight
+from steelyard.problem import refuse
+from steelyard.selection import Selected
+
+
+def make_trainer(
+    config: DictConfig,
+    draft: Draft,
+    selected: Sequence[Selected],
+    attachments: Mapping[str, Attachment],
+    place: Path,
+) -> Trainer:
+    """The Trainer with all callbacks: late preflight, attachments in order, the user's, the core's own.
+
+    Raises:
+        Refused: If Lightning does not take the arguments.
+    """
+    arguments = dict(draft.trainer)
+    own: list[Callback] = plain_list(arguments.pop("callbacks", None))
+    if config.get("checkpoints", "last") == "last":
+        own.append(checkpoints.keeper(place))
+    arguments.setdefault("enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in own))
+    arguments["plugins"] = [*plain_list(arguments.get("plugins")), checkpoints.AtomicCheckpointIO()]
+    arguments["logger"] = _loggers(config, place)
+    try:
+        return Trainer(
+            **arguments,
+            callbacks=[
+                LatePreflight(selected, draft),
+                *assembly.callbacks(selected, attachments),
+                FiniteLoss(),
+                *own,
+            ],
+            default_root_dir=place,
+        )
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        raise refuse(
+            f"Lightning does not take these arguments of the Trainer: {error}", fix="trainer=default"
+        ) from error
+
+
+def fit(trainer: Trainer, draft: Draft, checkpoint: Path | None) -> None:
+    """Trains with the wraps on, from the start or from `checkpoint`.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C.
+    """
+    with assembly.wrapped(draft), _quiet():
+        try:
+            trainer.fit(draft.task, datamodule=draft.data, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:
+            # Lightning turns Ctrl-C into sys.exit(1), which hides what happened.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
+
+
+def test(trainer: Trainer, draft: Draft) -> Mapping[str, float]:
+    """What the task logs on the test split; empty where it has no test step, or the data no test split."""
+    from pytorch_lightning import LightningDataModule
+
+    if not is_overridden("test_step", draft.task, LightningModule):
+        return {}
+    if not is_overridden("test_dataloader", draft.data, LightningDataModule):
+        return {}
+    with _quiet():
+        return {
+            name: value for row in trainer.test(draft.task, draft.data, verbose=False) for name, value in row.items()
+        }
+
+
+def load_weights(draft: Draft, attachments: Mapping[str, Attachment], checkpoint: Path) -> None:
+    """Puts the weights of a checkpoint into the task, and the state that its plugins kept into the attachments.
+
+    Raises:
+        Refused: If the checkpoint does not fit the task.
+    """
+    content = checkpoints.load(checkpoint)
+    draft.task.configure_model()
+    try:
+        draft.task.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        reasons = [line.strip() for line in str(error).splitlines()[1:]]
+        raise refuse(
+            f"{checkpoint} holds another model: {'; '.join(reasons[:3])}", fix="model=...  (as it was trained)"
+        ) from error
+    states: Mapping[str, Any] = content.get("callbacks", {})
+    for key, attachment in attachments.items():
+        if key in states:
+            attachment.load_state_dict(states[key])
+
+
+def _loggers(config: DictConfig, place: Path) -> Any:
+    node: Any = config.get("logger")
+    if node is None or "_target_" not in node:
+        return False
+    filled = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(filled, dict)
+    return instantiate({key: str(place) if value == "???" else value for key, value in filled.items()})
+
+
+class _quiet(warnings.catch_warnings):
+    """Silences what Lightning says of choices that are ours: no workers for data in memory, few batches to log."""
+
+    def __enter__(self) -> Any:
+        entered = super().__enter__()
+        warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", message=r".*exists and is not empty.*")
+        return entered
