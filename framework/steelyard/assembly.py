@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,7 +108,7 @@ def _clocked(hook: Callable[..., Any], clock: Seconds) -> Callable[..., Any]:
 
 
 @contextmanager
-def wrapped(draft: Draft) -> Iterator[None]:
+def wrapped(draft: Draft) -> Generator[None]:
     """The wraps, on: instance overrides of three public methods, taken off again whatever happens.
 
     Lightning calls no teardown after an exception, and a delegating LightningModule breaks `self.log`.

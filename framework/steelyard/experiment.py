@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -335,7 +335,7 @@ def _verdict(scorecard: Scorecard) -> str:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def _terminable() -> Generator[None]:
     """Turns SIGTERM into `Terminated`; only the main thread may, so that a notebook's worker keeps its own handler."""
     if threading.current_thread() is not threading.main_thread():
         yield

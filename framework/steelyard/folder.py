@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -142,7 +142,7 @@ class Journal:
 
 
 @contextlib.contextmanager
-def opened(folder: Path) -> Iterator[Journal]:
+def opened(folder: Path) -> Generator[Journal]:
     """Holds the folder's lock for the length of a run; the kernel lets go of it however the process ends.
 
     Raises:

@@ -4,7 +4,7 @@ import csv
 import io
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -52,7 +52,7 @@ def plugin_sections(selected: Sequence[Selected], attachments: Mapping[str, Atta
 
 
 @contextmanager
-def looking(task: LightningModule) -> Iterator[None]:
+def looking(task: LightningModule) -> Generator[None]:
     """Eval mode, gradients on, inference mode off, random streams forked; flags and `requires_grad` are put back."""
     flags = {name: module.training for name, module in task.named_modules()}
     trained = {name: weight.requires_grad for name, weight in task.named_parameters()}

@@ -80,7 +80,6 @@ def preflight(selected: Sequence[Selected], draft: Draft) -> tuple[Problem, ...]
 
 def _without(key: str, selected: Sequence[Selected]) -> str:
     challenge = key.partition(".")[0]
-    rest = [
-        other.key.partition(".")[2] for other in selected if other.key.startswith(f"{challenge}.") and other.key != key
-    ]
+    keys = [other.key for other in selected if other.key.startswith(f"{challenge}.") and other.key != key]
+    rest = [other.partition(".")[2] for other in keys]
     return f"{challenge}={'none' if not rest else rest[0] if len(rest) == 1 else '[' + ','.join(rest) + ']'}"

@@ -1,7 +1,7 @@
 """Random streams: seeded once per run, and forked round everything that must not disturb the training."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,8 +9,8 @@ import torch
 
 
 @contextmanager
-def forked() -> Iterator[None]:
-    """Puts every global random stream (torch on all devices, NumPy, Python) back afterwards, also after an exception."""
+def forked() -> Generator[None]:
+    """Puts every global random stream (torch, NumPy, Python) back afterwards, also after an exception."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         try:

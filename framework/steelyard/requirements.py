@@ -41,9 +41,8 @@ def judge(require: Mapping[str, Any], measurements: Iterable[Measurement]) -> tu
     for name, limit in flatten(require):
         metric, _, bound = name.rpartition(".")
         points = [_judge(metric, bound, float(limit), found) for found in by_name.get(metric, [])]
-        rows.append(
-            max(points, key=_severity) if points else _missing(metric, bound, float(limit), "nobody measured it")
-        )
+        points = points or [_missing(metric, bound, float(limit), "nobody measured it")]
+        rows.append(max(points, key=_severity))
     return tuple(rows)
 
 

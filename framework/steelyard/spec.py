@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 # What changes neither the training nor the numbers.
 IRRELEVANT = ("hydra", "paths", "logger", "report", "require", "checkpoints")
 SECRET = re.compile(
-    r"(^|_)(token|secret|password|passwd|passphrase|credentials?|(api|access|private|secret)_?key)$", re.I
+    r"(^|_)(token|secret|password|passwd|passphrase|credentials?|(api|access|private|secret)_?key)$", re.IGNORECASE
 )
 MASK = "***"
 

@@ -52,9 +52,8 @@ def make_trainer(
             default_root_dir=place,
         )
     except (TypeError, ValueError, MisconfigurationException) as error:
-        raise refuse(
-            f"Lightning does not take these arguments of the Trainer: {error}", fix="trainer=default"
-        ) from error
+        message = f"Lightning does not take these arguments of the Trainer: {error}"
+        raise refuse(message, fix="trainer=default") from error
 
 
 def fit(trainer: Trainer, draft: Draft, checkpoint: Path | None) -> None:
@@ -82,9 +81,8 @@ def test(trainer: Trainer, draft: Draft) -> Mapping[str, float]:
     if not is_overridden("test_dataloader", draft.data, LightningDataModule):
         return {}
     with _quiet():
-        return {
-            name: value for row in trainer.test(draft.task, draft.data, verbose=False) for name, value in row.items()
-        }
+        rows = trainer.test(draft.task, draft.data, verbose=False)
+    return {name: value for row in rows for name, value in row.items()}
 
 
 def load_weights(draft: Draft, attachments: Mapping[str, Attachment], checkpoint: Path) -> None:
@@ -99,9 +97,8 @@ def load_weights(draft: Draft, attachments: Mapping[str, Attachment], checkpoint
         draft.task.load_state_dict(content["state_dict"])
     except RuntimeError as error:
         reasons = [line.strip() for line in str(error).splitlines()[1:]]
-        raise refuse(
-            f"{checkpoint} holds another model: {'; '.join(reasons[:3])}", fix="model=...  (as it was trained)"
-        ) from error
+        message = f"{checkpoint} holds another model: {'; '.join(reasons[:3])}"
+        raise refuse(message, fix="model=...  (as it was trained)") from error
     states: Mapping[str, Any] = content.get("callbacks", {})
     for key, attachment in attachments.items():
         if key in states:
