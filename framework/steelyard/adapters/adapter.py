@@ -74,19 +74,19 @@ class Adapter(ABC):
     @final
     def inputs(self, batch: Any) -> Tensor:
         """The continuous view: a float tensor (B, ...), in raw units."""
-        return batch[self.fields[0]] if isinstance(batch, Mapping) else batch[0]
+        return batch[self._key(batch, 0)]
 
     @final
     def targets(self, batch: Any) -> Tensor:
         """What the data says is right: integers, shape (B,)."""
-        return batch[self.fields[1]] if isinstance(batch, Mapping) else batch[1]
+        return batch[self._key(batch, 1)]
 
     @final
     def replace(self, batch: Any, inputs: Tensor) -> Any:
         """The same batch with other inputs."""
-        if isinstance(batch, Mapping):
-            return {**batch, self.fields[0]: inputs}
-        assert isinstance(batch, Sequence)
+        key = self._key(batch, 0)
+        if isinstance(key, str):
+            return {**batch, key: inputs}
         return (inputs, *batch[1:])
 
     @final
@@ -99,6 +99,9 @@ class Adapter(ABC):
         """Inputs pushed back into the raw range."""
         return inputs if self.bounds is None else inputs.clamp(*self.bounds)
 
+    def _key(self, batch: Any, place: int) -> str | int:
+        return self.fields[place] if isinstance(batch, Mapping) else place
+
     @abstractmethod
     def features(self, inputs: Tensor) -> Tensor:
         """The unit of attribution that each element belongs to: integers 0 to K-1, shaped as one example.
@@ -108,7 +111,9 @@ class Adapter(ABC):
 
     @abstractmethod
     def draw(self, inputs: Tensor, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
-        """A PNG with one row of pictures: each example beside its attribution, on one signed scale.
+        """A PNG with one column per example: the input, and its attribution on one signed scale for all of them.
+
+        An attribution that is zero everywhere is a grey tile, as is every value that is not finite.
 
         Args:
             inputs: (N, ...) raw.

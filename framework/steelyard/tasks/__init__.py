@@ -1,1 +1,6 @@
-"""LightningModules"""
+"""LightningModules that learn a task and say how well."""
+
+from steelyard.tasks.classification import Classification
+from steelyard.tasks.measured import Measured
+
+__all__ = ["Classification", "Measured"]

@@ -1,0 +1,101 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Drawing attributions with matplotlib's object interface: no pyplot, no global state."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+GREY = "0.75"
+SIGNED: Colormap = colormaps["RdBu_r"].with_extremes(bad=GREY)
+"""Red speaks for, blue against; the two are told apart by colour-blind readers too."""
+DPI = 100
+SHOWN = 10
+"""Columns of a table that are drawn."""
+
+
+def images(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], bounds: tuple[float, float] | None) -> bytes:
+    """A column per image: the image above its attribution.
+
+    Args:
+        inputs: (N, channels, height, width).
+        attributions: (N, height, width).
+        titles: N captions.
+        bounds: Black and white; None for the smallest and largest value.
+    """
+    assert len(inputs) == len(attributions) == len(titles) > 0
+    low, high = bounds or (float(inputs.min()), float(inputs.max()))
+    limit = reach(attributions)
+    figure = Figure(figsize=(1.7 * len(inputs) + 1.0, 4.0), dpi=DPI, layout="constrained")
+    grid = figure.subplots(2, len(inputs), squeeze=False)
+    for column, (image, attribution, title) in enumerate(zip(inputs, attributions, titles, strict=True)):
+        shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1)
+        above, below = grid[0][column], grid[1][column]
+        if len(shown) == 3:
+            above.imshow(shown.permute(1, 2, 0).numpy())
+        else:
+            above.imshow(shown.mean(dim=0).numpy(), cmap="gray", vmin=0, vmax=1)
+        above.set_title(title, fontsize=9, parse_math=False)
+        tile = attribution if bool((attribution != 0).any()) else attribution.new_full(attribution.shape, float("nan"))
+        below.imshow(tile.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
+        for axes in (above, below):
+            axes.set_axis_off()
+    bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), ax=list(grid[1]), fraction=0.05, pad=0.02)
+    bar.set_label("against | for", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return _png(figure)
+
+
+def bars(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], columns: Sequence[str]) -> bytes:
+    """A panel per row of a table: its most important columns as signed bars, on one scale for all panels.
+
+    Args:
+        inputs: (N, columns).
+        attributions: (N, columns).
+        titles: N captions.
+        columns: Their names.
+    """
+    assert len(inputs) == len(attributions) == len(titles) > 0
+    limit = reach(attributions)
+    figure = Figure(figsize=(3.6 * len(inputs), 0.6 + 0.28 * min(SHOWN, len(columns))), dpi=DPI, layout="constrained")
+    grid = figure.subplots(1, len(inputs), squeeze=False)
+    for axes, row, attribution, title in zip(grid[0], inputs, attributions, titles, strict=True):
+        _panel(axes, row, attribution, columns=columns)
+        axes.set_title(title, fontsize=9, parse_math=False)
+        axes.set_xlim(-1.05 * limit, 1.05 * limit)
+    return _png(figure)
+
+
+def reach(attributions: Tensor) -> float:
+    """The largest finite absolute value, so that zero sits in the middle of the scale; 1 where all is zero."""
+    finite = attributions[attributions.isfinite()].abs()
+    return (float(finite.max()) if finite.numel() else 0.0) or 1.0
+
+
+def _panel(axes: Axes, row: Tensor, attribution: Tensor, *, columns: Sequence[str]) -> None:
+    known = attribution.isfinite()
+    if not bool(known.any()) or bool((attribution[known] == 0).all()):
+        axes.set_facecolor(GREY)
+    order: Any = attribution.abs().nan_to_num(nan=-1.0, posinf=-1.0).argsort(descending=True, stable=True)
+    chosen = order[:SHOWN].tolist()
+    values = [float(attribution[column]) if bool(known[column]) else 0.0 for column in chosen]
+    axes.barh(range(len(chosen)), values, color=[SIGNED(0.9 if value > 0 else 0.1) for value in values])
+    labels = [f"{columns[column]} = {float(row[column]):.3g}" for column in chosen]
+    axes.set_yticks(range(len(chosen)), labels, fontsize=8, parse_math=False)
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Without metadata: the same picture is the same bytes.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,37 @@
+"""Images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from steelyard.adapters.adapter import Adapter
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ImageAdapter(Adapter):
+    """Pixels (B, channels, height, width); a pixel is one unit of attribution across its channels."""
+
+    modality: ClassVar[str] = "image"
+    unit: ClassVar[str] = "pixel value"
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """The number of the pixel, row by row: shape (channels, height, width)."""
+        channels, height, width = inputs.shape[1:]
+        pixels = torch.arange(height * width, device=inputs.device)
+        return pixels.reshape(1, height, width).expand(channels, height, width)
+
+    def draw(self, inputs: Tensor, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+        """Each image above its attribution, summed over the channels."""
+        # Imported late: every run needs adapters, few draw.
+        from steelyard.adapters import _drawing
+
+        return _drawing.images(
+            inputs.detach().cpu().double(),
+            attributions.detach().cpu().double().sum(dim=1),
+            titles=titles,
+            bounds=self.bounds,
+        )

@@ -1,0 +1,42 @@
+"""Tables of numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from steelyard.adapters.adapter import Adapter
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TableAdapter(Adapter):
+    """Rows (B, columns); a column is one unit of attribution.
+
+    Attributes:
+        columns: Their names; a column without one goes by its number.
+    """
+
+    modality: ClassVar[str] = "table"
+    unit: ClassVar[str] = "column value"
+
+    columns: tuple[str, ...] = ()
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """The number of the column: shape (columns,)."""
+        return torch.arange(inputs.shape[1], device=inputs.device)
+
+    def draw(self, inputs: Tensor, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+        """For each row the columns that count most, with their values, as bars to the left and right of zero."""
+        width = inputs.shape[1]
+        # Imported late: every run needs adapters, few draw.
+        from steelyard.adapters import _drawing
+
+        return _drawing.bars(
+            inputs.detach().cpu().double(),
+            attributions.detach().cpu().double(),
+            titles=titles,
+            columns=self.columns if len(self.columns) == width else [f"column {number}" for number in range(width)],
+        )

@@ -1,0 +1,155 @@
+"""The base of the data modules whose examples fit into memory."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, final
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from steelyard.data.examples import Batch, Examples, collate
+from steelyard.data.splits import Splits, split
+from steelyard.problem import refuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """Everything that was read, before it is split.
+
+    Attributes:
+        inputs: (N, ...) in the number type of the source.
+        targets: (N,) int64, from 0 to `classes` - 1.
+        classes: How many there are.
+        divisor: Turns the source's numbers into raw units.
+        tests: How many examples at the end are the source's own test set; 0 where a fraction is dealt out instead.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    classes: int
+    divisor: float = 1.0
+    tests: int = 0
+
+
+class InMemory(LightningDataModule, ABC):
+    """Splits, loaders, sizes and fingerprint of a corpus in memory. Batches are (inputs, targets).
+
+    The splits depend on `split_seed` alone. The training loader shuffles by PyTorch's global stream, so the order
+    follows the seed of the run; the others keep their order.
+
+    Args:
+        batch_size: Examples in a batch, of every loader.
+        num_workers: Processes that load; 0 loads in this one, which is fastest for data in memory.
+        split_seed: Decides who belongs to which split, and nothing else.
+        val_fraction: Part of the examples (without the source's own test set) for validation.
+        test_fraction: Part of them for the test; 0 where the source has its own test set.
+        limit: At most this many examples in each split, for a quick look.
+    """
+
+    modality: ClassVar[str]
+    """Chooses the adapter."""
+    bounds: ClassVar[tuple[float, float] | None]
+    """Smallest and largest raw value, or None where there is no natural range."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        num_workers: int,
+        split_seed: int,
+        val_fraction: float,
+        test_fraction: float,
+        limit: int | None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("limit", limit)):
+            if value is not None and value < 1:
+                raise refuse(f"data.{name} is {value}, must be at least 1", fix=f"data.{name}=64")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.split_seed = split_seed
+        self.val_fraction = val_fraction
+        self.test_fraction = test_fraction
+        self.limit = limit
+
+    @abstractmethod
+    def read(self) -> Corpus:
+        """Reads the source; called once.
+
+        Raises:
+            Refused: If something is missing or damaged.
+        """
+
+    @abstractmethod
+    def moments(self) -> Mapping[str, Any]:
+        """`mean` and `std` by which a model shall normalise its inputs: numbers, or one per channel or column."""
+
+    @final
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What `read` gave."""
+        return self.read()
+
+    @final
+    @cached_property
+    def splits(self) -> Splits:
+        """Indices into the corpus."""
+        own = self.corpus.tests
+        count = len(self.corpus.targets) - own
+        splits = split(count, seed=self.split_seed, val=self.val_fraction, test=0 if own else self.test_fraction)
+        if own:
+            splits = Splits(train=splits.train, val=splits.val, test=torch.arange(count, count + own))
+        return Splits(train=splits.train[: self.limit], val=splits.val[: self.limit], test=splits.test[: self.limit])
+
+    @final
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        """What a model must know of the data: fills `model.input_shape=???` and the like."""
+        shape = tuple(self.corpus.inputs.shape[1:])
+        return {"input_shape": shape, "classes": self.corpus.classes, **self.moments()}
+
+    @final
+    def fingerprint(self) -> str:
+        """SHA-256 of the content, in hexadecimal; it does not depend on the splits, nor on how the data is stored."""
+        digest = hashlib.sha256()
+        for tensor in (self.corpus.inputs, self.corpus.targets):
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)} {self.corpus.tests}\n".encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    @final
+    def setup(self, stage: str) -> None:
+        """Reads the source, so that what is missing shows before the first epoch."""
+        del stage
+        assert self.splits
+
+    @final
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled anew in each epoch."""
+        return self._loader(self.splits.train, shuffle=True)
+
+    @final
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """In fixed order."""
+        return self._loader(self.splits.val, shuffle=False)
+
+    @final
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """In fixed order."""
+        return self._loader(self.splits.test, shuffle=False)
+
+    def _loader(self, chosen: Tensor, *, shuffle: bool) -> DataLoader[Batch]:
+        examples = Examples(self.corpus.inputs[chosen], self.corpus.targets[chosen], divisor=self.corpus.divisor)
+        return DataLoader(
+            examples,
+            batch_size=self.batch_size,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            persistent_workers=self.num_workers > 0,
+        )

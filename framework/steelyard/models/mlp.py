@@ -1,0 +1,48 @@
+"""A multilayer perceptron."""
+
+import math
+from collections.abc import Sequence
+from typing import final
+
+from torch import Tensor, nn
+
+from steelyard.models.normalise import Normalise
+
+
+@final
+class MLP(nn.Module):
+    """Flattened inputs through hidden ReLU layers to logits; 784-128-10 on 28x28 pixels and ten classes.
+
+    Every activation is a module used once, so that hooks see each of them.
+
+    Args:
+        input_shape: Shape of one example.
+        classes: Number of logits.
+        hidden: Widths of the hidden layers.
+        dropout: Probability that a hidden unit is dropped in training.
+        mean: Subtracted from the inputs.
+        std: The inputs are divided by it.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        classes: int,
+        hidden: Sequence[int] = (128,),
+        dropout: float = 0.0,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [Normalise(input_shape, mean=mean, std=std), nn.Flatten()]
+        width = math.prod(input_shape)
+        for wide in hidden:
+            layers += [nn.Linear(width, wide), nn.ReLU()]
+            layers += [nn.Dropout(dropout)] if dropout else []
+            width = wide
+        self.layers = nn.Sequential(*layers, nn.Linear(width, classes))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (B, classes)."""
+        return self.layers(inputs)

@@ -1,0 +1,129 @@
+"""Classification of anything by any model that gives logits."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, final
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics.classification import MulticlassAccuracy
+
+from steelyard.data.examples import Batch
+from steelyard.measurement import Artefact, Better, Measurement
+from steelyard.problem import refuse
+from steelyard.runs import Run
+from steelyard.statistics import proportion
+
+
+@final
+class Classification(LightningModule):
+    """Cross-entropy on batches (inputs, targets); logs loss and accuracy once an epoch.
+
+    The loss of a batch is the mean of the losses of its examples plus a term of the weights alone, so the loss of one
+    example means the same in a batch of any size. L1 is part of every example's loss: a method that clips the gradient
+    of each example clips it along, which keeps its guarantee and weakens the pull towards zero. Where that matters,
+    take `optimizer.weight_decay`, which acts after the gradient is made.
+
+    Args:
+        model: Any module from inputs (B, ...) to logits (B, classes).
+        optimizer: Called with the parameters that are to be trained, e.g. a partial made by `_partial_: true`.
+        classes: Number of classes.
+        scheduler: Called with the optimizer, or None for a constant learning rate.
+        interval: What the scheduler counts.
+        label_smoothing: Part of the target's probability that is spread over all classes.
+        l1: Weight of the sum of the absolute values of all weights (biases and norm layers' scales excepted).
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        classes: int,
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        interval: Literal["epoch", "step"] = "epoch",
+        label_smoothing: float = 0.0,
+        l1: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise refuse(
+                f"task.label_smoothing is {label_smoothing:g}, must be in [0, 1)", fix="task.label_smoothing=0.1"
+            )
+        if l1 < 0:
+            raise refuse(f"task.l1 is {l1:g}, must be at least 0", fix="task.l1=0")
+        self.model = model
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.interval = interval
+        self.label_smoothing = label_smoothing
+        self.l1 = l1
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.test_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (B, classes)."""
+        return self.model(inputs)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss that is minimised: smoothed cross-entropy and L1."""
+        del batch_idx
+        inputs, targets = batch
+        loss = cross_entropy(self(inputs), targets, label_smoothing=self.label_smoothing)
+        if self.l1:
+            loss = loss + self.l1 * absolute_weights(self.model)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Plain cross-entropy and accuracy."""
+        del batch_idx
+        self._score(batch, "val", self.val_accuracy)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Plain cross-entropy and accuracy."""
+        del batch_idx
+        self._score(batch, "test", self.test_accuracy)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over the parameters that require a gradient, and its scheduler."""
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.make_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": self.interval},
+        }
+
+    def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
+        """Accuracy and loss on the test split, and the accuracy on the training split beside it."""
+        for name, split in (("accuracy", "test"), ("train_accuracy", "train")):
+            predictions = run.predict(split)
+            right = int((predictions.decisions == predictions.targets).sum())
+            yield proportion(name, right, len(predictions.targets), better=Better.HIGHER, split=split)
+        losses = run.predict("test").losses
+        yield Measurement(
+            name="loss",
+            value=float(losses.mean()),
+            better=Better.LOWER,
+            unit="nats",
+            count=len(losses),
+            split="test",
+            note="cross-entropy, without smoothing and L1",
+        )
+
+    def _score(self, batch: Batch, split: str, accuracy: MulticlassAccuracy) -> None:
+        inputs, targets = batch
+        logits = self(inputs)
+        accuracy.update(logits, targets)
+        self.log(f"{split}_loss", cross_entropy(logits, targets), batch_size=len(targets))
+        self.log(f"{split}_accuracy", accuracy, batch_size=len(targets), prog_bar=split == "val")
+
+
+def absolute_weights(model: nn.Module) -> Tensor:
+    """The sum of the absolute values of all weight matrices and kernels that are trained."""
+    weights = [p.abs().sum() for p in model.parameters() if p.requires_grad and p.dim() > 1]
+    return torch.stack(weights).sum() if weights else torch.zeros(())
