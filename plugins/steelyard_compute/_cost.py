@@ -1,0 +1,222 @@
+"""The live half of `compute.cost`."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+
+from steelyard.adapters import Adapter
+from steelyard.attachment import Attachment
+from steelyard.measurement import Artefact, Better, Measurement, Status
+from steelyard.runs import Run
+from steelyard_compute._clock import Clock, in_words, spread
+from steelyard_compute._flops import DEFINITION, FlopCount, compiled
+from steelyard_compute._memory import HighWater, Peak
+
+NO_TRAINING = "there was no training in this run"
+
+
+class CostAttachment(Attachment):
+    """Reads the clock at every step and counts the operations of the first one.
+
+    Args:
+        adapter: Counts the examples of a batch.
+    """
+
+    measures_last = True
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._adapter = adapter
+        self._clock = Clock()
+        self._flops = 0
+        self._flop_examples = 0
+        self._unknown = ""
+        self._count: FlopCount | None = None
+        self._why_not = NO_TRAINING
+        self._memory: HighWater | None = None
+        self._peak: Peak | None = None
+        self._train_start: float | None = None
+        self._step_start = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Times and counts so far, so that a resumed run reports the whole."""
+        self._settle()
+        counted = {"flops": self._flops, "examples": self._flop_examples, "unknown": self._unknown}
+        return {"clock": self._clock.state(), "counted": counted}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self._clock.load(state_dict["clock"])
+        counted = state_dict["counted"]
+        self._flops, self._flop_examples = counted["flops"], counted["examples"]
+        self._unknown = counted["unknown"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock and the memory's high-water mark."""
+        self._memory = HighWater(pl_module.device)
+        self._why_not = "a part of the task is compiled: counting would make it run uncompiled"
+        self._why_not = self._why_not if compiled(pl_module) else ""
+        self._train_start = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Starts the step's clock; until one batch was counted, also the counter."""
+        # The first batch with an example in it: Poisson sampling may draw none.
+        if not self._flop_examples and not self._why_not and self._examples(batch):
+            self._count = FlopCount()
+            self._count.start()
+        self._step_start = _now(pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ends what `on_train_batch_start` began."""
+        seconds = _now(pl_module) - self._step_start
+        examples = self._examples(batch)
+        if self._count is None:
+            self._clock.add(seconds, examples=examples)
+            return
+        # The counted step is slower by the counting, and the first of a run anyway: its time is not kept.
+        self._flops, self._flop_examples = self._count.total, examples
+        self._unknown = ", ".join(sorted(self._count.unknown))
+        self._stop_counting()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reads the clock and the mark before anybody measures."""
+        self._settle()
+        self._train_start = None
+        self._peak = self._memory.read() if self._memory is not None else None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leaves no counter behind on a broken run."""
+        self._stop_counting()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leaves no counter behind where a step never ended."""
+        self._stop_counting()
+
+    def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
+        """Sizes, FLOPs, times, memory, and what each plugin took."""
+        yield from _sizes(run.task)
+        yield from self._step_flops()
+        yield _forward_flops(run)
+        yield from self._times(run)
+        yield self._memory_peak()
+        for key, seconds in run.seconds.items():
+            if key != self.key:
+                yield _seconds("hook_seconds", seconds.hooks, {"plugin": key}, "in the hooks of a plugin")
+                yield _seconds("measure_seconds", seconds.measure, {"plugin": key}, "in the measure of a plugin")
+
+    def _examples(self, batch: Any) -> int:
+        return len(self._adapter.inputs(batch))
+
+    def _settle(self) -> None:
+        if self._train_start is not None:
+            now = time.perf_counter()
+            self._clock.training += now - self._train_start
+            self._train_start = now
+
+    def _stop_counting(self) -> None:
+        if self._count is not None:
+            self._count.stop()
+            self._count = None
+
+    def _step_flops(self) -> Iterator[Measurement]:
+        if not self._flop_examples:
+            why = self._why_not or "no step had an example in it"
+            yield _skipped("flops_per_step", why, "FLOP")
+            yield _skipped("flops_per_example", why, "FLOP")
+            return
+        note = f"first training step, {self._flop_examples} examples, forward and backward; {DEFINITION}"
+        note += f"; a lower bound, not counted: {self._unknown}" if self._unknown else ""
+        yield Measurement(
+            name="flops_per_step", value=self._flops, better=Better.LOWER, unit="FLOP", split="train", note=note
+        )
+        yield Measurement(
+            name="flops_per_example",
+            value=self._flops / self._flop_examples,
+            better=Better.LOWER,
+            unit="FLOP",
+            split="train",
+            note=note,
+        )
+
+    def _times(self, run: Run) -> Iterator[Measurement]:
+        if not run.trained:
+            for name, unit in (("step_seconds", "s"), ("examples_per_second", "1/s"), ("train_seconds", "s")):
+                yield _skipped(name, NO_TRAINING, unit)
+            return
+        if self._clock.steps:
+            steps = spread(self._clock.steps)
+            low, high = map(in_words, steps.quartiles)
+            yield Measurement(
+                name="step_seconds",
+                value=steps.median,
+                better=Better.LOWER,
+                unit="s",
+                interval=steps.interval,
+                count=len(self._clock.steps),
+                timing=True,
+                note=f"median step on {run.device}, the first one left out; the middle half takes {low} to {high}",
+            )
+            yield Measurement(
+                name="examples_per_second",
+                value=self._clock.examples / self._clock.inside,
+                better=Better.HIGHER,
+                unit="1/s",
+                count=self._clock.examples,
+                timing=True,
+                note=f"inside training steps on {run.device}; waiting for data and validation are not in it",
+            )
+        else:
+            yield _skipped("step_seconds", "training was too short: its first step is not timed", "s")
+            yield _skipped("examples_per_second", "training was too short: its first step is not timed", "1/s")
+        yield _seconds("train_seconds", self._clock.training, {}, "training with validation, start to end")
+
+    def _memory_peak(self) -> Measurement:
+        if self._peak is None:
+            return _skipped("peak_memory", NO_TRAINING, "MiB")
+        return Measurement(
+            name="peak_memory", value=self._peak.mib, better=Better.LOWER, unit="MiB", timing=True, note=self._peak.of
+        )
+
+
+def _now(module: LightningModule) -> float:
+    if module.device.type == "cuda":
+        torch.cuda.synchronize(module.device)
+    return time.perf_counter()
+
+
+def _sizes(task: LightningModule) -> Iterator[Measurement]:
+    weights = list(task.parameters())
+    for name, some in (("parameters", weights), ("trainable_parameters", [w for w in weights if w.requires_grad])):
+        yield Measurement(name=name, value=sum(weight.numel() for weight in some), better=Better.LOWER)
+
+
+@torch.no_grad()
+def _forward_flops(run: Run) -> Measurement:
+    """One forward pass in eval mode: what an answer of the finished model costs."""
+    name = "forward_flops_per_example"
+    if compiled(run.task):
+        return _skipped(name, "a part of the task is compiled: its operations cannot be seen", "FLOP")
+    inputs = run.adapter.inputs(run.to_device(next(iter(run.loader("test")))))
+    with FlopCount() as count:
+        run.adapter.outputs(run.task, inputs)
+    unknown = f"; a lower bound, not counted: {', '.join(sorted(count.unknown))}" if count.unknown else ""
+    return Measurement(
+        name=name,
+        value=count.total / len(inputs),
+        better=Better.LOWER,
+        unit="FLOP",
+        split="test",
+        note=f"the answer to one example, mean over a batch of {len(inputs)}; {DEFINITION}{unknown}",
+    )
+
+
+def _seconds(name: str, value: float, at: dict[str, str | float], note: str) -> Measurement:
+    return Measurement(name=name, value=value, better=Better.LOWER, unit="s", at=at, timing=True, note=note)
+
+
+def _skipped(name: str, why: str, unit: str) -> Measurement:
+    return Measurement(name=name, status=Status.SKIPPED, unit=unit, note=why)

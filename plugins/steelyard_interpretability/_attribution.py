@@ -1,0 +1,172 @@
+"""The live half of `interpretability.attribution`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steelyard.attachment import Attachment
+from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
+from steelyard.runs import Run
+from steelyard.statistics import proportion
+from steelyard_interpretability._agreement import mean_interval, rank_agreement
+from steelyard_interpretability._deletion import area
+from steelyard_interpretability._explain import Explanations, Study, study
+from steelyard_interpretability._samples import SPLIT
+from steelyard_interpretability.attribution import Attribution
+
+
+class AttributionAttachment(Attachment):
+    """Explains after training; during training it does nothing."""
+
+    def __init__(self, plugin: Attribution) -> None:
+        self._plugin = plugin
+
+    def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
+        """Deletion with its controls, completeness, curves, and the pictures."""
+        found = study(run, self._plugin)
+        yield from _faithfulness(found, self._note(run, found))
+        yield from self._completeness(found.explanations)
+        yield from _curves(found)
+        if self._plugin.pictures:
+            yield self._picture(run, found)
+
+    def _note(self, run: Run, found: Study) -> str:
+        done, chosen = len(found.explanations.errors), len(found.samples.numbers)
+        cut = "" if done == chosen else f"; the deadline left time for {done} of {chosen} examples"
+        unit = f"unit = {run.adapter.modality} feature, {found.counts[-1]} of them"
+        return f"baseline {self._plugin.baseline} ({run.adapter.unit}), {unit}{cut}"
+
+    def _completeness(self, found: Explanations) -> Iterator[Measurement]:
+        count, least, most = len(found.errors), int(found.steps.min()), int(found.steps.max())
+        yield Measurement(
+            name="completeness_error",
+            value=float(found.errors.median()),
+            better=Better.LOWER,
+            count=count,
+            split=SPLIT,
+            note=f"median over examples of |sum - difference| / |difference|; {least} to {most} steps",
+        )
+        yield proportion(
+            "converged",
+            int(found.converged.sum()),
+            count,
+            better=Better.HIGHER,
+            split=SPLIT,
+            note=f"examples with a completeness error of at most {self._plugin.tolerance:g} "
+            f"within {self._plugin.max_steps} steps; necessary, not sufficient",
+        )
+
+    def _picture(self, run: Run, found: Study) -> Picture:
+        explained = found.explanations
+        rows = torch.linspace(0, len(explained.errors) - 1, min(self._plugin.pictures, len(explained.errors))).long()
+        titles = [_title(found, int(row)) for row in rows]
+        png = run.adapter.draw(found.samples.inputs[rows].cpu(), explained.attributions[rows], titles=titles)
+        return Picture(
+            name="attributions",
+            title=f"What spoke for the decision: {len(rows)} validation examples, baseline {self._plugin.baseline}",
+            png=png,
+            alt="One row per example, the input beside its Integrated Gradients. " + ". ".join(titles) + ".",
+            split=SPLIT,
+        )
+
+
+def _title(found: Study, row: int) -> str:
+    explained = found.explanations
+    flag = "" if explained.converged[row] else f", NOT COMPLETE: {float(explained.errors[row]):.0%} off"
+    decision, probability = int(explained.decisions[row]), float(explained.probabilities[row])
+    number, target = found.samples.numbers[row], int(found.samples.targets[row])
+    return f"example {number}: decides {decision} (p = {probability:.2f}), truth {target}{flag}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Areas:
+    """Areas under the deletion curves, one per example."""
+
+    ours: Tensor
+    chance: Tensor
+    untaught: Tensor
+
+
+def _areas(found: Study) -> _Areas:
+    explained, counts = found.explanations, found.counts
+    return _Areas(
+        ours=area(explained.ours, counts=counts),
+        chance=area(explained.chance, counts=counts),
+        untaught=area(explained.untaught, counts=counts),
+    )
+
+
+def _faithfulness(found: Study, note: str) -> Iterator[Measurement]:
+    areas = _areas(found)
+    taught = _mean(
+        "weights_gap",
+        areas.untaught - areas.ours,
+        Better.HIGHER,
+        "control: deletion area in the order of a re-initialised copy minus that of the trained model, "
+        f"both on the trained model, paired by example; {note}",
+    )
+    # Not above zero: an explanation that ignores the weights would have done as well.
+    lost = taught.interval is not None and taught.interval[0] > 0
+    status = Status.MEASURED if lost else Status.INVALID
+    failed = "" if lost else "control failed: attributions of a re-initialised copy do as well (weights_gap); "
+    yield _mean(
+        "deletion_gap",
+        areas.chance - areas.ours,
+        Better.HIGHER,
+        f"{failed}deletion area in random order minus in the order of the attributions, paired by example; {note}",
+        status,
+    )
+    yield _mean(
+        "deletion_area",
+        areas.ours,
+        Better.LOWER,
+        f"{failed}probability of the decision while units are removed, most important first, averaged; {note}",
+        status,
+    )
+    yield taught
+    ours, theirs = found.explanations.units, found.explanations.untaught_units
+    words = "Spearman correlation, over the units, with the attributions of a re-initialised copy"
+    yield _agreement("randomized_similarity", rank_agreement(ours, theirs), words)
+    # The factor (input - baseline) is common to both, so this one stays high even for a faithful explanation.
+    absolute = f"{words}, of absolute values; both contain |input - baseline|, which keeps it above 0"
+    yield _agreement("randomized_similarity_absolute", rank_agreement(ours.abs(), theirs.abs()), absolute)
+
+
+def _agreement(name: str, rows: Tensor, words: str) -> Measurement:
+    if not len(rows):
+        return Measurement(
+            name=name, status=Status.SKIPPED, split=SPLIT, note="every attribution is constant: there are no ranks"
+        )
+    return _mean(name, rows, Better.LOWER, words)
+
+
+def _curves(found: Study) -> Iterator[Measurement]:
+    explained = found.explanations
+    for order, curves in (("attribution", explained.ours), ("random", explained.chance)):
+        for count, column in zip(found.counts, curves.T, strict=True):
+            mean, interval = mean_interval(column)
+            yield Measurement(
+                name="deletion",
+                value=mean,
+                interval=interval,
+                count=len(column),
+                at={"removed": round(count / found.counts[-1], 4), "order": order},
+                split=SPLIT,
+                note="mean probability of the decision",
+            )
+
+
+def _mean(name: str, values: Tensor, better: Better, note: str, status: Status = Status.MEASURED) -> Measurement:
+    mean, interval = mean_interval(values)
+    return Measurement(
+        name=name,
+        value=mean,
+        status=status,
+        better=better,
+        interval=interval,
+        count=len(values),
+        split=SPLIT,
+        note=note,
+    )

@@ -1,0 +1,56 @@
+"""`interpretability.attribution`: which parts of the input spoke for the decision, and how far may one trust that?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from steelyard.option import Option
+from steelyard.plugin import Plugin
+
+if TYPE_CHECKING:
+    from steelyard.attachment import Attachment
+    from steelyard.draft import Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution(Plugin):
+    """Integrated Gradients (Sundararajan et al. 2017) of the score of the decision, with proof beside the picture.
+
+    It explains examples that lie evenly spaced in the validation split: the same ones in every run on the same split,
+    so that runs compare example by example. Three questions decide how far the explanations may be trusted:
+
+    * Are they complete? They must add up to the score of the input minus the score of the baseline. The number of steps
+      doubles until that holds; an example where it never does is flagged.
+    * Are they faithful? With the units (pixels, columns) set to the baseline, most important first, the probability of
+      the decision must fall faster than in random order (deletion, Samek et al. 2017).
+    * Do they depend on what the model has learnt? Explanations of a copy with re-initialised weights (Adebayo et al.
+      2018) must do worse on the trained model. Where they do not, the deletion score is `invalid`: it would be owed to
+      the input and not to the model.
+
+    Deletion shares the baseline with the explanation and shows the model inputs unlike its training data, so it
+    compares orders on one model and is no probability of the real world.
+    """
+
+    needs: ClassVar[Mapping[str, str]] = MappingProxyType({"captum": "captum>=0.9,<0.10"})
+
+    samples: Annotated[int, Option("validation examples to explain", ge=2)] = 64
+    pictures: Annotated[int, Option("how many of them to draw", ge=0)] = 8
+    baseline: Annotated[
+        Literal["mean", "zero"], Option("the input that says nothing: mean of the validation split, or 0 in raw units")
+    ] = "mean"
+    tolerance: Annotated[
+        float, Option("completeness error, as a fraction of the explained difference, that counts as converged", gt=0)
+    ] = 0.05
+    max_steps: Annotated[int, Option("steps at which the doubling from 8 ends", ge=8)] = 512
+    removals: Annotated[int, Option("points of the deletion curve after the untouched input", ge=2)] = 10
+    random_orders: Annotated[int, Option("random orders per example to compare with", ge=1)] = 8
+
+    def attach(self, draft: Draft) -> Attachment:
+        """Claims no seam: it looks at the trained model only."""
+        del draft
+        from steelyard_interpretability._attribution import AttributionAttachment
+
+        return AttributionAttachment(self)
