@@ -1,0 +1,87 @@
+"""Pictures and tables of a run folder, brought into the page itself."""
+
+import base64
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from steelyard.scorecard import StoredArtefact
+
+MOST_ROWS = 40
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownPicture:
+    """A picture inside the page.
+
+    Attributes:
+        title: What it shows.
+        alt: The picture in words.
+        uri: The PNG as a data URI; "" where the file is missing.
+        split: The data that it shows, or "".
+        path: Where it lies in the run folder.
+    """
+
+    title: str
+    alt: str
+    uri: str
+    split: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownTable:
+    """A table inside the page.
+
+    Attributes:
+        title: What it lists.
+        columns: Heads.
+        rows: At most `MOST_ROWS`.
+        more: Rows that only the file has; None where the file is missing.
+        split: The data that it shows, or "".
+        path: Where it lies in the run folder.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    more: int | None
+    split: str
+    path: str
+
+
+def picture(folder: Path, artefact: StoredArtefact) -> ShownPicture:
+    """The picture as a data URI."""
+    data = _read(folder, artefact.path)
+    uri = "data:image/png;base64," + base64.b64encode(data).decode() if data and data.startswith(PNG) else ""
+    return ShownPicture(
+        title=artefact.title,
+        alt=artefact.alt or artefact.title,
+        uri=uri,
+        split=artefact.split or "",
+        path=artefact.path,
+    )
+
+
+def table(folder: Path, artefact: StoredArtefact) -> ShownTable:
+    """The first rows of the table."""
+    data = _read(folder, artefact.path)
+    lines = list(csv.reader(data.decode("utf-8", "replace").splitlines())) if data is not None else []
+    columns, rows = (lines[0], lines[1:]) if lines else ([], [])
+    return ShownTable(
+        title=artefact.title,
+        columns=columns,
+        rows=rows[:MOST_ROWS],
+        more=None if data is None else max(0, len(rows) - MOST_ROWS),
+        split=artefact.split or "",
+        path=artefact.path,
+    )
+
+
+def _read(folder: Path, path: str) -> bytes | None:
+    """The file's bytes; None where it is missing or lies outside the folder."""
+    file = (folder / path).resolve()
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        return None
+    return file.read_bytes()

@@ -1,0 +1,60 @@
+"""Measurements as rows of a table."""
+
+from dataclasses import dataclass
+
+from steelyard.measurement import Measurement, Status
+from steelyard.report.numbers import Shown, shown_measurement
+from steelyard.report.words import arrow, direction, metric, point, population, words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measurement, ready to print.
+
+    Attributes:
+        name: Full name.
+        label: The metric in words, with its point.
+        shown: The value, or None.
+        exact: The value in full precision, for machines that read the page.
+        status: "" if measured, else the status.
+        arrow: The sign of what is better.
+        direction: What is better, in words.
+        level: Of the interval: "95 %".
+        population: What stands behind it.
+        note: The assumption, or the reason of the status.
+        bounds: The quantity it bounds, or "".
+        timing: True for what differs from run to run by nature.
+    """
+
+    name: str
+    label: str
+    shown: Shown | None
+    exact: str
+    status: str
+    arrow: str
+    direction: str
+    level: str
+    population: str
+    note: str
+    bounds: str
+    timing: bool
+
+
+def row(measurement: Measurement, key: str) -> Row:
+    """The row of a measurement in the section `key`."""
+    place = point(measurement.at)
+    label = words(metric(measurement.name, key))
+    return Row(
+        name=measurement.name,
+        label=f"{label}, {place}" if place else label,
+        shown=shown_measurement(measurement),
+        exact="" if measurement.value is None else repr(float(measurement.value)),
+        status="" if measurement.status is Status.MEASURED else measurement.status.value,
+        arrow=arrow(measurement.better),
+        direction=direction(measurement.better),
+        level=f"{measurement.level * 100:g} %",
+        population=population(measurement),
+        note=measurement.note,
+        bounds=measurement.bounds or "",
+        timing=measurement.timing,
+    )

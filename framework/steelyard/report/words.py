@@ -1,0 +1,76 @@
+"""Keys in words: `privacy.some_plugin.some_metric` becomes a challenge, a plugin and a metric."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from steelyard.measurement import Better, Measurement
+from steelyard.report.numbers import number
+
+SPLITS = {"train": "training data", "val": "validation data", "test": "test data"}
+
+
+def words(name: str) -> str:
+    """A key as a phrase: underscores become spaces and the first letter a capital."""
+    text = name.replace("_", " ").strip()
+    return text[:1].upper() + text[1:]
+
+
+def metric(name: str, key: str) -> str:
+    """The part of a full measurement name that stands behind the key of its section."""
+    return name.removeprefix(f"{key}.")
+
+
+def direction(better: Better | None) -> str:
+    """What is better, in words; "" where neither is."""
+    return "" if better is None else f"{better.value} is better"
+
+
+def arrow(better: Better | None) -> str:
+    """The sign of what is better; always shown beside `direction`, which says it aloud."""
+    return "" if better is None else "↑" if better is Better.HIGHER else "↓"
+
+
+def point(at: Mapping[str, str | float]) -> str:
+    """The point of a curve in words: "sigma 0.1, order random"."""
+    return ", ".join(f"{key.replace('_', ' ')} {coordinate(value)}" for key, value in at.items())
+
+
+def coordinate(value: str | float) -> str:
+    """One coordinate of a point."""
+    return value if isinstance(value, str) else number(float(value))
+
+
+def population(measurement: Measurement) -> str:
+    """What stands behind a number: "360 of the test data"; "" where nothing is known."""
+    split = SPLITS.get(measurement.split or "", measurement.split or "")
+    if measurement.count is None:
+        return split
+    return f"n = {measurement.count:,}" + (f", {split}" if split else "")
+
+
+def listing(items: Iterable[str]) -> str:
+    """Items joined as in a sentence: "a, b and c"."""
+    *head, last = [*items] or [""]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """A count with its noun: "1 trial", "2 trials"."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+class Anchors:
+    """Makes ids that are unique on one page."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def __call__(self, name: str) -> str:
+        """An id that resembles the name and was not given before."""
+        stem = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-") or "part"
+        anchor, count = stem, 1
+        while anchor in self._used:
+            count += 1
+            anchor = f"{stem}-{count}"
+        self._used.add(anchor)
+        return anchor
