@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics.classification import MulticlassAccuracy
 
 from steelyard.data.examples import Batch
 from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.problem import refuse
 from steelyard.runs import Run
 from steelyard.statistics import proportion
+from steelyard.tasks.tally import Tally
 
 
 @final
@@ -61,8 +61,9 @@ class Classification(LightningModule):
         self.interval = interval
         self.label_smoothing = label_smoothing
         self.l1 = l1
-        self.val_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
-        self.test_accuracy = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.train_tally = Tally(classes=classes)
+        self.val_tally = Tally(classes=classes)
+        self.test_tally = Tally(classes=classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes)."""
@@ -72,21 +73,34 @@ class Classification(LightningModule):
         """The loss that is minimised: smoothed cross-entropy and L1."""
         del batch_idx
         inputs, targets = batch
-        loss = cross_entropy(self(inputs), targets, label_smoothing=self.label_smoothing)
+        logits = self(inputs)
+        loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         if self.l1:
             loss = loss + self.l1 * absolute_weights(self.model)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        self.train_tally.add(loss=loss, logits=logits, targets=targets)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Plain cross-entropy and accuracy."""
         del batch_idx
-        self._score(batch, "val", self.val_accuracy)
+        self._count(batch, self.val_tally)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Plain cross-entropy and accuracy."""
         del batch_idx
-        self._score(batch, "test", self.test_accuracy)
+        self._count(batch, self.test_tally)
+
+    def on_train_epoch_end(self) -> None:
+        """Logs `train_loss` and `train_accuracy`."""
+        self._log("train", self.train_tally)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val_loss` and `val_accuracy`."""
+        self._log("val", self.val_tally)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs `test_loss` and `test_accuracy`."""
+        self._log("test", self.test_tally)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over the parameters that require a gradient, and its scheduler."""
@@ -115,12 +129,15 @@ class Classification(LightningModule):
             note="cross-entropy, without smoothing and L1",
         )
 
-    def _score(self, batch: Batch, split: str, accuracy: MulticlassAccuracy) -> None:
+    def _count(self, batch: Batch, tally: Tally) -> None:
         inputs, targets = batch
         logits = self(inputs)
-        accuracy.update(logits, targets)
-        self.log(f"{split}_loss", cross_entropy(logits, targets), batch_size=len(targets))
-        self.log(f"{split}_accuracy", accuracy, batch_size=len(targets), prog_bar=split == "val")
+        tally.add(loss=cross_entropy(logits, targets), logits=logits, targets=targets)
+
+    def _log(self, split: str, tally: Tally) -> None:
+        # Lightning resets what it logs.
+        self.log(f"{split}_loss", tally.loss)
+        self.log(f"{split}_accuracy", tally.accuracy, prog_bar=split == "val")
 
 
 def absolute_weights(model: nn.Module) -> Tensor:
