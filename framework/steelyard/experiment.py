@@ -203,7 +203,15 @@ def _prepare(order: Order) -> Prepared:
 
 def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
     """Steps 8 to 12 under the folder's lock; whatever happens, the folder says so."""
-    with folder.opened(place) as journal, _terminable():
+    with contextlib.ExitStack() as stack:
+        try:
+            journal = stack.enter_context(folder.opened(place))
+        except OSError:
+            # Not even the first words could be written.
+            if discard:
+                folder.discard(place)
+            raise
+        stack.enter_context(_terminable())
         try:
             scorecard = _steps(prepared, place)
             journal.end(State.DONE, exit_code=scorecard.exit_code, message=_verdict(scorecard))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import time
 import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -37,7 +38,8 @@ def task_section(run: Run, logged: Mapping[str, float]) -> Section:
 
 def plugin_sections(selected: Sequence[Selected], attachments: Mapping[str, Attachment], run: Run) -> list[Section]:
     """One section per plugin, in the order of selection; a failure stays in its own section."""
-    settings = {choice.key: asdict(choice.plugin) for choice in selected}
+    # Through JSON, so that the scorecard in memory equals the one that is read back.
+    settings = {choice.key: json.loads(json.dumps(asdict(choice.plugin), default=str)) for choice in selected}
     order = sorted(attachments, key=lambda key: attachments[key].measures_last)
     sections: dict[str, Section] = {}
     for key in order:

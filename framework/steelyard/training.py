@@ -1,7 +1,9 @@
 """The Trainer of a run: made, let loose, tested."""
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +42,10 @@ def make_trainer(
     arguments.setdefault("enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in own))
     arguments["plugins"] = [*plain_list(arguments.get("plugins")), checkpoints.AtomicCheckpointIO()]
     arguments["logger"] = _loggers(config, place)
+    gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), FiniteLoss(), *own]
     try:
-        return Trainer(
-            **arguments,
-            callbacks=[
-                LatePreflight(selected, draft),
-                *assembly.callbacks(selected, attachments),
-                FiniteLoss(),
-                *own,
-            ],
-            default_root_dir=place,
-        )
+        with _quiet():
+            return Trainer(**arguments, callbacks=gathered, default_root_dir=place)
     except (TypeError, ValueError, MisconfigurationException) as error:
         message = f"Lightning does not take these arguments of the Trainer: {error}"
         raise refuse(message, fix="trainer=default") from error
@@ -114,12 +109,21 @@ def _loggers(config: DictConfig, place: Path) -> Any:
     return instantiate({key: str(place) if value == "???" else value for key, value in filled.items()})
 
 
-class _quiet(warnings.catch_warnings):
-    """Silences what Lightning says of choices that are ours: no workers for data in memory, few batches to log."""
-
-    def __enter__(self) -> Any:
-        entered = super().__enter__()
-        warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", message=r".*exists and is not empty.*")
-        return entered
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Silences what Lightning says of choices that are ours, and its advertisements; its warnings stay."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            # Data in memory needs no workers, and a short epoch is no mistake.
+            warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
+            # The checkpoints of a resumed run are where they belong.
+            warnings.filterwarnings("ignore", message=r".*exists and is not empty.*")
+            # Lightning 2.6 asks torch 2.13's pytrees in an outdated way.
+            warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.*")
+            yield
+    finally:
+        logger.setLevel(level)

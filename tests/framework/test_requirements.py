@@ -1,0 +1,65 @@
+import pytest
+
+from steelyard import requirements
+from steelyard.measurement import Measurement, Status
+from steelyard.scorecard import Judgement
+
+NAME = "privacy.dp_sgd.epsilon"
+
+
+def judge(bound: str, limit: float, *measurements: Measurement) -> Judgement:
+    node = {"privacy": {"dp_sgd": {"epsilon": {bound: limit}}}}
+    (row,) = requirements.judge(node, measurements)
+    assert (row.name, row.bound, row.limit) == (NAME, bound, limit)
+    return row.judgement
+
+
+def measured(value: float, interval: tuple[float, float] | None = None, **more: object) -> Measurement:
+    return Measurement(name=NAME, value=value, interval=interval, **more)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("bound", "limit", "value", "interval", "expected"),
+    [
+        ("max", 8, 8.0, None, Judgement.MET),
+        ("max", 8, 8.1, None, Judgement.NOT_MET),
+        ("max", 8, 7.0, (6.0, 7.9), Judgement.MET),
+        ("max", 8, 7.0, (6.0, 8.1), Judgement.INCONCLUSIVE),
+        ("max", 8, 9.0, (7.9, 10.0), Judgement.INCONCLUSIVE),
+        ("max", 8, 9.0, (8.1, 10.0), Judgement.NOT_MET),
+        ("min", 8, 9.0, (8.0, 10.0), Judgement.MET),
+        ("min", 8, 9.0, (7.9, 10.0), Judgement.INCONCLUSIVE),
+        ("min", 8, 7.0, (6.0, 7.9), Judgement.NOT_MET),
+    ],
+)
+def test_the_unfavourable_end_is_held_against_the_limit(
+    bound: str, limit: float, value: float, interval: tuple[float, float] | None, expected: Judgement
+) -> None:
+    assert judge(bound, limit, measured(value, interval)) is expected
+
+
+def test_what_is_missing_does_not_meet_it() -> None:
+    assert judge("max", 8) is Judgement.MISSING
+
+
+@pytest.mark.parametrize("status", [Status.SKIPPED, Status.FAILED])
+def test_what_was_not_measured_does_not_meet_it(status: Status) -> None:
+    assert judge("max", 8, Measurement(name=NAME, status=status, note="why")) is Judgement.MISSING
+
+
+def test_what_is_invalid_does_not_meet_it() -> None:
+    assert judge("max", 8, measured(1.0, status=Status.INVALID, note="a control failed")) is Judgement.MISSING
+
+
+def test_every_point_of_a_curve_has_to_hold() -> None:
+    assert judge("max", 8, measured(1.0, at={"x": 1}), measured(9.0, at={"x": 2})) is Judgement.NOT_MET
+    assert judge("max", 8, measured(1.0, at={"x": 1}), measured(2.0, at={"x": 2})) is Judgement.MET
+
+
+def test_a_requirement_that_is_none_is_found_before_the_run() -> None:
+    found = list(requirements.problems({"task": {"accuracy": {"mn": 0.9, "min": "high"}}}))
+    assert [problem.message for problem in found] == [
+        "require.task.accuracy.mn is no requirement: its last word is `min` or `max`",
+        "require.task.accuracy.min must be a number, got 'high'",
+    ]
+    assert all(problem.fix for problem in found)
