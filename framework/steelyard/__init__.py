@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from steelyard.api import run as run
     from steelyard.attachment import Attachment as Attachment
     from steelyard.draft import Draft as Draft
     from steelyard.measurement import Better as Better
@@ -31,6 +32,7 @@ _HOMES = {
     "Seam": "seam",
     "Status": "measurement",
     "Table": "measurement",
+    "run": "api",
 }
 
 __all__ = sorted(_HOMES)

@@ -1,0 +1,54 @@
+"""`steelyard run`, `weigh` and `plan`: one config, or a sweep of them."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from steelyard.cli import _flags
+from steelyard.cli._flags import Flags
+from steelyard.problem import refuse
+
+
+def main(verb: str, words: Sequence[str]) -> int:
+    """Runs the verb and gives the exit code."""
+    flags = _flags.parse(verb, words)
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
+    if here not in sys.path:
+        # At the end: a file beside the user is importable by `_target_` and shadows nothing.
+        sys.path.append(here)
+    if flags.help:
+        from steelyard.cli._help import print_help
+
+        return print_help(verb, flags)
+    if flags.info or flags.cfg in ("hydra", "all"):
+        from steelyard.cli._show import print_hydra
+
+        return print_hydra(flags)
+    if flags.cfg:
+        from steelyard.cli._show import print_config
+
+        return print_config(flags)
+    overrides, checkpoint = _checkpoint(verb, flags)
+    from steelyard.cli._jobs import Job, single, sweep
+    from steelyard.composing import compose
+
+    job = Job(verb=verb, checkpoint=checkpoint)
+    if not flags.multirun:
+        composed = compose(*overrides, folders=flags.folders)
+        if not composed.wants_sweep:
+            return single(job, composed)
+    return sweep(job, overrides, flags.folders)
+
+
+def _checkpoint(verb: str, flags: Flags) -> tuple[tuple[str, ...], Path | None]:
+    """`weigh` takes `ckpt=PATH` out of the words: it says what to weigh, not how."""
+    if verb != "weigh":
+        return flags.words, None
+    paths = [word.removeprefix("ckpt=") for word in flags.words if word.startswith("ckpt=")]
+    if len(paths) != 1 or not paths[0]:
+        raise refuse("weigh needs one checkpoint", fix="ckpt=outputs/RUN/checkpoints/last.ckpt")
+    checkpoint = Path(paths[0])
+    if not checkpoint.is_file():
+        raise refuse(f"there is no checkpoint {checkpoint}", fix="ckpt=outputs/RUN/checkpoints/last.ckpt")
+    return tuple(word for word in flags.words if not word.startswith("ckpt=")), checkpoint

@@ -1,0 +1,123 @@
+"""Composing: words in, checked configs out."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from steelyard.composing._catalogue import Raw, look
+from steelyard.composing._explain import explain
+from steelyard.composing._settle import settle
+from steelyard.composing._words import Word, read, searchpath
+from steelyard.composing.source import PACKAGE, PRIMARY, register
+from steelyard.problem import Problem, Refused
+
+JOB = "steelyard"
+VERSION = "1.3"
+"""The behaviour of Hydra that the configs are written for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """One checked config.
+
+    Attributes:
+        config: Without `hydra`; every challenge holds its selected plugins' full settings and nothing else.
+        choices: Group -> chosen options, joined by commas.
+        overrides: The words that made it.
+        notes: What was dropped on the way.
+        number: The trial's number in a sweep.
+        hydra: Hydra's own config, for `${hydra:...}`.
+    """
+
+    config: DictConfig
+    choices: Mapping[str, str]
+    overrides: tuple[str, ...]
+    notes: tuple[str, ...]
+    hydra: DictConfig
+    number: int = 0
+
+    @property
+    def wants_sweep(self) -> bool:
+        """True if the config itself sets `hydra.mode: MULTIRUN`."""
+        return self.hydra.mode == RunMode.MULTIRUN
+
+
+def compose(*words: str, folders: Sequence[Path] = ()) -> Composed:
+    """One config from the words of the command line.
+
+    Args:
+        *words: Hydra's overrides.
+        folders: With YAML of the user's own.
+
+    Raises:
+        Refused: With every problem, each with an override to paste.
+    """
+    register()
+    everything = (*words, *searchpath(folders))
+    understood = read(everything)
+    try:
+        raw = _raw([word.text for word in understood if not word.sweeps])
+    except Exception as error:
+        raise explain(error, everything) from error
+    sweeps = [word for word in understood if word.sweeps]
+    if sweeps and raw.hydra.mode != RunMode.MULTIRUN:
+        raise Refused([_several(word) for word in sweeps])
+    if raw.hydra.mode == RunMode.MULTIRUN:
+        # Checked trial by trial; a setting may belong to a plugin that only some of them select.
+        return finished(raw, raw.config, (), sweep=True)
+    config, notes = settle(raw)
+    return finished(raw, config, notes, sweep=False)
+
+
+def finished(raw: Raw, config: DictConfig, notes: tuple[str, ...], *, sweep: bool) -> Composed:
+    """Puts together what is known of one config."""
+    if config.get("checkpoints") == "auto":
+        config = config.copy()
+        config.checkpoints = "none" if sweep else "last"
+    return Composed(
+        config=config,
+        choices={group: ",".join(options) for group, options in raw.choices.items()},
+        overrides=raw.overrides,
+        notes=notes,
+        hydra=raw.hydra,
+        number=raw.number,
+    )
+
+
+@contextlib.contextmanager
+def session() -> Iterator[None]:
+    """Hydra, set up for our configs; what the process did with Hydra before is put back at the end."""
+    register()
+    with hydra.initialize_config_module(PACKAGE, job_name=JOB, version_base=VERSION):
+        yield
+
+
+@contextlib.contextmanager
+def known_to_hydra(composed: Composed) -> Iterator[None]:
+    """Lets `${hydra:...}` in the config find its values, as in a job that Hydra itself runs."""
+    known = HydraConfig.instance()
+    before = known.cfg
+    known.set_config(OmegaConf.create({"hydra": composed.hydra}))
+    try:
+        yield
+    finally:
+        known.cfg = before
+
+
+def _raw(words: list[str]) -> Raw:
+    with session():
+        whole = hydra.compose(PRIMARY, overrides=words, return_hydra_config=True)
+        own = whole.hydra
+        OmegaConf.set_struct(whole, False)
+        del whole["hydra"]
+        return look(whole, own)
+
+
+def _several(word: Word) -> Problem:
+    return Problem(f"{word.text} has several values: a sweep needs -m, a list needs brackets", f"-m {word.text}")

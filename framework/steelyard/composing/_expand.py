@@ -1,0 +1,78 @@
+"""Sweeps: the trials that Hydra's sweeper makes of the words, each checked before the first one runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from steelyard.composing._catalogue import Raw, look
+from steelyard.composing._compose import Composed, finished
+from steelyard.composing._hydra_main import through_hydra
+from steelyard.composing._settle import settle
+from steelyard.problem import Refused, refuse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One job of a sweep: composed or refused.
+
+    Attributes:
+        number: Hydra's job number.
+        overrides: The words of this trial, from the experiment's file and from the command line.
+        composed: The checked config, or None.
+        refused: Why there is none, or None.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    composed: Composed | None = None
+    refused: Refused | None = None
+
+
+def expand(*words: str, place: Path, folders: Sequence[Path] = ()) -> tuple[Trial, ...]:
+    """All trials of a sweep, in Hydra's order.
+
+    Hydra's sweeper and launcher run here with a job that only writes down its config: so a plugin that another trial
+    selects is known, and what is wrong is said before hours of training.
+
+    Args:
+        *words: Hydra's overrides.
+        place: The sweep folder, for `hydra.sweep.dir`.
+        folders: With YAML of the user's own.
+
+    Raises:
+        Refused: If the words do not compose, or if every trial is refused.
+    """
+    seen: list[Raw] = []
+
+    def note(config: DictConfig) -> None:
+        hydra = HydraConfig.get()
+        _check_basic(hydra)
+        seen.append(look(config, hydra.copy(), number=int(hydra.job.num)))
+
+    quoted = str(place).replace("'", r"\'")
+    through_hydra(["--multirun", *words, f"hydra.sweep.dir='{quoted}'"], folders=folders, task=note)
+    trials = tuple(_trial(raw, seen) for raw in seen)
+    if trials and all(trial.refused for trial in trials):
+        problems = [problem for trial in trials if trial.refused for problem in trial.refused.problems]
+        raise Refused(list(dict.fromkeys(problems)))
+    return trials
+
+
+def _trial(raw: Raw, trials: Sequence[Raw]) -> Trial:
+    elsewhere = frozenset(key for other in trials for key in other.fillers)
+    try:
+        config, notes = settle(raw, elsewhere=elsewhere)
+    except Refused as refused:
+        return Trial(number=raw.number, overrides=raw.overrides, refused=refused)
+    composed = finished(raw, config, notes, sweep=True)
+    return Trial(number=raw.number, overrides=raw.overrides, composed=composed)
+
+
+def _check_basic(hydra: DictConfig) -> None:
+    for group in ("hydra/launcher", "hydra/sweeper"):
+        option = hydra.runtime.choices.get(group)
+        if option != "basic":
+            raise refuse(f"{group}={option} is not supported yet", fix=f"{group}=basic")

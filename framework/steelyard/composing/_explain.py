@@ -1,0 +1,134 @@
+"""Hydra's errors in our words: what is wrong, where, and the override to paste."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from steelyard import registry
+from steelyard.composing._words import Word, names, read
+from steelyard.composing.source import NONE, PRIMARY
+from steelyard.problem import Problem, Refused
+from steelyard.registry import did_you_mean, nearest
+
+
+def explain(error: Exception, words: Iterable[str]) -> Refused:
+    """Every problem of the words if they are to blame, else the error itself in plain words.
+
+    Raises:
+        Exception: The error, if it is none of Hydra's, OmegaConf's or YAML's: then it is our own defect.
+    """
+    if isinstance(error, Refused):
+        return error
+    from steelyard.composing._compose import session
+
+    understood = read(words)
+    with session():
+        loader = GlobalHydra.instance().config_loader()
+        problems = list(_wrong_words(loader, understood)) or [_in_our_words(loader, error)]
+    return Refused(problems)
+
+
+def _wrong_words(loader: ConfigLoader, words: Sequence[Word]) -> Iterator[Problem]:
+    searchpath = [word.text for word in words if word.key == "hydra.searchpath"]
+    good: list[str] = [*searchpath]
+    settings: list[Word] = []
+    for word in words:
+        if word.is_hydra:
+            continue
+        options = _options(loader, word.key, searchpath)
+        if not options or any(isinstance(value, dict) for value in word.values):
+            settings.append(word)
+            continue
+        wrong = list(_wrong_choice(word, options))
+        yield from wrong
+        if not wrong and not word.sweeps:
+            good.append(word.text)
+    plain = [word for word in settings if not word.adds and not word.deletes]
+    base = _base(good) if plain else None
+    if base is not None:
+        yield from (problem for word in plain for problem in _wrong_path(word, base))
+
+
+def _wrong_choice(word: Word, options: Sequence[str]) -> Iterator[Problem]:
+    if word.deletes:
+        return
+    group = word.key
+    if word.adds:
+        yield Problem(f"{word.text}: {group} is in the config already, without a +", word.text.lstrip("+"))
+        return
+    for value in word.values:
+        if value is None:
+            fallback = NONE if NONE in options else options[0]
+            yield Problem(f"{group}=null chooses nothing: an option of {group} is {fallback}", f"{group}={fallback}")
+        for name in names(value):
+            if name not in options:
+                near = nearest(name, options)
+                message = f"{group} has no option {name}{did_you_mean(name, options)}"
+                if near is None:
+                    message += f"; it has {', '.join(options)}"
+                yield Problem(message, word.text.replace(name, near) if near else f"{group}={options[0]}")
+
+
+def _wrong_path(word: Word, base: DictConfig) -> Iterator[Problem]:
+    tree: Any = OmegaConf.to_container(base, resolve=False)
+    parts = word.key.split(".")
+    node: Any = tree
+    for depth, part in enumerate(parts):
+        where = ".".join(parts[:depth])
+        challenge = depth >= 1 and parts[0] in registry.challenges()
+        if challenge or (isinstance(node, dict) and not node and depth):
+            return  # an open node: the core checks it
+        if not isinstance(node, dict) or part not in node:
+            keys = [str(key) for key in node] if isinstance(node, dict) else []
+            near = nearest(part, keys)
+            place = f"{where} has no field {part}" if where else f"the config has no key {part}"
+            message = f"{place}{did_you_mean(part, keys)}"
+            if near is None and where and keys:
+                message += f"; it has {', '.join(keys)}"
+            fixed = ".".join([*parts[:depth], near, *parts[depth + 1 :]]) if near else ""
+            yield Problem(message, word.text.replace(word.key, fixed, 1) if near else f"+{word.text}")
+            return
+        node = node[part]
+
+
+def _base(words: list[str]) -> DictConfig | None:
+    try:
+        return compose(PRIMARY, overrides=words)
+    except (HydraException, OmegaConfBaseException, Refused):
+        return None
+
+
+def _options(loader: ConfigLoader, group: str, searchpath: list[str]) -> list[str]:
+    return loader.get_group_options(group, config_name=PRIMARY, overrides=searchpath)
+
+
+def _in_our_words(loader: ConfigLoader, error: Exception) -> Problem:
+    import yaml
+
+    if isinstance(error, MissingConfigException):
+        return _missing(loader, error)
+    if isinstance(error, yaml.YAMLError):
+        return Problem(f"a config file is no YAML: {' '.join(str(error).split())}")
+    if isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+        cause = error.__cause__
+        lines = [line.strip() for part in (error, cause) if part is not None for line in str(part).splitlines()]
+        return Problem("; ".join(dict.fromkeys(line for line in lines[:4] if line)) or type(error).__name__)
+    raise error
+
+
+def _missing(loader: ConfigLoader, error: MissingConfigException) -> Problem:
+    path = str(error.missing_cfg_file or "")
+    group, _, name = path.rpartition("/")
+    options = list(error.options or (loader.get_group_options(group) if group else []))
+    asked = re.match(r"In '([^']+)'", str(error))
+    where = f"{asked[1]} asks for {path}: " if asked and asked[1] != PRIMARY else ""
+    near = nearest(name, options)
+    known = did_you_mean(name, options) or (f"; it has {', '.join(options)}" if options else "")
+    return Problem(f"{where}{group or 'the config'} has no option {name}{known}", f"{group}={near}" if near else "")

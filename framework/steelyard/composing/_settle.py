@@ -1,0 +1,120 @@
+"""The rules of selection: what stays in a composed config, what is dropped with a note, and what is refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from steelyard import registry
+from steelyard.composing import _rules
+from steelyard.composing._catalogue import Raw
+from steelyard.composing.source import NONE
+from steelyard.problem import Problem, Refused
+from steelyard.registry import did_you_mean, nearest
+from steelyard.schema import attempt, settings, show, twin
+from steelyard.spec import plain
+
+Tree = dict[str, Any]
+
+
+def settle(raw: Raw, *, elsewhere: frozenset[str] = frozenset()) -> tuple[DictConfig, tuple[str, ...]]:
+    """The config with every challenge rebuilt from the registry, and the notes on what was dropped.
+
+    Args:
+        raw: One composition.
+        elsewhere: Keys of plugins that another trial of the same sweep selects.
+
+    Raises:
+        Refused: With all problems.
+    """
+    tree = plain(raw.config)
+    problems = [*_rules.choices(raw), *_rules.roots(raw, tree)]
+    notes: list[str] = []
+    rebuilt: Tree = {}
+    for challenge, plugins in registry.challenges().items():
+        node: Any = tree.get(challenge) or {}
+        rebuilt[challenge] = {}
+        if not isinstance(node, Mapping):
+            problems.append(Problem(f"{challenge} holds settings of plugins, got {show(node)}", f"{challenge}={NONE}"))
+            continue
+        filled = {key.partition(".")[2] for key in raw.fillers if key.startswith(f"{challenge}.")}
+        for name in sorted({*filled, *map(str, node)}):
+            key = f"{challenge}.{name}"
+            if name not in plugins:
+                problems.append(_unknown(raw, key, plugins))
+            elif name in filled:
+                rebuilt[challenge][name] = _selected(tree, key, problems)
+            else:
+                note = _unselected(raw, tree, key, elsewhere, problems)
+                notes += [note] if note else []
+    if problems:
+        raise Refused(list(dict.fromkeys(problems)))
+    return OmegaConf.create({**tree, **rebuilt}), tuple(notes)
+
+
+def _unknown(raw: Raw, key: str, plugins: tuple[str, ...]) -> Problem:
+    challenge, _, name = key.partition(".")
+    near = nearest(name, plugins)
+    typed = next((word for word in raw.words if word.touches(key)), None)
+    known = did_you_mean(name, plugins) or f"; it has {', '.join(plugins)}"
+    fix = typed.text.replace(key, f"{challenge}.{near}", 1) if typed and near else ""
+    return Problem(f"{challenge} has no plugin {name}{known}", fix)
+
+
+def _selected(tree: Tree, key: str, problems: list[Problem]) -> Tree:
+    """The full settings of a selected plugin; what is wrong with them joins the problems."""
+    challenge, _, name = key.partition(".")
+    given: Any = (tree.get(challenge) or {}).get(name, {})
+    if not isinstance(given, Mapping):
+        problems.append(Problem(f"{key} holds settings, got {show(given)}", ""))
+        return {}
+    try:
+        cls = registry.load(key)
+    except Refused as refused:
+        problems += refused.problems
+        return {}
+    problems += registry.missing(cls, key=key)
+    full = {**twin(cls), **given}
+    try:
+        plugin, found = attempt(cls, _resolved(tree, key, full), path=key)
+    except OmegaConfBaseException as error:
+        problems.append(Problem(f"{key}: {str(error).splitlines()[0]}"))
+        return full
+    problems += found
+    return full if plugin is None else _canonical(full, settings(plugin))
+
+
+def _unselected(raw: Raw, tree: Tree, key: str, elsewhere: frozenset[str], problems: list[Problem]) -> str | None:
+    """The note on settings that are dropped; what is wrong with them all the same joins the problems."""
+    challenge, _, name = key.partition(".")
+    typed = next((word for word in raw.words if word.touches(key)), None)
+    add = _rules.selecting(challenge, raw.choices.get(challenge, ()), name)
+    if typed is not None and key not in elsewhere:
+        problems.append(Problem(f"{typed.text} does nothing, since {key} is not selected: add {challenge}={name}", add))
+        return None
+    try:
+        _, found = attempt(registry.load(key), _resolved(tree, key, tree[challenge][name]), path=key, partial=True)
+        problems += found
+    except (Refused, OmegaConfBaseException):
+        pass  # a plugin that is broken stops nobody who does not select it
+    return f"{key} is not selected, so its settings are dropped; {add} selects it"
+
+
+def _resolved(tree: Tree, key: str, given: Any) -> Any:
+    """The settings with their interpolations followed, which may point anywhere in the config."""
+    challenge, _, name = key.partition(".")
+    whole = OmegaConf.create({**tree, challenge: {**(tree.get(challenge) or {}), name: given}})
+    node: Any = OmegaConf.select(whole, key)
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _canonical(given: Any, made: Any) -> Any:
+    """The values as the declaration has them, so that `3` and `3.0` are one spec; interpolations stay text."""
+    if isinstance(given, str) and "${" in given:
+        return given
+    if isinstance(given, Mapping) and isinstance(made, Mapping):
+        return {name: _canonical(given[name], value) if name in given else value for name, value in made.items()}
+    if isinstance(given, list) and isinstance(made, list) and len(given) == len(made):
+        return [_canonical(one, other) for one, other in zip(given, made, strict=True)]
+    return made
