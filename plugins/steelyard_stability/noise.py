@@ -34,7 +34,7 @@ class Noise(Plugin):
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """At least one level above 0, and none below."""
         del draft
-        if not any(level > 0 for level in self.levels) or min(self.levels) < 0:
+        if not self.levels or min(self.levels) < 0 or max(self.levels) == 0:
             yield Problem(
                 f"levels {list(self.levels)} must be at least 0, and one of them above it",
                 fix="stability.noise.levels=[0.05,0.1,0.2,0.3]",
