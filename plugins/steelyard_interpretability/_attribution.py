@@ -61,23 +61,33 @@ class AttributionAttachment(Attachment):
     def _picture(self, run: Run, found: Study) -> Picture:
         explained = found.explanations
         rows = torch.linspace(0, len(explained.errors) - 1, min(self._plugin.pictures, len(explained.errors))).long()
-        titles = [_title(found, int(row)) for row in rows]
-        png = run.adapter.draw(found.samples.inputs[rows].cpu(), explained.attributions[rows], titles=titles)
+        png = run.adapter.draw(
+            found.samples.inputs[rows].cpu(),
+            explained.attributions[rows],
+            titles=[_title(found, int(row)) for row in rows],
+        )
         return Picture(
             name="attributions",
             title=f"What spoke for the decision: {len(rows)} validation examples, baseline {self._plugin.baseline}",
             png=png,
-            alt="One row per example, the input beside its Integrated Gradients. " + ". ".join(titles) + ".",
+            alt="Each input with its Integrated Gradients. " + " ".join(_words(found, int(row)) for row in rows),
             split=SPLIT,
         )
 
 
 def _title(found: Study, row: int) -> str:
+    """Short lines: pictures stand side by side."""
     explained = found.explanations
-    flag = "" if explained.converged[row] else f", NOT COMPLETE: {float(explained.errors[row]):.0%} off"
-    decision, probability = int(explained.decisions[row]), float(explained.probabilities[row])
-    number, target = found.samples.numbers[row], int(found.samples.targets[row])
-    return f"example {number}: decides {decision} (p = {probability:.2f}), truth {target}{flag}"
+    decision, target = int(explained.decisions[row]), int(found.samples.targets[row])
+    flag = "" if explained.converged[row] else "\nnot complete"
+    return f"says {decision} ({float(explained.probabilities[row]):.0%})\ntruth {target}{flag}"
+
+
+def _words(found: Study, row: int) -> str:
+    explained = found.explanations
+    decision, target = int(explained.decisions[row]), int(found.samples.targets[row])
+    flag = "" if explained.converged[row] else f", not complete: {float(explained.errors[row]):.0%} off"
+    return f"Example {found.samples.numbers[row]}: decision {decision}, truth {target}{flag}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from steelyard_interpretability._agreement import mean_interval, rank_agreement
+
+
+def test_the_interval_is_students() -> None:
+    values = torch.randn(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    mean, interval = mean_interval(values)
+
+    reference = stats.ttest_1samp(values.numpy(), 0).confidence_interval()
+    assert interval == pytest.approx((reference.low, reference.high))
+    assert mean == pytest.approx(values.mean().item())
+    assert mean_interval(values[:1])[1] is None
+
+
+def test_ranks_agree_as_scipy_says_with_ties() -> None:
+    stream = np.random.default_rng(0)
+    ours, theirs = stream.integers(0, 5, (6, 40)).astype(float), stream.normal(size=(6, 40))
+
+    found = rank_agreement(torch.tensor(ours), torch.tensor(theirs))
+
+    assert found.tolist() == pytest.approx(
+        [stats.spearmanr(*rows).statistic for rows in zip(ours, theirs, strict=True)]
+    )
+
+
+def test_rows_without_order_are_left_out() -> None:
+    ours = torch.tensor([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]])
+    theirs = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
+
+    assert rank_agreement(ours, theirs).tolist() == pytest.approx([-1.0])
