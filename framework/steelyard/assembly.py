@@ -72,7 +72,7 @@ class _GradientGate(Callback):
     def __init__(self, attachments: Sequence[Attachment]) -> None:
         self._calls = [attachment.on_before_optimizer_step for attachment in attachments]
         for attachment in attachments:
-            attachment.on_before_optimizer_step = _nothing
+            setattr(attachment, "on_before_optimizer_step", _nothing)  # noqa: B010 - an instance override
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer

@@ -5,11 +5,12 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule
 
 from steelyard.adapters import Adapter, adapter_for
 from steelyard.draft import Draft
+from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import Problem, Refused, refuse
 from steelyard.spec import plain
 
@@ -55,7 +56,7 @@ def fill(config: DictConfig, sizes: Mapping[str, Any]) -> DictConfig:
             name = path.rpartition(".")[2]
             if name in sizes:
                 value = sizes[name]
-                OmegaConf.update(filled, path, list(value) if isinstance(value, tuple) else value)
+                OmegaConf.update(filled, path, [*value] if is_sequence(value) else value)
             else:
                 problems.append(Problem(f"{path} has no value, and the data does not know it", f"{path}=..."))
     if problems:
@@ -111,12 +112,12 @@ def _adapter(modality: str | None, data: LightningDataModule) -> Adapter:
 
 def _trainer(config: DictConfig) -> dict[str, Any]:
     made: Any = instantiate(config.get("trainer") or {}, _convert_="all")
-    assert isinstance(made, dict)
-    return {str(key): value for key, value in made.items()}
+    assert is_mapping(made)
+    return dict(made)
 
 
 def plain_list(value: Any) -> list[Any]:
     """A config value as a list: null is empty, a single thing is a list of one."""
     if value is None:
         return []
-    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
+    return [*value] if is_sequence(value) else [value]

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import CheckpointIO
 
+from steelyard.narrowing import is_mapping
 from steelyard.problem import refuse
 
 LAST = "last.ckpt"
@@ -71,7 +71,7 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
         raise refuse(f"{path} holds more than tensors and plain values, which is not loaded: {reason}") from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise refuse(f"{path} is no readable checkpoint: {error}") from error
-    if not isinstance(found, Mapping) or "state_dict" not in found:
+    if not is_mapping(found) or "state_dict" not in found:
         raise refuse(f"{path} is no Lightning checkpoint: it has no state_dict")
     return dict(found)
 

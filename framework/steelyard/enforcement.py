@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from steelyard._torch_private import hook_count
+from steelyard._untyped import named_modules
 from steelyard.draft import Draft
 from steelyard.problem import refuse
 from steelyard.seam import TRAINER_ARGUMENTS, Seam
@@ -33,7 +34,7 @@ class Part:
 
 def snapshot(draft: Draft) -> dict[str, Part]:
     """All parts of the draft that a plugin could change, by a name that a user understands."""
-    modules = dict(draft.task.named_modules())
+    modules = named_modules(draft.task)
     parts = {
         "the layers of the task": Part(LAYERS, {name: _Same(module) for name, module in modules.items()}),
         "the weights of the task": Part(LAYERS, fingerprint(draft.task)),

@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
@@ -121,15 +121,7 @@ class Journal:
         """Writes the last words; the reserve is given up first, so that a full disk does not mute them."""
         with contextlib.suppress(OSError):
             (self.folder / RESERVE).unlink()
-        self._status = RunStatus(
-            **{
-                **asdict(self._status),
-                "state": state,
-                "exit_code": exit_code,
-                "message": message,
-                "ended": time.time(),
-            }
-        )
+        self._status = replace(self._status, state=state, exit_code=exit_code, message=message, ended=time.time())
         self._write()
 
     def try_end(self, state: State, *, exit_code: int, message: str = "") -> None:
@@ -167,7 +159,7 @@ def status(folder: Path) -> RunStatus:
     if found is None:
         raise FileNotFoundError(f"{folder} is no run folder: it has no {STATUS}")
     if found.state is State.RUNNING and not _locked(folder):
-        return RunStatus(**{**asdict(found), "state": State.KILLED, "message": "the process is gone without a word"})
+        return replace(found, state=State.KILLED, message="the process is gone without a word")
     return found
 
 
@@ -180,8 +172,9 @@ def _read(folder: Path) -> RunStatus | None:
     path = folder / STATUS
     if not path.exists():
         return None
-    data: dict[str, Any] = read_json(path)
-    return RunStatus(**{**data, "state": State(data["state"])})
+    data = read_json(path)
+    data["state"] = State(data["state"])
+    return RunStatus(**data)
 
 
 def _locked(folder: Path) -> bool:

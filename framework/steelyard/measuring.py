@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning import LightningModule
 
 from steelyard import randomness
+from steelyard._untyped import named_modules
 from steelyard.attachment import Attachment
 from steelyard.enforcement import fingerprint
 from steelyard.folder import write_atomically
@@ -56,14 +57,14 @@ def plugin_sections(selected: Sequence[Selected], attachments: Mapping[str, Atta
 @contextmanager
 def looking(task: LightningModule) -> Generator[None]:
     """Eval mode, gradients on, inference mode off, random streams forked; flags and `requires_grad` are put back."""
-    flags = {name: module.training for name, module in task.named_modules()}
+    flags = {name: module.training for name, module in named_modules(task).items()}
     trained = {name: weight.requires_grad for name, weight in task.named_parameters()}
     task.eval()
     try:
         with randomness.forked(), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
-        for name, module in task.named_modules():
+        for name, module in named_modules(task).items():
             module.training = flags.get(name, module.training)
         for name, weight in task.named_parameters():
             weight.requires_grad_(trained.get(name, weight.requires_grad))

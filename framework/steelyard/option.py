@@ -25,12 +25,10 @@ class Option:
 
     def complaint(self, value: float) -> str | None:
         """Why `value` is out of range, or None."""
-        for limit, broken, word in (
-            (self.ge, lambda limit: value < limit, "at least"),
-            (self.gt, lambda limit: value <= limit, "more than"),
-            (self.le, lambda limit: value > limit, "at most"),
-            (self.lt, lambda limit: value >= limit, "less than"),
-        ):
-            if limit is not None and (broken(limit) or value != value):
-                return f"must be {word} {limit:g}, got {value:g}"
-        return None
+        kept = (
+            (self.ge, self.ge is None or value >= self.ge, "at least"),
+            (self.gt, self.gt is None or value > self.gt, "more than"),
+            (self.le, self.le is None or value <= self.le, "at most"),
+            (self.lt, self.lt is None or value < self.lt, "less than"),
+        )
+        return next((f"must be {word} {limit:g}, got {value:g}" for limit, fine, word in kept if not fine), None)

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from steelyard import building, requirements, spec
 from steelyard.draft import Draft
+from steelyard.narrowing import is_mapping
 from steelyard.preflight import preflight
 from steelyard.problem import Refused
 from steelyard.selection import Selected, plugins_of
@@ -107,7 +108,7 @@ def count_flops(draft: Draft) -> int | None:
             warnings.simplefilter("ignore")
             moved = task.transfer_batch_to_device(batch, torch.device("meta"), 0)
             given: Any = task.training_step(moved, 0)
-            loss = given["loss"] if isinstance(given, Mapping) else given
+            loss: Any = given["loss"] if is_mapping(given) else given
             loss.backward()
     except (RuntimeError, NotImplementedError, AttributeError, TypeError):
         return None

@@ -41,7 +41,7 @@ from steelyard.seam import Seam
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
-    from steelyard.runs import StoredRun
+    from steelyard.stored import StoredRun
 
 
 @dataclass(frozen=True, kw_only=True)

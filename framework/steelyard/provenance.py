@@ -25,7 +25,7 @@ CORE = (
 
 def versions(imports: Iterable[str] = ()) -> dict[str, str]:
     """Distribution -> version, of the core and of the given import names."""
-    names = set(CORE)
+    names: set[str] = {*CORE}
     by_import = packages_distributions()
     for name in imports:
         names.update(by_import.get(name.partition(".")[0], ()))

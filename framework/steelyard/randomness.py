@@ -5,14 +5,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
+
+from steelyard._untyped import fork_torch
 
 
 @contextmanager
 def forked() -> Generator[None]:
     """Puts every global random stream (torch, NumPy, Python) back afterwards, also after an exception."""
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with fork_torch():
         try:
             yield
         finally:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from steelyard.measurement import Measurement, Status
+from steelyard.narrowing import is_mapping
 from steelyard.problem import Problem
 from steelyard.scorecard import Judgement, Requirement
 
@@ -14,7 +15,7 @@ def flatten(require: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
     """The leaves of the nested `require` node as (dotted name, value), in order."""
     for key, value in require.items():
         name = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             yield from flatten(value, name)
         else:
             yield name, value

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
 
+from steelyard._untyped import like, sampler_of
 from steelyard.adapters import Adapter
 from steelyard.problem import refuse
 
@@ -107,18 +108,19 @@ class Run:
         return getattr(self.data, f"{split}_dataloader")()
 
 
-def ordered(loader: Any) -> DataLoader[Any]:
+def ordered(loader: object) -> DataLoader[Any]:
     """The population of a loader, each example once, unshuffled and in this process.
 
     A loader whose order cannot be known from its public parts (iterable data, custom batch samplers) is refused.
     """
-    if not isinstance(loader, DataLoader) or loader.batch_size is None:
-        raise refuse(
-            f"{type(loader).__name__} is no DataLoader with a batch_size, so nothing can be said of its single examples"
-        )
-    dataset, sampler = loader.dataset, loader.sampler
+    known = cast("DataLoader[Any]", loader)
+    if not isinstance(loader, DataLoader) or known.batch_size is None:
+        name = type(known).__name__
+        raise refuse(f"{name} is no DataLoader with a batch_size, so nothing can be said of its single examples")
+    dataset: Dataset[Any] = known.dataset
+    sampler = sampler_of(known)
     if isinstance(sampler, SubsetRandomSampler):
-        dataset = Subset(dataset, list(sampler.indices))
+        dataset = Subset(dataset, [*sampler.indices])
     elif not isinstance(sampler, RandomSampler | SequentialSampler):
         raise refuse(f"the sampler {type(sampler).__name__} hides which examples it draws")
-    return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn)
+    return like(known, dataset)

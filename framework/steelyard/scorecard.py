@@ -172,9 +172,7 @@ class Scorecard:
         return replace(
             scorecard,
             sections=tuple(_section(section) for section in data["sections"]),
-            requirements=tuple(
-                Requirement(**{**row, "judgement": Judgement(row["judgement"])}) for row in data["requirements"]
-            ),
+            requirements=tuple(_requirement(row) for row in data["requirements"]),
             overrides=tuple(data["overrides"]),
             notes=tuple(data["notes"]),
         )
@@ -187,6 +185,11 @@ def _section(data: Mapping[str, Any]) -> Section:
         "artefacts": tuple(StoredArtefact(**row) for row in data["artefacts"]),
     }
     return Section(**{**data, **changed})
+
+
+def _requirement(data: Mapping[str, Any]) -> Requirement:
+    changed: dict[str, Any] = {"judgement": Judgement(data["judgement"])}
+    return Requirement(**{**data, **changed})
 
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:

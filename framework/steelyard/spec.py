@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from steelyard.narrowing import is_mapping, is_sequence
+
 # What changes neither the training nor the numbers.
 IRRELEVANT = ("hydra", "paths", "logger", "report", "require", "checkpoints")
 SECRET = re.compile(
@@ -18,16 +20,15 @@ MASK = "***"
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The config in plain types; interpolations such as `${oc.env:TOKEN}` or `${now:%H}` stay text."""
-    container = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    assert isinstance(container, dict)
+    container: Any = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
     return {str(key): value for key, value in container.items()}
 
 
 def masked(value: Any, key: str = "") -> Any:
     """The same tree with `***` for every literal value whose key looks like a secret."""
-    if isinstance(value, Mapping):
-        return {name: masked(item, str(name)) for name, item in value.items()}
-    if isinstance(value, list):
+    if is_mapping(value):
+        return {name: masked(item, name) for name, item in value.items()}
+    if is_sequence(value):
         return [masked(item, key) for item in value]
     if SECRET.search(key) and value is not None and "${" not in str(value) and value != "???":
         return MASK
@@ -46,7 +47,7 @@ def masked_overrides(overrides: Iterable[str]) -> tuple[str, ...]:
 
 def masked_paths(value: Any, prefix: str = "") -> list[str]:
     """Dotted paths of the values that were masked when the config was written."""
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return [path for key, item in value.items() for path in masked_paths(item, f"{prefix}{key}.")]
     return [prefix.rstrip(".")] if value == MASK else []
 

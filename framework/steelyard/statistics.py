@@ -1,5 +1,7 @@
 """Intervals that the field trusts; thin names over SciPy so that every plugin uses the same ones."""
 
+from typing import Any
+
 from steelyard.measurement import Better, Measurement
 
 
@@ -16,8 +18,9 @@ def clopper_pearson(successes: int, count: int, *, level: float = 0.95) -> tuple
     """
     if count < 1 or not 0 <= successes <= count:
         raise ValueError(f"{successes} successes of {count} trials")
-    from scipy.stats import beta
+    from scipy import stats
 
+    beta: Any = stats.beta
     tail = (1 - level) / 2
     low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, count - successes + 1))
     high = 1.0 if successes == count else float(beta.ppf(1 - tail, successes + 1, count - successes))

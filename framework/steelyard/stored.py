@@ -33,9 +33,8 @@ class StoredRun:
         """The composed config, secrets masked."""
         from omegaconf import OmegaConf
 
-        config = OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"), resolve=False)
-        assert isinstance(config, dict)
-        return {str(key): value for key, value in config.items()}
+        config: Any = OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"), resolve=False)
+        return dict(config)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:

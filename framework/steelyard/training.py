@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from steelyard import assembly, checkpoints
@@ -104,8 +104,7 @@ def _loggers(config: DictConfig, place: Path) -> Any:
     node: Any = config.get("logger")
     if node is None or "_target_" not in node:
         return False
-    filled = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(filled, dict)
+    filled: Any = OmegaConf.to_container(node, resolve=False)
     return instantiate({key: str(place) if value == "???" else value for key, value in filled.items()})
 
 
