@@ -4,8 +4,12 @@
 import copy
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+
+_STREAM = 2018
+"""Sets this stream apart from every other one that is made of the seed of the run."""
 
 
 @runtime_checkable
@@ -24,7 +28,8 @@ def reinitialised(task: LightningModule, *, seed: int) -> LightningModule:
     Weights that no layer's `reset_parameters` reaches are shuffled: that keeps their scale and loses what they learnt.
     """
     twin = copy.deepcopy(task)
-    torch.manual_seed(seed)
+    # The run's own seed would bring back the weights that training began with, which the trained ones resemble.
+    torch.manual_seed(int(np.random.default_rng([seed, _STREAM]).integers(2**62)))
     for module in twin.modules():
         if isinstance(module, Resettable):
             module.reset_parameters()

@@ -279,3 +279,15 @@ def test_the_copy_has_learnt_nothing_and_the_original_is_untouched() -> None:
     assert not torch.allclose(twin.model.inner.weight, task.model.inner.weight)
     assert not torch.equal(twin.model.table, task.model.table)
     assert torch.equal(twin.model.table.flatten().sort().values, task.model.table.flatten())
+
+
+def test_the_copy_does_not_go_back_to_where_training_began() -> None:
+    torch.manual_seed(5)
+    task: Any = digits_task()
+
+    with explaining(task):
+        twin: Any = reinitialised(task, seed=5)
+
+    ours, theirs = task.model.layers[2].weight.flatten(), twin.model.layers[2].weight.flatten()
+    assert not torch.equal(ours.sort().values, theirs.sort().values)
+    assert abs(float(torch.corrcoef(torch.stack([ours, theirs]))[0, 1])) < 0.1
