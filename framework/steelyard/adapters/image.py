@@ -7,6 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from steelyard.adapters import _drawing
 from steelyard.adapters.adapter import Adapter
 
 
@@ -26,9 +27,6 @@ class ImageAdapter(Adapter):
 
     def draw(self, inputs: Tensor, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
         """Each image above its attribution, summed over the channels."""
-        # Imported late: every run needs adapters, few draw.
-        from steelyard.adapters import _drawing
-
         return _drawing.images(
             inputs.detach().cpu().double(),
             attributions.detach().cpu().double().sum(dim=1),

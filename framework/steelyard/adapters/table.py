@@ -7,6 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from steelyard.adapters import _drawing
 from steelyard.adapters.adapter import Adapter
 
 
@@ -31,9 +32,6 @@ class TableAdapter(Adapter):
     def draw(self, inputs: Tensor, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
         """For each row the columns that count most, with their values, as bars to the left and right of zero."""
         width = inputs.shape[1]
-        # Imported late: every run needs adapters, few draw.
-        from steelyard.adapters import _drawing
-
         return _drawing.bars(
             inputs.detach().cpu().double(),
             attributions.detach().cpu().double(),

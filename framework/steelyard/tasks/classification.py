@@ -1,6 +1,8 @@
 """Classification of anything by any model that gives logits."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from typing import Any, Literal, final
 
 import torch
@@ -124,9 +126,10 @@ class Classification(LightningModule):
             value=float(losses.mean()),
             better=Better.LOWER,
             unit="nats",
+            interval=mean_interval(losses),
             count=len(losses),
             split="test",
-            note="cross-entropy, without smoothing and L1",
+            note="cross-entropy without smoothing and L1; the interval is Student's",
         )
 
     def _count(self, batch: Batch, tally: Tally) -> None:
@@ -144,3 +147,14 @@ def absolute_weights(model: nn.Module) -> Tensor:
     """The sum of the absolute values of all weight matrices and kernels that are trained."""
     weights = [p.abs().sum() for p in model.parameters() if p.requires_grad and p.dim() > 1]
     return torch.stack(weights).sum() if weights else torch.zeros(())
+
+
+def mean_interval(values: Tensor, *, level: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of a mean; None for fewer than two values."""
+    if len(values) < 2:
+        return None
+    stats: Any = import_module("scipy.stats")
+    exact = values.double()
+    mean, error = float(exact.mean()), float(exact.std(correction=1)) / math.sqrt(len(exact))
+    reach = float(stats.t.ppf((1 + level) / 2, len(exact) - 1)) * error
+    return mean - reach, mean + reach

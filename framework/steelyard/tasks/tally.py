@@ -21,9 +21,9 @@ class MeanLoss(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        add_state: Any = self.add_state
+        untyped: Any = self
         for name in ("total", "count"):
-            add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
+            untyped.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, mean: Tensor, count: int) -> None:
         """Counts the mean loss of `count` examples."""

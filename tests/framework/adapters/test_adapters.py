@@ -1,0 +1,162 @@
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from PIL import Image
+from torch.nn.functional import cross_entropy
+
+from steelyard.adapters import MODALITIES, Adapter, ClassScoring, ImageAdapter, adapter_for
+from steelyard.problem import Refused
+
+IMAGES = adapter_for("image", bounds=(0.0, 1.0))
+ROWS = adapter_for("table", columns=("age", "height", "weight"))
+
+
+def decoded(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def spread(pixels):
+    """Difference between the channels: 0 is grey."""
+    return pixels.max(axis=-1) - pixels.min(axis=-1)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_factory_knows_every_modality(modality):
+    adapter = adapter_for(modality, bounds=(0.0, 1.0))
+    assert adapter.modality == modality
+    assert adapter.bounds == (0.0, 1.0)
+    assert isinstance(adapter, Adapter)
+    assert isinstance(adapter.scoring, ClassScoring)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("imgae", "image"), ("tables", "table"), ("sound", "image"), (None, "image")]
+)
+def test_an_unknown_modality_is_refused_with_the_known_ones(asked, meant):
+    with pytest.raises(Refused, match=r"known: image, table; .*task\.adapter\._target_") as caught:
+        adapter_for(asked)
+    assert caught.value.problems[0].fix == f"task.modality={meant}"
+
+
+def test_a_pixel_is_one_feature_across_its_channels():
+    features = IMAGES.features(torch.zeros(7, 3, 4, 5))
+    assert features.shape == (3, 4, 5)
+    assert features.unique().tolist() == list(range(20))
+    assert (features == features[0]).all()
+    assert features[0, 1, 2] == 7
+
+
+def test_a_column_is_one_feature():
+    assert ROWS.features(torch.zeros(7, 4)).tolist() == [0, 1, 2, 3]
+
+
+def test_batches_are_read_and_replaced_without_being_changed():
+    inputs, targets, other = torch.rand(2, 1, 3, 3), torch.tensor([0, 1]), torch.rand(2, 1, 3, 3)
+    mapping = {"inputs": inputs, "targets": targets, "id": [5, 6]}
+    for batch in ((inputs, targets), [inputs, targets], mapping):
+        assert IMAGES.inputs(batch) is inputs
+        assert IMAGES.targets(batch) is targets
+        assert IMAGES.inputs(IMAGES.replace(batch, other)) is other
+        assert IMAGES.targets(IMAGES.replace(batch, other)) is targets
+        assert IMAGES.inputs(batch) is inputs
+    assert IMAGES.replace(mapping, other)["id"] == [5, 6]
+    named = ImageAdapter(scoring=ClassScoring(), bounds=None, fields=("pixels", "label"))
+    assert named.inputs({"pixels": inputs, "label": targets}) is inputs
+
+
+def test_clip_keeps_the_raw_range_where_there_is_one():
+    wild = torch.tensor([[-1.0, 0.5, 2.0]])
+    assert IMAGES.clip(wild).tolist() == [[0.0, 0.5, 1.0]]
+    assert ROWS.clip(wild) is wild
+
+
+def test_class_scoring_is_softmax_and_cross_entropy():
+    logits, targets = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0, 1])
+    scoring = ClassScoring()
+    decisions = scoring.decisions(logits)
+    assert decisions.tolist() == [row.index(max(row)) for row in logits.tolist()]
+    torch.testing.assert_close(scoring.scores(logits, decisions), logits.max(dim=1).values)
+    torch.testing.assert_close(scoring.probabilities(logits, targets).log(), -scoring.losses(logits, targets))
+    torch.testing.assert_close(scoring.losses(logits, targets).mean(), cross_entropy(logits, targets))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 5])
+def test_the_picture_of_images_has_a_column_for_each(channels, count):
+    inputs = torch.rand(count, channels, 8, 8)
+    png = IMAGES.draw(inputs, torch.randn(count, channels, 8, 8), titles=[f"{n} $\\frac$" for n in range(count)])
+    assert png.startswith(b"\x89PNG")
+    assert decoded(png).shape == (400, 170 * count + 100, 3)
+
+
+def test_the_same_attribution_has_the_same_colour_in_every_tile():
+    inputs = torch.zeros(2, 1, 2, 2)
+    attributions = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 4.0]]).reshape(2, 1, 2, 2)
+    pixels = decoded(IMAGES.draw(inputs, attributions, titles=["a", "b"]))
+    colours, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
+    red = [(tuple(colour), n) for colour, n in zip(colours, counts, strict=True) if colour[0] > colour[2] + 20]
+    commonest, area = max(red, key=lambda pair: pair[1])
+    # Seven of the eight pixels share one pale red, the one of 4 is the darkest of the map.
+    assert area > 6 * max(n for colour, n in red if colour != commonest and colour[0] < 150)
+
+
+def test_for_is_red_and_against_is_blue():
+    for sign, channel in ((1, 0), (-1, 2)):
+        pixels = decoded(IMAGES.draw(torch.zeros(1, 1, 4, 4), sign * torch.ones(1, 1, 4, 4), titles=[""]))
+        tile = pixels[230:370, 20:150][spread(pixels[230:370, 20:150]) > 60]
+        assert len(tile) > 1000
+        assert (tile.argmax(axis=1) == channel).mean() > 0.99
+
+
+@pytest.mark.parametrize("nothing", [0.0, float("nan"), float("inf")])
+def test_an_attribution_without_a_number_is_a_grey_tile(nothing):
+    inputs = torch.zeros(1, 1, 8, 8)
+    pixels = decoded(IMAGES.draw(inputs, torch.full_like(inputs, nothing), titles=["empty"]))
+    tile = pixels[200:, 10:150]
+    assert spread(tile).max() == 0
+    assert (tile == 191).all(axis=-1).sum() > 5000
+
+
+def test_one_broken_pixel_does_not_spoil_the_others():
+    inputs = torch.zeros(1, 1, 4, 4)
+    attributions = torch.ones(1, 1, 4, 4)
+    attributions[0, 0, 0, 0] = float("nan")
+    pixels = decoded(IMAGES.draw(inputs, attributions, titles=["one"]))
+    assert (spread(pixels[200:, 10:150]) > 60).sum() > 5000
+    assert (pixels[200:, 10:150] == 191).all(axis=-1).sum() > 500
+
+
+def test_images_without_a_range_or_without_contrast_are_drawn():
+    free = ImageAdapter(scoring=ClassScoring(), bounds=None)
+    for inputs in (torch.randn(2, 3, 6, 6) * 100, torch.full((2, 1, 6, 6), 3.0)):
+        assert decoded(free.draw(inputs, torch.randn_like(inputs), titles=["a", "b"])).size
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("columns", [3, 30])
+@pytest.mark.parametrize("scale", [0.0, 1.0, float("nan")])
+def test_the_picture_of_a_table_has_a_panel_for_each_row(count, columns, scale):
+    inputs = torch.randn(count, columns)
+    png = ROWS.draw(inputs, scale * torch.randn(count, columns), titles=["$"] * count)
+    assert decoded(png).shape == (60 + 28 * min(10, columns), 360 * count, 3)
+
+
+def test_drawing_is_repeatable_and_leaves_tensors_alone():
+    inputs = torch.rand(2, 1, 8, 8, requires_grad=True)
+    attributions = torch.randn(2, 1, 8, 8)
+    copy = attributions.clone()
+    assert IMAGES.draw(inputs, attributions, titles=["a", "b"]) == IMAGES.draw(inputs, attributions, titles=["a", "b"])
+    assert torch.equal(copy, attributions)
+    assert inputs.grad is None
+
+
+def test_drawing_leaves_no_trace_in_matplotlib():
+    before = dict(matplotlib.rcParams), matplotlib.get_backend(), pyplot.get_fignums()
+    image = torch.rand(1, 1, 4, 4)
+    IMAGES.draw(image, image, titles=["a"])
+    ROWS.draw(image[:, 0, 0], image[:, 0, 0], titles=["a"])
+    assert before == (dict(matplotlib.rcParams), matplotlib.get_backend(), pyplot.get_fignums())
