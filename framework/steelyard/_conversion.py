@@ -142,7 +142,9 @@ def _tuple(value: Any, kind: Any, option: Option | None) -> tuple[Any, ...]:
         members = arguments
     else:
         raise Wrong(f"must be a list of {len(arguments)}, got {len(value)}: {value!r}", _example(kind))
-    return tuple(_item(item, member, option, f"[{at}]") for at, (item, member) in enumerate(zip(value, members, strict=True)))
+    return tuple(
+        _item(item, member, option, f"[{at}]") for at, (item, member) in enumerate(zip(value, members, strict=True))
+    )
 
 
 def _mapping(value: Any, kind: Any, option: Option | None) -> dict[Any, Any]:
@@ -150,7 +152,8 @@ def _mapping(value: Any, kind: Any, option: Option | None) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
         raise Wrong(f"must be {show_type(kind)}, got {value!r}", "{key:value}")
     return {
-        _item(key, key_kind, None, f"[{key}]"): _item(item, item_kind, option, f"[{key}]") for key, item in value.items()
+        _item(key, key_kind, None, f"[{key}]"): _item(item, item_kind, option, f"[{key}]")
+        for key, item in value.items()
     }
 
 
@@ -169,7 +172,9 @@ def _item(value: Any, kind: Any, option: Option | None, where: str) -> Any:
     try:
         return convert(value, kind, option)
     except Wrong as wrong:
-        raise Wrong(f"{where} {wrong.reason}" if not wrong.reason.startswith("[") else f"{where}{wrong.reason}", "[...]") from None
+        raise Wrong(
+            f"{where} {wrong.reason}" if not wrong.reason.startswith("[") else f"{where}{wrong.reason}", "[...]"
+        ) from None
 
 
 def _inside(option: Option, kind: Any) -> str:

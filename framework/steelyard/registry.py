@@ -1,5 +1,6 @@
 """The registry: which plugins are installed, read from entry points without importing any of them."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -59,8 +60,14 @@ def challenges() -> dict[str, tuple[str, ...]]:
     """Challenge -> names of its plugins, both in alphabetical order."""
     found: dict[str, set[str]] = {}
     for entry in entries():
-        found.setdefault(entry.challenge, set()).add(entry.name)
+        if is_well_formed(entry.key):
+            found.setdefault(entry.challenge, set()).add(entry.name)
     return {challenge: tuple(sorted(found[challenge])) for challenge in sorted(found)}
+
+
+def is_well_formed(key: str) -> bool:
+    """True for `<challenge>.<plugin>` in lower case; `none` is no plugin, it is the option that selects none."""
+    return re.fullmatch(r"[a-z][a-z0-9_]*\.(?!none$)[a-z][a-z0-9_]*", key) is not None
 
 
 def load(key: str) -> "type[Plugin]":

@@ -9,16 +9,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from steelyard._conversion import MISSING, Wrong, convert, show_type
+from steelyard._trees import branch, plain, resolved, settings, show
 from steelyard.option import Option
 from steelyard.problem import Problem, Refused
 from steelyard.registry import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+__all__ = ["Row", "attempt", "build", "describe", "plain", "settings", "show", "twin"]
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -49,24 +51,6 @@ def twin(cls: "type[DataclassInstance]") -> dict[str, Any]:
     return {field.name: _default(field, kind) for field, kind in _fields(cls)}
 
 
-def settings(declaration: "DataclassInstance") -> dict[str, Any]:
-    """The fields of a declaration in plain values: what the config and the scorecard hold."""
-    return {field.name: plain(getattr(declaration, field.name)) for field in dataclasses.fields(declaration)}
-
-
-def plain(value: Any) -> Any:
-    """Paths and enums as text, tuples as lists, nested declarations as dicts."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return settings(value)
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return getattr(value, "value", value)
-
-
 def build(cls: type[T], node: Mapping[str, Any], *, path: str) -> T:
     """The declaration that a node of the config describes.
 
@@ -88,7 +72,7 @@ def attempt(
     cls: type[T], node: Mapping[str, Any], *, path: str, partial: bool = False
 ) -> tuple[T | None, tuple[Problem, ...]]:
     """Like `build`, but hands the problems back. `partial` forgives fields that have no value yet."""
-    found = _values(cls, _resolved(node), path=path)
+    found = _values(cls, resolved(node), path=path)
     problems = [problem for problem in found.problems if not (partial and problem in found.absent)]
     if problems or found.absent:
         return None, tuple(problems)
@@ -120,25 +104,6 @@ def describe(cls: "type[DataclassInstance]", *, prefix: str = "") -> tuple[Row, 
     return tuple(rows)
 
 
-def show(value: Any) -> str:
-    """A plain value as one would type it on the command line."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-        case Mapping():
-            return "{" + ",".join(f"{key}:{show(item)}" for key, item in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ",".join(show(item) for item in value) + "]"
-        case "":
-            return "''"
-        case _:
-            return str(value)
-
-
 @dataclass(frozen=True, slots=True)
 class _Values:
     values: dict[str, Any]
@@ -146,13 +111,14 @@ class _Values:
     absent: tuple[Problem, ...]
 
 
-def _values(cls: "type[DataclassInstance]", node: Any, *, path: str) -> _Values:
-    if not isinstance(node, Mapping):
+def _values(cls: "type[DataclassInstance]", given: Any, *, path: str) -> _Values:
+    node = branch(given)
+    if node is None:
         names = [field.name for field, _ in _fields(cls)]
         example = f"{path}.{names[0]}=..." if names else ""
-        return _Values({}, (Problem(f"{path} holds settings, got {show(node)}", example),), ())
+        return _Values({}, (Problem(f"{path} holds settings, got {show(given)}", example),), ())
     known = {field.name: (field, kind) for field, kind in _fields(cls)}
-    problems = [_unknown(path, str(name), node[name], list(known)) for name in node if name not in known]
+    problems = [_unknown(path, name, node[name], list(known)) for name in node if name not in known]
     absent: list[Problem] = []
     values: dict[str, Any] = {}
     for name, (field, kind) in known.items():
@@ -184,12 +150,6 @@ def _unknown(path: str, name: str, value: Any, known: Sequence[str]) -> Problem:
     if near is None and known:
         message += f"; it has {', '.join(known)}"
     return Problem(message, f"{path}.{near}={show(value)}" if near else "")
-
-
-def _resolved(node: Any) -> Any:
-    from omegaconf import DictConfig, OmegaConf
-
-    return OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
 
 
 @cache

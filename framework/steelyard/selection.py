@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from steelyard import registry
+from steelyard._trees import branch
 from steelyard.plugin import Plugin
 from steelyard.problem import Problem, Refused
 from steelyard.schema import attempt
@@ -32,7 +33,7 @@ def plugins_of(config: DictConfig) -> tuple[Selected, ...]:
     selected: list[Selected] = []
     problems: list[Problem] = []
     for challenge in registry.challenges():
-        for name in sorted(str(name) for name in config.get(challenge) or {}):
+        for name in sorted(branch(config.get(challenge)) or {}):
             key = f"{challenge}.{name}"
             try:
                 cls = registry.load(key)

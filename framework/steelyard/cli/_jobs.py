@@ -1,12 +1,13 @@
 """Carrying out what was composed: one job, or the trials of a sweep one after the other."""
 
 import tempfile
-import time
+import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
+from omegaconf import OmegaConf
 
 from steelyard import folder, spec
 from steelyard.cli import _console
@@ -14,7 +15,6 @@ from steelyard.cli._main import Exit, explain
 from steelyard.composing import Composed, Trial, expand, known_to_hydra
 from steelyard.problem import Refused
 from steelyard.scorecard import Scorecard
-from steelyard.cli._rows import TrialRow
 
 OUTPUTS = Path("outputs")
 STOPPING = (Exit.INTERRUPTED, Exit.TERMINATED)
@@ -59,41 +59,57 @@ def sweep(job: Job, overrides: Sequence[str], folders: Sequence[Path]) -> int:
     except BaseException:
         folder.discard(place)
         raise
-    rows: list[TrialRow] = []
-    first: dict[str, TrialRow] = {}
+    codes: dict[str, int] = {}
     for trial in trials:
-        row = _trial(job, trial, place, len(trials), first)
-        rows.append(row)
-        if row.exit_code in STOPPING:
+        identity = spec.spec_hash(trial.composed.config) if trial.composed else str(trial.number)
+        _console.say(f"trial {trial.number + 1} of {len(trials)}: {' '.join(trial.overrides)}")
+        if identity in codes:
+            _console.say("an earlier trial has the same spec: it is not run again")
+            continue
+        codes[identity] = _trial(job, trial, place)
+        if codes[identity] in STOPPING:
             break
     from steelyard import sweep as sweeps
 
-    sweeps.finish(place, rows)
-    return max(row.exit_code for row in rows)
+    summary = sweeps.finish(place)
+    sweeps.print_sweep(summary)
+    _console.say(str(summary.page))
+    return max(codes.values())
 
 
-def _trial(job: Job, trial: Trial, place: Path, count: int, first: dict[str, TrialRow]) -> TrialRow:
-    _console.say(f"trial {trial.number + 1} of {count}: {' '.join(trial.overrides)}")
-    if trial.composed is None:
-        assert trial.refused is not None
-        return _row(trial, explain(trial.refused), message=_line(trial.refused))
-    identity = spec.spec_hash(trial.composed.config)
-    if identity in first:
-        same = first[identity]
-        _console.say(f"the same spec as trial {same.number + 1}, which is not run again")
-        return _row(trial, same.exit_code, place=same.folder, message=same.message)
-    started = time.monotonic()
+def _trial(job: Job, trial: Trial, place: Path) -> int:
     made: list[Path] = []
     try:
-        scorecard = _weighed(job, trial.composed, outputs=place, name=str(trial.number), made=made)
-        code, message = scorecard.exit_code, ""
+        if trial.composed is None:
+            assert trial.refused is not None
+            raise trial.refused
+        return _weighed(job, trial.composed, outputs=place, name=str(trial.number), made=made).exit_code
     except BaseException as error:
-        code, message = explain(error, folder=str(made[0]) if made else None), _line(error)
-    found = made[0] if made else place / str(trial.number)
-    row = _row(trial, code, place=found if found.exists() else None, message=message)
-    first[identity] = row
-    _console.say(f"trial {trial.number + 1} ended with {code} after {time.monotonic() - started:.0f} s")
-    return row
+        if not made and not (place / str(trial.number)).exists():
+            made.append(_record(trial, error, place))
+        return explain(error, folder=str(made[0]) if made else None)
+
+
+def _record(trial: Trial, error: BaseException, place: Path) -> Path:
+    """A trial that never came to a run folder gets one, so that the sweep's table has its row."""
+    made = folder.create(place, str(trial.number))
+    state, code = (folder.State.REFUSED, Exit.REFUSED) if isinstance(error, Refused) else _ended(error)
+    with folder.opened(made) as journal:
+        text = OmegaConf.to_yaml(spec.masked(spec.plain(trial.config)))
+        folder.write_atomically(made / "config.yaml", text.encode())
+        folder.write_atomically(made / "traceback.txt", "".join(traceback.format_exception(error)).encode())
+        journal.end(
+            state, exit_code=code, message=f"{type(error).__name__}: {error}" if code == Exit.FAILED else str(error)
+        )
+    return made
+
+
+def _ended(error: BaseException) -> tuple[folder.State, int]:
+    if isinstance(error, KeyboardInterrupt):
+        return folder.State.INTERRUPTED, Exit.INTERRUPTED
+    if isinstance(error, Exception):
+        return folder.State.FAILED, Exit.FAILED
+    return folder.State.TERMINATED, Exit.TERMINATED
 
 
 def _weighed(job: Job, composed: Composed, *, outputs: Path, name: str | None, made: list[Path]) -> Scorecard:
@@ -153,15 +169,3 @@ def _plan_all(trials: Sequence[Trial]) -> int:
             codes.append(explain(refused))
     _console.write(f"\n{len(seen)} distinct of {len(trials)} trials")
     return max(codes, default=Exit.DONE)
-
-
-def _row(trial: Trial, code: int, *, place: Path | None = None, message: str = "") -> TrialRow:
-    return TrialRow(
-        number=trial.number, overrides=trial.overrides, folder=place, exit_code=int(code), message=message
-    )
-
-
-def _line(error: BaseException) -> str:
-    with suppress(IndexError):
-        return f"{type(error).__name__}: {str(error).splitlines()[0]}"
-    return type(error).__name__

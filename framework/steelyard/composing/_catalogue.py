@@ -6,10 +6,10 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from steelyard import registry
-from steelyard.composing._words import Word, names, read
+from steelyard.composing._words import Word, read
 from steelyard.composing.source import NONE, PRIMARY
 
 
@@ -88,7 +88,9 @@ class _Part:
 def _parts(overrides: list[str]) -> tuple[_Part, ...]:
     loader = GlobalHydra.instance().config_loader()
     found = loader.compute_defaults_list(config_name=PRIMARY, overrides=overrides, run_mode=RunMode.RUN)
-    return tuple(_Part(str(part.config_path), str(part.package or ""), str(part.parent or "")) for part in found.defaults)
+    return tuple(
+        _Part(str(part.config_path), str(part.package or ""), str(part.parent or "")) for part in found.defaults
+    )
 
 
 def _chosen(challenge: str, parts: tuple[_Part, ...]) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """Composing: words in, checked configs out."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -90,8 +91,16 @@ def finished(raw: Raw, config: DictConfig, notes: tuple[str, ...], *, sweep: boo
     )
 
 
+def options_of(group: str, *, folders: Sequence[Path] = ()) -> tuple[str, ...]:
+    """What may stand behind `group=`; empty if there is no such group."""
+    with session():
+        loader = GlobalHydra.instance().config_loader()
+        found = loader.get_group_options(group, config_name=PRIMARY, overrides=list(searchpath(folders)))
+    return tuple(found)
+
+
 @contextlib.contextmanager
-def session() -> Iterator[None]:
+def session() -> Generator[None]:
     """Hydra, set up for our configs; what the process did with Hydra before is put back at the end."""
     register()
     with hydra.initialize_config_module(PACKAGE, job_name=JOB, version_base=VERSION):
@@ -99,7 +108,7 @@ def session() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def known_to_hydra(composed: Composed) -> Iterator[None]:
+def known_to_hydra(composed: Composed) -> Generator[None]:
     """Lets `${hydra:...}` in the config find its values, as in a job that Hydra itself runs."""
     known = HydraConfig.instance()
     before = known.cfg

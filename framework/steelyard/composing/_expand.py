@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -21,12 +22,14 @@ class Trial:
     Attributes:
         number: Hydra's job number.
         overrides: The words of this trial, from the experiment's file and from the command line.
+        config: As Hydra composed it, unchecked.
         composed: The checked config, or None.
         refused: Why there is none, or None.
     """
 
     number: int
     overrides: tuple[str, ...]
+    config: DictConfig
     composed: Composed | None = None
     refused: Refused | None = None
 
@@ -48,7 +51,7 @@ def expand(*words: str, place: Path, folders: Sequence[Path] = ()) -> tuple[Tria
     seen: list[Raw] = []
 
     def note(config: DictConfig) -> None:
-        hydra = HydraConfig.get()
+        hydra: Any = HydraConfig.get()
         _check_basic(hydra)
         seen.append(look(config, hydra.copy(), number=int(hydra.job.num)))
 
@@ -66,9 +69,9 @@ def _trial(raw: Raw, trials: Sequence[Raw]) -> Trial:
     try:
         config, notes = settle(raw, elsewhere=elsewhere)
     except Refused as refused:
-        return Trial(number=raw.number, overrides=raw.overrides, refused=refused)
+        return Trial(number=raw.number, overrides=raw.overrides, config=raw.config, refused=refused)
     composed = finished(raw, config, notes, sweep=True)
-    return Trial(number=raw.number, overrides=raw.overrides, composed=composed)
+    return Trial(number=raw.number, overrides=raw.overrides, config=raw.config, composed=composed)
 
 
 def _check_basic(hydra: DictConfig) -> None:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from steelyard import registry
+from steelyard._trees import branch
 from steelyard.composing._words import Word, names, read
 from steelyard.composing.source import NONE, PRIMARY
 from steelyard.problem import Problem, Refused
@@ -77,25 +78,22 @@ def _wrong_choice(word: Word, options: Sequence[str]) -> Iterator[Problem]:
 
 
 def _wrong_path(word: Word, base: DictConfig) -> Iterator[Problem]:
-    tree: Any = OmegaConf.to_container(base, resolve=False)
+    node: Any = OmegaConf.to_container(base, resolve=False)
     parts = word.key.split(".")
-    node: Any = tree
     for depth, part in enumerate(parts):
         where = ".".join(parts[:depth])
-        challenge = depth >= 1 and parts[0] in registry.challenges()
-        if challenge or (isinstance(node, dict) and not node and depth):
+        if depth and (parts[0] in registry.challenges() or node == {}):
             return  # an open node: the core checks it
-        if not isinstance(node, dict) or part not in node:
-            keys = [str(key) for key in node] if isinstance(node, dict) else []
-            near = nearest(part, keys)
+        known = branch(node) or {}
+        if part not in known:
+            near = nearest(part, known)
             place = f"{where} has no field {part}" if where else f"the config has no key {part}"
-            message = f"{place}{did_you_mean(part, keys)}"
-            if near is None and where and keys:
-                message += f"; it has {', '.join(keys)}"
+            others = f"; it has {', '.join(known)}" if where and known else ""
             fixed = ".".join([*parts[:depth], near, *parts[depth + 1 :]]) if near else ""
-            yield Problem(message, word.text.replace(word.key, fixed, 1) if near else f"+{word.text}")
+            fix = word.text.replace(word.key, fixed, 1) if near else f"+{word.text}"
+            yield Problem(f"{place}{did_you_mean(part, known) or others}", fix)
             return
-        node = node[part]
+        node = known[part]
 
 
 def _base(words: list[str]) -> DictConfig | None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def through_hydra(
 
 
 @contextmanager
-def _process(words: Sequence[str]) -> Iterator[None]:
+def _process(words: Sequence[str]) -> Generator[None]:
     """The arguments of the process as Hydra expects them, and its errors as exceptions instead of texts on stderr."""
     arguments, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [arguments[0], *words]

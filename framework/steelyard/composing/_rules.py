@@ -1,5 +1,8 @@
 """What may be chosen: the rules that look at options, before any plugin is loaded."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# A config is a tree of anything.
+
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -46,7 +49,9 @@ def roots(raw: Raw, tree: Mapping[str, Any]) -> Iterator[Problem]:
         if key not in known:
             hint = did_you_mean(key, known) or "; helper values stand under vars"
             near = nearest(key, known) or f"vars.{key}"
-            step = next((f".{name}={show(item)}" for name, item in value.items()), "") if isinstance(value, dict) else ""
+            step = (
+                next((f".{name}={show(item)}" for name, item in value.items()), "") if isinstance(value, dict) else ""
+            )
             yield Problem(f"a config file sets {key}, which nothing reads{hint}", f"{near}{step or '=' + show(value)}")
 
 

@@ -1,5 +1,8 @@
 """The rules of selection: what stays in a composed config, what is dropped with a note, and what is refused."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# A config is a tree of anything.
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,8 @@
 """The words of the command line, read by Hydra's own grammar."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# A config is a tree of anything.
+
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,4 +128,6 @@ def _unreadable(text: str, error: HydraException) -> Problem:
     if not equals:
         return Problem(f"{text} is no override: KEY=VALUE sets a value", f"{text}=...")
     reason = str(error).splitlines()[0] if str(error) else "it cannot be read"
-    return Problem(f"{text} cannot be read: {reason}", f"{key}='{value}'" if "'" not in value else f"{key}={show('...')}")
+    return Problem(
+        f"{text} cannot be read: {reason}", f"{key}='{value}'" if "'" not in value else f"{key}={show('...')}"
+    )
