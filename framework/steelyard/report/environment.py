@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from steelyard.report.numbers import duration
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -19,13 +21,20 @@ def fill(template: str, **values: Any) -> bytes:
 def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("steelyard.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["capitalize_first"] = _capitalised
+    environment.filters["seconds"] = duration
+    return environment
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NARROW = 90
 """Columns below which interval, sample count and note move under the value."""
 _BARS = "▁▂▃▄▅▆▇█"
-_STYLES = {"good": "bold green", "bad": "bold red", "open": "bold"}
+STYLES = {"good": "bold green", "bad": "bold red", "open": "bold"}
 _STATUS = {Status.SKIPPED: "yellow", Status.FAILED: "red", Status.INVALID: "magenta"}
 
 
@@ -48,7 +48,7 @@ def print_scorecard(scorecard: Scorecard, *, console: "Console | None" = None) -
     for requirement in scorecard.requirements:
         mark, style = ("✓", "green") if requirement.judgement is Judgement.MET else ("✗", "red")
         console.print(Text.assemble((f"{mark} ", style), sentence(requirement)))
-    console.print(Text(says.line, style=_STYLES[says.tone]))
+    console.print(Text(says.line, style=STYLES[says.tone]))
     for note in scorecard.notes:
         console.print(Text(f"note: {note}", style="dim"))
 

@@ -1,0 +1,157 @@
+"""The measurements of a sweep, group beside group."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from steelyard.folding import Folded, Group, Noise, fold, noise
+from steelyard.report import chart
+from steelyard.report.curves import curve
+from steelyard.report.numbers import decimals, number, shown
+from steelyard.report.standing import standing
+from steelyard.report.strip import scale, strip
+from steelyard.report.words import arrow, counted, direction, metric, point, words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """What one group says of a measurement.
+
+    Attributes:
+        label: The group.
+        key: Its mark.
+        value: With unit; "" where nothing was measured.
+        range: Interval, or spread over seeds.
+        missing: Why there is no value, or why some seeds have none.
+        strip: The value on the common scale.
+    """
+
+    label: str
+    key: Markup
+    value: str
+    range: str
+    missing: str
+    strip: Markup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """One measurement over all groups.
+
+    Attributes:
+        name: Full name.
+        plugin: The plugin's name; "" for the task.
+        label: In words.
+        arrow: The sign of what is better.
+        direction: What is better, in words.
+        standing: Which group is best, in words.
+        floor: The noise floor of seeds, in words.
+        note: What the number rests on.
+        cells: One per group.
+        folded: The numbers behind the cells.
+        varies: False if all groups have the same value.
+    """
+
+    name: str
+    plugin: str
+    label: str
+    arrow: str
+    direction: str
+    standing: str
+    floor: str
+    note: str
+    cells: list[Cell]
+    folded: list[Folded | None]
+    varies: bool
+
+
+def section_keys(groups: Sequence[Group]) -> list[str]:
+    """Keys of all sections: challenges in the order of their first appearance, plugins by name."""
+    found = dict.fromkeys(
+        section.key
+        for group in groups
+        for trial in group.trials
+        if trial.scorecard
+        for section in trial.scorecard.sections
+    )
+    order = list(dict.fromkeys(key.partition(".")[0] for key in found))
+    return sorted(found, key=lambda key: (order.index(key.partition(".")[0]), key))
+
+
+def measures(groups: Sequence[Group], key: str) -> list[Measure]:
+    """The scalars of one section, in the order of their first appearance."""
+    return [_measure(groups, key, name, dict(at)) for name, at in _scalars(groups, key)]
+
+
+def _scalars(groups: Sequence[Group], key: str) -> Iterator[tuple[str, tuple[tuple[str, str | float], ...]]]:
+    seen: set[tuple[str, tuple[tuple[str, str | float], ...]]] = set()
+    for group in groups:
+        for trial in group.trials:
+            for name, items in trial.measurements.items():
+                if not name.startswith(f"{key}."):
+                    continue
+                found = curve(items)
+                drawn = found.measurements if found else ()
+                for item in items:
+                    place = (name, tuple(item.at.items()))
+                    if item not in drawn and place not in seen:
+                        seen.add(place)
+                        yield place
+
+
+def _measure(groups: Sequence[Group], key: str, name: str, at: Mapping[str, str | float]) -> Measure:
+    folded = [fold(group, name, at) for group in groups]
+    known = [item for item in folded if item is not None]
+    first = next((item for item in known if item.values), known[0]).first
+    spread = noise(folded)
+    means = [item.mean for item in known if item.mean is not None]
+    on = scale([*means, *(end for item in known for end in item.ends or ())]) if means else None
+    label = words(metric(name, key))
+    place = point(at)
+    return Measure(
+        name=name,
+        plugin=key.partition(".")[2],
+        label=f"{label}, {place}" if place else label,
+        arrow=arrow(first.better),
+        direction=direction(first.better),
+        standing=standing(groups, folded, spread),
+        floor=_floor(spread, first.unit),
+        note=first.note,
+        cells=[
+            _cell(group, item, Markup("") if item is None or item.mean is None or on is None
+                  else strip(item.mean, item.ends, on, group.index))
+            for group, item in zip(groups, folded, strict=True)
+        ],
+        folded=folded,
+        varies=len(set(means)) > 1 or 0 < len(means) < len(groups),
+    )  # fmt: skip
+
+
+def _cell(group: Group, item: Folded | None, drawn: Markup) -> Cell:
+    value, spread = "", ""
+    if item is not None and item.mean is not None:
+        value, spread = _texts(item, item.mean)
+    failed = all(trial.scorecard is None for trial in group.trials)
+    missing = item.missing if item else group.trials[0].state if failed else "not part of it"
+    return Cell(label=group.label, key=chart.key(group.index), value=value, range=spread, missing=missing, strip=drawn)
+
+
+def _floor(spread: Noise | None, unit: str) -> str:
+    if spread is None:
+        return ""
+    return f"seeds alone move it by {shown(spread.deviation, unit).full} (standard deviation)"
+
+
+def _texts(item: Folded, mean: float) -> tuple[str, str]:
+    """Value and what stands behind it."""
+    unit = item.first.unit
+    if item.deviation is None:
+        text = shown(mean, unit, item.interval)
+        return text.full, text.range
+    text = shown(mean, unit, (mean - item.deviation, mean + item.deviation))
+    low, high = (shown(end, unit).full for end in (min(item.values), max(item.values)))
+    if not unit:
+        low, high = (number(end, decimals(item.deviation)) for end in (min(item.values), max(item.values)))
+    spread = shown(item.deviation, unit).full
+    return text.full, f"sd {spread}, {low} to {high}, {counted(len(item.values), 'seed')}"

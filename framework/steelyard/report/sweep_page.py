@@ -1,0 +1,180 @@
+"""The page of a sweep: what was gained and what it cost, group beside group."""
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from steelyard.folding import Group
+from steelyard.report import assets, chart
+from steelyard.report.environment import fill
+from steelyard.report.measures import Measure, measures, section_keys
+from steelyard.report.motif import steelyard
+from steelyard.report.numbers import duration
+from steelyard.report.overlays import Overlay, overlays
+from steelyard.report.page import REPORT
+from steelyard.report.rows import Row, row
+from steelyard.report.sweep_verdict import sweep_verdict
+from steelyard.report.tradeoffs import trade_offs
+from steelyard.report.words import Anchors, counted, words
+from steelyard.step_costs import step_costs
+from steelyard.trials import Trial, setting
+
+if TYPE_CHECKING:
+    from steelyard.comparing import Said
+    from steelyard.sweep import SweepSummary
+
+HEADLINES = 4
+"""Measurements on a challenge's card."""
+MOST_PICTURES = 8
+"""Groups whose pictures stand side by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Challenge:
+    title: str
+    anchor: str
+    headlines: list[Measure]
+    sections: list[tuple[str, list[Measure], list[Overlay]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """One trial in the table of all trials."""
+
+    name: str
+    settings: list[str]
+    seed: str
+    state: str
+    reason: str
+    met: str
+    seconds: str
+    link: str
+
+
+def sweep_page(summary: "SweepSummary") -> bytes:
+    """The page as UTF-8; made from the trials' folders, without their code."""
+    groups = summary.groups
+    anchors = Anchors()
+    for fixed in ("verdict", "trade-offs", "pictures", "numbers", "costs", "said", "trials"):
+        anchors(fixed)
+    keys = section_keys(groups)
+    scores = {key: measures(groups, key) for key in keys}
+    says = sweep_verdict(summary)
+    return fill(
+        "sweep.html",
+        title=_title(summary),
+        verdict=says,
+        motif=steelyard(says.tone),
+        facts=_facts(summary),
+        groups=[(chart.key(group.index), group.label, counted(len(group.trials), "trial")) for group in groups],
+        challenges=_challenges(groups, keys, scores, anchors),
+        trade_offs=trade_offs(groups, list(scores.values())),
+        pictures=_pictures(groups),
+        costs=list(step_costs(groups)),
+        said=[_said(item) for item in summary.said],
+        keys=[key.rpartition(".")[2] for key in summary.keys],
+        trials=[_line(trial, summary) for trial in summary.trials],
+        table=summary.table.name,
+    )
+
+
+def _title(summary: "SweepSummary") -> str:
+    labels = [group.label for group in summary.groups]
+    return " against ".join(labels) if len(labels) in (1, 2) else f"{counted(len(summary.trials), 'trial')} compared"
+
+
+def _facts(summary: "SweepSummary") -> list[tuple[str, str]]:
+    trials = summary.trials
+    cards = [trial.scorecard for trial in trials if trial.scorecard]
+    shared = [
+        f"{key}={value}"
+        for key, value in (cards[0].choices.items() if cards else ())
+        if value != "none" and all(card.choices.get(key) == value for card in cards)
+    ]
+    seeds = sorted({trial.seed for trial in trials if trial.seed is not None})
+    facts = [("Folder", summary.folder.resolve().name), ("Trials", f"{len(trials):,}")]
+    facts += [("In common", ", ".join(shared))] if shared else []
+    facts += [("Seeds", ", ".join(map(str, seeds[:8])) + (" ..." if len(seeds) > 8 else ""))] if seeds else []
+    return [*facts, ("Took", duration(sum(card.seconds for card in cards)))] if cards else facts
+
+
+def _challenges(
+    groups: Sequence[Group], keys: Sequence[str], scores: dict[str, list[Measure]], anchors: Anchors
+) -> list[_Challenge]:
+    names = dict.fromkeys(key.partition(".")[0] for key in keys)
+    members = {name: [key for key in keys if key.partition(".")[0] == name] for name in names}
+    return [
+        _Challenge(
+            title=words(name),
+            anchor=anchors(name),
+            headlines=headlines([scores[key] for key in members[name]]),
+            sections=[(key.partition(".")[2] or key, scores[key], overlays(groups, key)) for key in members[name]],
+        )
+        for name in names
+    ]
+
+
+def headlines(sections: Sequence[Sequence[Measure]]) -> list[Measure]:
+    """The first measurements of each plugin that have a direction, turn by turn; those that vary come first."""
+    queues = [[item for item in section if item.direction] for section in sections]
+    turns = [queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue)]
+    chosen = sorted(turns, key=lambda item: not item.varies)[:HEADLINES]
+    return [item for queue in queues for item in queue if any(item is other for other in chosen)]
+
+
+def _pictures(groups: Sequence[Group]) -> list[tuple[str, list[tuple[Markup, str, assets.ShownPicture]]]]:
+    """Pictures of the same plugin and name side by side, of the first weighed trial of each group."""
+    found: dict[str, list[tuple[Markup, str, assets.ShownPicture]]] = {}
+    for group in groups[:MOST_PICTURES]:
+        trial = next((trial for trial in group.trials if trial.scorecard), None)
+        for section in trial.scorecard.sections if trial and trial.scorecard else ():
+            for artefact in section.artefacts:
+                if trial and artefact.kind == "picture":
+                    item = assets.picture(trial.folder, artefact)
+                    found.setdefault(artefact.path, []).append((chart.key(group.index), group.label, item))
+    return [(items[0][2].title, items) for items in found.values()]
+
+
+def _said(item: "Said") -> tuple[str, list[Row], list[tuple[str, str, str]], list[assets.ShownTable], str]:
+    pictures = [
+        (picture.title, picture.alt, "data:image/png;base64," + base64.b64encode(picture.png).decode())
+        for picture in item.pictures
+    ]
+    tables = [
+        assets.ShownTable(
+            title=table.title,
+            columns=list(table.columns),
+            rows=[["" if cell is None else str(cell) for cell in cells] for cells in table.rows],
+            more=0,
+            split=table.split or "",
+            path="",
+        )
+        for table in item.tables
+    ]
+    return item.key, [row(measurement, item.key) for measurement in item.measurements], pictures, tables, item.error
+
+
+def _line(trial: Trial, summary: "SweepSummary") -> _Line:
+    card = trial.scorecard
+    unmet = [row.name for row in card.requirements if row.judgement != "met"] if card else []
+    return _Line(
+        name=trial.name,
+        settings=[setting(trial, key) for key in summary.keys],
+        seed="" if trial.seed is None else str(trial.seed),
+        state=trial.state,
+        reason=trial.reason,
+        met="" if not card or not card.requirements else "met" if not unmet else f"not met: {', '.join(unmet)}",
+        seconds=duration(card.seconds) if card else "",
+        link=_link(trial.folder / REPORT, summary.folder),
+    )
+
+
+def _link(report: Path, folder: Path) -> str:
+    """A relative link, so that the folder can be moved; "" where there is no report."""
+    return quote(Path(os.path.relpath(report, folder)).as_posix()) if report.exists() else ""

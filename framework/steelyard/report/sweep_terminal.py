@@ -1,0 +1,77 @@
+"""The table of a sweep in the terminal."""
+
+from typing import TYPE_CHECKING
+
+from steelyard.report.measures import Measure, measures, section_keys
+from steelyard.report.sweep_page import headlines
+from steelyard.report.sweep_verdict import sweep_verdict
+from steelyard.report.terminal import STYLES, terminal
+from steelyard.report.words import words
+from steelyard.step_costs import step_costs
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from steelyard.sweep import SweepSummary
+
+MOST_COLUMNS = 6
+"""Groups beside each other; with more, the terminal shows the first ones and the page all."""
+
+
+def print_sweep(summary: "SweepSummary", *, console: "Console | None" = None) -> None:
+    """Prints the groups side by side, the verdict, and where the page is.
+
+    Args:
+        summary: What `finish` or `compare` returned.
+        console: Where to; None for the standard output.
+    """
+    from rich.text import Text
+
+    console = console or terminal()
+    console.print()
+    if any(trial.scorecard for trial in summary.trials):
+        console.print(_table(summary))
+    says = sweep_verdict(summary)
+    for cost in step_costs(summary.groups):
+        times = f"{cost.name} takes {cost.ratio:.2f} times as long ({cost.having} against {cost.lacking})"
+        console.print(Text(f"{', '.join(cost.plugins)}: {times}"))
+    console.print(Text(says.line, style=STYLES[says.tone]))
+    for detail in says.details:
+        console.print(Text(f"  {detail}", style="dim"))
+    console.print(Text.assemble(("page   ", "dim"), str(summary.page)), soft_wrap=True)
+    console.print(Text.assemble(("table  ", "dim"), str(summary.table)), soft_wrap=True)
+
+
+def _table(summary: "SweepSummary") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    groups = summary.groups[:MOST_COLUMNS]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("", overflow="fold", min_width=18)
+    for group in groups:
+        table.add_column(Text(group.label), justify="right", overflow="fold")
+    table.add_column("", overflow="fold", style="dim")
+    keys = section_keys(groups)
+    for challenge in dict.fromkeys(key.partition(".")[0] for key in keys):
+        table.add_row(Text(words(challenge), style="bold cyan"))
+        sections = [measures(groups, key) for key in keys if key.partition(".")[0] == challenge]
+        for measure in headlines(sections):
+            cells = [
+                Text(cell.value or cell.missing.partition(":")[0], style="" if cell.value else "dim")
+                for cell in measure.cells
+            ]
+            table.add_row(_name(measure), *cells, Text(measure.standing))
+    hidden = len(summary.groups) - len(groups)
+    if hidden:
+        table.add_row(Text(f"{hidden} more groups on the page", style="dim"))
+    return table
+
+
+def _name(measure: Measure) -> "Text":
+    from rich.text import Text
+
+    plugin = f"{measure.plugin} " if measure.plugin else ""
+    return Text.assemble("  ", (plugin, "dim"), measure.label, (f" {measure.arrow}", "dim"))

@@ -1,0 +1,45 @@
+"""The verdict on a sweep in words."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from steelyard.report.verdict import Verdict
+from steelyard.report.words import counted, listing
+
+if TYPE_CHECKING:
+    from steelyard.sweep import SweepSummary
+
+
+def sweep_verdict(summary: "SweepSummary") -> Verdict:
+    """How many trials ended how, and whether they met their requirements."""
+    trials = summary.trials
+    states = Counter(trial.state for trial in trials)
+    weighed = [trial for trial in trials if trial.scorecard is not None]
+    judged = [trial.scorecard for trial in weighed if trial.scorecard and trial.scorecard.requirements]
+    met = sum(card.met for card in judged)
+    broken = [trial.name for trial in weighed if trial.scorecard and trial.scorecard.failed]
+    ended = listing(f"{count:,} {state}" for state, count in states.items())
+    lines = [f"{counted(len(trials), 'trial')}: {ended}."]
+    if judged:
+        everyone = "All" if met == len(judged) else f"{met} of {len(judged)}"
+        lines.append(f"{everyone} met their requirements.")
+    else:
+        lines.append("No requirements were set.")
+    details = [
+        f"{trial.name} {trial.state}: {trial.reason or 'no reason is known'}" for trial in trials if not trial.scorecard
+    ]
+    details += [f"a plugin failed while measuring in {listing(broken)}; see the reports"] if broken else []
+    details += _single_seed(summary)
+    good = len(weighed) == len(trials) and not broken and met == len(judged)
+    tone = "bad" if not good else "good" if judged else "open"
+    return Verdict(tone=tone, line=" ".join(lines), details=tuple(details))
+
+
+def _single_seed(summary: "SweepSummary") -> list[str]:
+    """One seed says nothing of what another one would have given."""
+    if len(summary.groups) < 2 or any(len(group.trials) > 1 for group in summary.groups):
+        return []
+    return [
+        "One seed per group: intervals tell the chance in the choice of examples, not that of training. "
+        "Add seed=0,1,2 to see how much seeds alone move each number."
+    ]
