@@ -58,7 +58,7 @@ class Plugin(ABC):
     shares: ClassVar[frozenset[Seam]] = frozenset()
     """Seams that this plugin changes in a way that others may, too."""
     needs: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """Import name -> requirement to install, e.g. {"opacus": "steelyard[privacy]"}."""
+    """Import name -> requirement to install, e.g. {"peft": "steelyard[lora]"}."""
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """All that stands in this plugin's way. Reads types and shapes, changes nothing.

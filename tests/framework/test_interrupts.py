@@ -1,0 +1,91 @@
+"""A run that is interrupted, terminated or killed says so, and goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from steelyard import experiment, folder
+from steelyard.folder import State
+from steelyard.problem import Refused
+
+EPOCHS = 150
+WORDS = [
+    "run",
+    "compute=none",
+    "privacy=none",
+    "interpretability=none",
+    "stability=none",
+    "data.limit=96",
+    "checkpoints=last",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    f"trainer.max_epochs={EPOCHS}",
+]
+
+
+@pytest.fixture
+def started(workdir: Path) -> subprocess.Popen[str]:
+    """A run that has written its first checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "steelyard", *WORDS],
+        cwd=workdir,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while not list(workdir.glob("outputs/*/checkpoints/last.ckpt")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "state"),
+    [
+        (signal.SIGINT, 130, State.INTERRUPTED),
+        (signal.SIGTERM, 143, State.TERMINATED),
+        (signal.SIGKILL, -9, State.KILLED),
+    ],
+)
+def test_the_folder_stays_readable_and_resume_goes_on(
+    started: subprocess.Popen[str], workdir: Path, number: signal.Signals, code: int, state: State
+) -> None:
+    started.send_signal(number)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == code, err
+    (place,) = (workdir / "outputs").iterdir()
+    found = folder.status(place)
+    assert found.state is state
+    if state is not State.KILLED:
+        assert "steelyard resume" in found.message
+        assert f"steelyard resume {place.relative_to(workdir)}" in err
+    assert not (place / "scorecard.json").exists()
+    # Everything that was written is whole.
+    json.loads((place / "provenance.json").read_text())
+    kept = torch.load(place / "checkpoints" / "last.ckpt", weights_only=True)
+    assert 0 < kept["epoch"] + 1 < EPOCHS
+
+    card = experiment.resume(place)
+    assert card.exit_code == 0
+    after = folder.status(place)
+    assert (after.state, after.resumed) == (State.DONE, 1)
+    finished = torch.load(place / "checkpoints" / "last.ckpt", weights_only=True)
+    assert finished["epoch"] + 1 == EPOCHS
+    assert finished["global_step"] == EPOCHS * 2
+    assert (place / "report.html").exists()
+    with pytest.raises(Refused, match="nothing to resume"):
+        experiment.resume(place)
+
+
+def test_what_is_no_run_folder_cannot_be_resumed(workdir: Path) -> None:
+    with pytest.raises(Refused, match="cannot be resumed"):
+        experiment.resume(workdir)
