@@ -105,8 +105,8 @@ class CostAttachment(Attachment):
         yield self._memory_peak()
         for key, seconds in run.seconds.items():
             if key != self.key:
-                yield _seconds("hook_seconds", seconds.hooks, {"plugin": key}, "in the hooks of a plugin")
-                yield _seconds("measure_seconds", seconds.measure, {"plugin": key}, "in the measure of a plugin")
+                yield _seconds("hook_seconds", seconds.hooks, {"plugin": key}, "")
+                yield _seconds("measure_seconds", seconds.measure, {"plugin": key}, "")
 
     def _examples(self, batch: Any) -> int:
         return len(self._adapter.inputs(batch))
@@ -128,7 +128,7 @@ class CostAttachment(Attachment):
             yield _skipped("flops_per_step", why, "FLOP")
             yield _skipped("flops_per_example", why, "FLOP")
             return
-        note = f"first training step, {self._flop_examples} examples, forward and backward; {DEFINITION}"
+        note = f"first training step, {self._flop_examples} examples; {DEFINITION}"
         note += f"; a lower bound, not counted: {self._unknown}" if self._unknown else ""
         yield Measurement(
             name="flops_per_step", value=self._flops, better=Better.LOWER, unit="FLOP", split="train", note=note
@@ -158,7 +158,7 @@ class CostAttachment(Attachment):
                 interval=steps.interval,
                 count=len(self._clock.steps),
                 timing=True,
-                note=f"median step on {run.device}, the first one left out; the middle half takes {low} to {high}",
+                note=f"median step on {run.device} without the first; half of them take {low} to {high}",
             )
             yield Measurement(
                 name="examples_per_second",
@@ -172,7 +172,7 @@ class CostAttachment(Attachment):
         else:
             yield _skipped("step_seconds", "training was too short: its first step is not timed", "s")
             yield _skipped("examples_per_second", "training was too short: its first step is not timed", "1/s")
-        yield _seconds("train_seconds", self._clock.training, {}, "training with validation, start to end")
+        yield _seconds("train_seconds", self._clock.training, {}, "training with its validation, start to end")
 
     def _memory_peak(self) -> Measurement:
         if self._peak is None:
@@ -210,7 +210,7 @@ def _forward_flops(run: Run) -> Measurement:
         better=Better.LOWER,
         unit="FLOP",
         split="test",
-        note=f"the answer to one example, mean over a batch of {len(inputs)}; {DEFINITION}{unknown}",
+        note=f"one answer, in a batch of {len(inputs)}; {DEFINITION}{unknown}",
     )
 
 

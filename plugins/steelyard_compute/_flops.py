@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-DEFINITION = "FLOP = one multiplication or one addition (a multiply-accumulate is 2); products, convolutions, attention"
+DEFINITION = "a multiply-accumulate is 2 FLOP; counted are matrix products, convolutions, attention"
 
 _PASSING = frozenset({torch.Tag.pointwise, torch.Tag.reduction})
 _CHEAP = (

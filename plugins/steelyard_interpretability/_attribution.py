@@ -35,18 +35,18 @@ class AttributionAttachment(Attachment):
     def _note(self, run: Run, found: Study) -> str:
         done, chosen = len(found.explanations.errors), len(found.samples.numbers)
         cut = "" if done == chosen else f"; the deadline left time for {done} of {chosen} examples"
-        unit = f"unit = {run.adapter.modality} feature, {found.counts[-1]} of them"
-        return f"baseline {self._plugin.baseline} ({run.adapter.unit}), {unit}{cut}"
+        return f"baseline {self._plugin.baseline}, {found.counts[-1]} units{cut}"
 
     def _completeness(self, found: Explanations) -> Iterator[Measurement]:
         count, least, most = len(found.errors), int(found.steps.min()), int(found.steps.max())
+        steps = f"{least}" if least == most else f"{least} to {most}"
         yield Measurement(
             name="completeness_error",
             value=float(found.errors.median()),
             better=Better.LOWER,
             count=count,
             split=SPLIT,
-            note=f"median over examples of |sum - difference| / |difference|; {least} to {most} steps",
+            note=f"median of |sum - difference| / |difference|; {steps} steps",
         )
         yield proportion(
             "converged",
@@ -54,8 +54,8 @@ class AttributionAttachment(Attachment):
             count,
             better=Better.HIGHER,
             split=SPLIT,
-            note=f"examples with a completeness error of at most {self._plugin.tolerance:g} "
-            f"within {self._plugin.max_steps} steps; necessary, not sufficient",
+            note=f"completeness error at most {self._plugin.tolerance:g} within {self._plugin.max_steps} steps; "
+            "necessary, not sufficient",
         )
 
     def _picture(self, run: Run, found: Study) -> Picture:
@@ -114,8 +114,8 @@ def _faithfulness(found: Study, note: str) -> Iterator[Measurement]:
         "weights_gap",
         areas.untaught - areas.ours,
         Better.HIGHER,
-        "control: deletion area in the order of a re-initialised copy minus that of the trained model, "
-        f"both on the trained model, paired by example; {note}",
+        "control: area in the order of a re-initialised copy's attributions minus in that of the trained model's, "
+        f"both on the trained model, paired; {note}",
     )
     # Not above zero: an explanation that ignores the weights would have done as well.
     lost = taught.interval is not None and taught.interval[0] > 0
@@ -125,22 +125,22 @@ def _faithfulness(found: Study, note: str) -> Iterator[Measurement]:
         "deletion_gap",
         areas.chance - areas.ours,
         Better.HIGHER,
-        f"{failed}deletion area in random order minus in the order of the attributions, paired by example; {note}",
+        f"{failed}area in random order minus in the order of the attributions, paired; {note}",
         status,
     )
     yield _mean(
         "deletion_area",
         areas.ours,
         Better.LOWER,
-        f"{failed}probability of the decision while units are removed, most important first, averaged; {note}",
+        f"{failed}mean probability of the decision while units are removed, most important first; {note}",
         status,
     )
     yield taught
     ours, theirs = found.explanations.units, found.explanations.untaught_units
-    words = "Spearman correlation, over the units, with the attributions of a re-initialised copy"
+    words = "control: Spearman correlation with the attributions of a re-initialised copy, unit by unit"
     yield _agreement("randomized_similarity", rank_agreement(ours, theirs), words)
     # The factor (input - baseline) is common to both, so this one stays high even for a faithful explanation.
-    absolute = f"{words}, of absolute values; both contain |input - baseline|, which keeps it above 0"
+    absolute = f"{words}, in absolute value; both contain |input - baseline|, which keeps it above 0"
     yield _agreement("randomized_similarity_absolute", rank_agreement(ours.abs(), theirs.abs()), absolute)
 
 

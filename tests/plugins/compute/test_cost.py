@@ -176,6 +176,8 @@ def test_a_first_batch_without_examples_is_not_the_one_that_counts() -> None:
         return inputs, torch.zeros(len(examples)).long()
 
     class Poisson(Points):
+        val_dataloader = None
+
         def train_dataloader(self) -> Any:
             inputs, targets = torch.randn(6, 4), torch.zeros(6).long()
             dataset = TensorDataset(inputs, targets)

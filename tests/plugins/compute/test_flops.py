@@ -107,6 +107,8 @@ class First(nn.Module):
         return self.inner(inputs)[0]
 
 
+# Importing torch's compiler warns of torch's own scripting.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 def test_a_compiled_part_is_seen() -> None:
     plain = nn.Sequential(nn.Linear(2, 2))
     assert not compiled(plain)
