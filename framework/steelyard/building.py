@@ -57,7 +57,8 @@ def fill(config: DictConfig, sizes: Mapping[str, Any]) -> DictConfig:
             if name in sizes:
                 value = sizes[name]
                 OmegaConf.update(filled, path, [*value] if is_sequence(value) else value)
-            else:
+            elif group == "task" or "${model" in str(plain(filled.task)):
+                # A task of one's own need not have a use for the model of the config.
                 problems.append(Problem(f"{path} has no value, and the data does not know it", f"{path}=..."))
     if problems:
         raise Refused(problems)
@@ -107,7 +108,11 @@ def _hint(group: str, target: str, cause: BaseException | None) -> str:
 
 
 def _adapter(modality: str | None, data: LightningDataModule) -> Adapter:
-    return adapter_for(modality or getattr(data, "modality", None), bounds=getattr(data, "bounds", None))
+    return adapter_for(
+        modality or getattr(data, "modality", None),
+        bounds=getattr(data, "bounds", None),
+        columns=getattr(data, "columns", ()),
+    )
 
 
 def _trainer(config: DictConfig) -> dict[str, Any]:
