@@ -99,7 +99,7 @@ class CostAttachment(Attachment):
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """Sizes, FLOPs, times, memory, and what each plugin took."""
         yield from _sizes(run.task)
-        yield from self._step_flops()
+        yield from self._step_flops(run)
         yield _forward_flops(run)
         yield from self._times(run)
         yield self._memory_peak()
@@ -122,9 +122,10 @@ class CostAttachment(Attachment):
             self._count.stop()
             self._count = None
 
-    def _step_flops(self) -> Iterator[Measurement]:
-        if not self._flop_examples:
-            why = self._why_not or "no step had an example in it"
+    def _step_flops(self, run: Run) -> Iterator[Measurement]:
+        # Under `weigh` the state of the checkpoint's own training may have been loaded.
+        if not run.trained or not self._flop_examples:
+            why = NO_TRAINING if not run.trained else self._why_not or "no step had an example in it"
             yield _skipped("flops_per_step", why, "FLOP")
             yield _skipped("flops_per_example", why, "FLOP")
             return
