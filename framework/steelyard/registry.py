@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from steelyard import _entry_points
 from steelyard.problem import Problem, Refused, refuse
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def load(key: str) -> "type[Plugin]":
     if not claims:
         names = sorted({entry.key for entry in entries()})
         raise refuse(f"no plugin is called {key}{did_you_mean(key, names)}", fix="steelyard plugins list")
-    if len({claim.target for claim in claims}) > 1 or len({claim.distribution for claim in claims}) > 1:
+    if len(claims) > 1:
         rivals = " and ".join(f"{claim.distribution} ({claim.target})" for claim in claims)
         raise refuse(f"{key} is claimed by {rivals}", fix=f"pip uninstall {claims[-1].distribution}")
     return _declaration(claims[0])
@@ -115,12 +116,9 @@ class _Announced:
 
 @lru_cache(maxsize=4)
 def _announced(path: tuple[str, ...]) -> _Announced:
-    del path  # the key of the cache: a changed sys.path may bring other distributions
-    plugins = [
-        Entry(point.name, point.value, point.dist.name if point.dist else "unknown")
-        for point in metadata.entry_points(group=PLUGINS)
-    ]
-    packages = {point.name: point.value for point in metadata.entry_points(group=CONF)}
+    points = list(_entry_points.read((PLUGINS, CONF), path))
+    plugins = [Entry(point.name, point.target, point.distribution) for point in points if point.group == PLUGINS]
+    packages = {point.name: point.target for point in points if point.group == CONF}
     return _Announced(
         plugins=tuple(sorted(plugins, key=lambda entry: (entry.key, entry.distribution))),
         packages=tuple(packages[name] for name in sorted(packages)),

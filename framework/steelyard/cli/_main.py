@@ -10,7 +10,6 @@ from importlib import import_module
 
 from steelyard.cli._verbs import VERBS, overview
 from steelyard.problem import Refused
-from steelyard.registry import did_you_mean
 
 
 class Exit(IntEnum):
@@ -85,6 +84,8 @@ def _dispatch(words: list[str]) -> int:
         sys.stdout.write(f"steelyard {version('steelyard')}\n")
         return Exit.DONE
     if verb not in VERBS:
+        from steelyard.registry import did_you_mean
+
         _say(f"there is no verb {verb}{did_you_mean(verb, VERBS)}")
         _say("steelyard --help lists them")
         return Exit.REFUSED

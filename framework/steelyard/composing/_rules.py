@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from steelyard import registry
+from steelyard.composing import source
 from steelyard.composing._catalogue import Raw
-from steelyard.composing.source import NONE, primary
+from steelyard.composing.source import NONE
 from steelyard.problem import Problem
 from steelyard.registry import did_you_mean, nearest
 from steelyard.schema import show
@@ -44,7 +45,7 @@ def choices(raw: Raw) -> Iterator[Problem]:
 def roots(raw: Raw, tree: Mapping[str, Any]) -> Iterator[Problem]:
     """Keys of the root that nobody reads: Hydra refuses them when typed, but lets a file add them."""
     added = {word.key.partition(".")[0] for word in raw.words if word.adds}
-    known = {*(str(key) for key in primary()), *raw.choices, *registry.challenges(), *added}
+    known = {*source.roots(), *raw.choices, *registry.challenges(), *added}
     for key, value in tree.items():
         if key not in known:
             hint = did_you_mean(key, known) or "; helper values stand under vars"

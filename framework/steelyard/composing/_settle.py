@@ -106,6 +106,8 @@ def _unselected(raw: Raw, tree: Tree, key: str, elsewhere: frozenset[str], probl
 
 def _resolved(tree: Tree, key: str, given: Any) -> Any:
     """The settings with their interpolations followed, which may point anywhere in the config."""
+    if "${" not in str(given):
+        return given
     challenge, _, name = key.partition(".")
     whole = OmegaConf.create({**tree, challenge: {**(tree.get(challenge) or {}), name: given}})
     node: Any = OmegaConf.select(whole, key)

@@ -4,9 +4,11 @@ The ConfigStore would need every declaration imported up front, and Hydra copies
 composition. This source imports the declarations that are selected, and nothing else.
 """
 
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
+import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -100,21 +102,29 @@ def register() -> None:
 
 def primary() -> DictConfig:
     """The primary config: the YAML file, and in its defaults list every challenge that somebody founded."""
-    text = resources.files(PACKAGE).joinpath(f"{PRIMARY}.yaml").read_text(encoding="utf-8")
-    config = OmegaConf.create(text)
-    assert isinstance(config, DictConfig)
-    defaults: list[Any] = list(config.defaults)
-    named = {key for item in defaults if isinstance(item, DictConfig) for key in item}
-    end = next(at for at, item in enumerate(defaults) if isinstance(item, DictConfig) and "experiment" in item)
-    founded = [{challenge: NONE} for challenge in registry.challenges() if challenge not in named]
-    config.defaults = [*defaults[:end], *founded, *defaults[end:]]
-    for challenge in registry.challenges():
-        if challenge not in config:
-            config[challenge] = {}
+    founded = registry.challenges()
+    tree = _yaml()
+    defaults: list[str | dict[str, str]] = tree["defaults"]
+    named = {group for item in defaults if isinstance(item, dict) for group in item}
+    end = next(at for at, item in enumerate(defaults) if "experiment" in item)
+    new = [{challenge: NONE} for challenge in founded if challenge not in named]
+    config = OmegaConf.create(
+        {**tree, **{challenge: {} for challenge in founded}, "defaults": [*defaults[:end], *new, *defaults[end:]]}
+    )
     for node in config.values():
         if isinstance(node, DictConfig) and not node:
             _open(node)
     return config
+
+
+def roots() -> frozenset[str]:
+    """The keys of the primary config."""
+    return frozenset(_yaml())
+
+
+@lru_cache(maxsize=1)
+def _yaml() -> dict[str, Any]:
+    return yaml.safe_load(resources.files(PACKAGE).joinpath(f"{PRIMARY}.yaml").read_text(encoding="utf-8"))
 
 
 def _open(config: DictConfig) -> DictConfig:
