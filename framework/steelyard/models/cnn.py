@@ -6,6 +6,7 @@ from typing import Literal, final, get_args
 
 from torch import Tensor, nn
 
+from steelyard.models.dropping import dropout_layers
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
 
@@ -44,6 +45,10 @@ class CNN(nn.Module):
             raise refuse(f"model=cnn needs images (channels, height, width), got {tuple(input_shape)}", fix="model=mlp")
         if norm not in get_args(Norm):
             raise refuse(f"model.norm is {norm!r}, must be one of {', '.join(get_args(Norm))}", fix="model.norm=group")
+        if min(channels, default=1) < 1:
+            raise refuse(
+                f"model.channels is {list(channels)}: a block needs at least one", fix="model.channels=[16,32]"
+            )
         width, *size = input_shape
         layers: list[nn.Module] = [Normalise(input_shape, mean=mean, std=std)]
         for number, wide in enumerate(channels):
@@ -51,8 +56,9 @@ class CNN(nn.Module):
             layers += [nn.Conv2d(width, wide, kernel_size=3, stride=stride, padding=1), *_norm(norm, wide), nn.ReLU()]
             size = [math.ceil(side / stride) for side in size]
             width = wide
-        layers += [nn.Dropout(dropout)] if dropout else []
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * math.prod(size), classes))
+        self.layers = nn.Sequential(
+            *layers, *dropout_layers(dropout), nn.Flatten(), nn.Linear(width * math.prod(size), classes)
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes)."""

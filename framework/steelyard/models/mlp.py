@@ -6,7 +6,9 @@ from typing import final
 
 from torch import Tensor, nn
 
+from steelyard.models.dropping import dropout_layers
 from steelyard.models.normalise import Normalise
+from steelyard.problem import refuse
 
 
 @final
@@ -35,11 +37,12 @@ class MLP(nn.Module):
         std: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
+        if min(hidden, default=1) < 1:
+            raise refuse(f"model.hidden is {list(hidden)}: a layer needs at least one unit", fix="model.hidden=[128]")
         layers: list[nn.Module] = [Normalise(input_shape, mean=mean, std=std), nn.Flatten()]
         width = math.prod(input_shape)
         for wide in hidden:
-            layers += [nn.Linear(width, wide), nn.ReLU()]
-            layers += [nn.Dropout(dropout)] if dropout else []
+            layers += [nn.Linear(width, wide), nn.ReLU(), *dropout_layers(dropout)]
             width = wide
         self.layers = nn.Sequential(*layers, nn.Linear(width, classes))
 

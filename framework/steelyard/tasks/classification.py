@@ -105,8 +105,15 @@ class Classification(LightningModule):
         self._log("test", self.test_tally)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer over the parameters that require a gradient, and its scheduler."""
-        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        """The optimizer over the parameters that require a gradient, and its scheduler.
+
+        Raises:
+            Refused: If the optimizer does not take its options.
+        """
+        try:
+            optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        except (TypeError, ValueError) as error:
+            raise refuse(f"the optimizer cannot be made: {error}", fix="optimizer=adam") from error
         if self.make_scheduler is None:
             return optimizer
         return {

@@ -92,9 +92,17 @@ def test_normalise_broadcasts_over_channels_and_is_no_weight():
         ({"mean": [1.0, 2.0]}, "has 2 numbers", "model.mean=0.0"),
         ({"norm": "layer"}, r"model\.norm is 'layer'", "model.norm=group"),
         ({"input_shape": (30,)}, "needs images", "model=mlp"),
+        ({"channels": [8, 0]}, r"model\.channels", "model.channels=[16,32]"),
+        ({"dropout": 1.0}, r"model\.dropout is 1", "model.dropout=0.1"),
+        ({"dropout": -0.1}, r"model\.dropout", "model.dropout=0.1"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, words, fix):
     with pytest.raises(Refused, match=words) as caught:
         CNN(**{"input_shape": (3, 8, 8), "classes": 2, **options})
     assert caught.value.problems[0].fix == fix
+
+
+def test_an_mlp_without_units_is_refused():
+    with pytest.raises(Refused, match=r"model\.hidden is \[16, 0\]"):
+        MLP(input_shape=(4,), classes=2, hidden=[16, 0])

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
 from torch.utils.data import DataLoader, TensorDataset
@@ -189,3 +189,18 @@ def test_regularisation_out_of_range_is_refused(option, value):
 def test_the_checkpoint_holds_the_model_and_nothing_else():
     made = task()
     assert set(made.state_dict()) == {f"model.{name}" for name in made.model.state_dict()}
+
+
+def test_an_optimizer_that_does_not_take_its_options_is_refused():
+    with pytest.raises(Refused, match="Invalid learning rate: -1") as caught:
+        task(optimizer=partial(torch.optim.Adam, lr=-1)).configure_optimizers()
+    assert caught.value.problems[0].fix == "optimizer=adam"
+
+
+def test_a_stranger_with_a_measure_is_measured_and_one_without_is_not():
+    class Stranger(LightningModule):
+        def measure(self, run):
+            yield from ()
+
+    assert isinstance(Stranger(), Measured)
+    assert not isinstance(LightningModule(), Measured)
