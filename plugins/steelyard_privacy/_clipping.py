@@ -1,0 +1,25 @@
+"""The arithmetic of one private step (Abadi et al. 2016, algorithm 1): clip each example, add up, add noise."""
+
+import torch
+from torch import Tensor
+
+
+def coefficients(norms: Tensor, *, max_norm: float) -> Tensor:
+    """What each example's gradient is multiplied by: min(1, C / norm); 0 where the norm is not finite.
+
+    An example whose gradient is infinite or NaN is left out: that bounds its influence by C like everybody's.
+    """
+    finite = torch.isfinite(norms)
+    factors = max_norm / norms.clamp(min=max_norm)
+    return torch.where(finite, factors, torch.zeros_like(norms))
+
+
+def privatised(
+    total: Tensor, *, max_norm: float, noise_multiplier: float, batch_size: float, generator: torch.Generator
+) -> Tensor:
+    """The gradient that is released: (sum of clipped gradients + N(0, (sigma C)^2)) / expected batch size.
+
+    The divisor is the expected size B, not the drawn one, which would tell how many were drawn.
+    """
+    noise = torch.randn(total.shape, generator=generator, dtype=total.dtype, device=total.device)
+    return (total + noise_multiplier * max_norm * noise) / batch_size

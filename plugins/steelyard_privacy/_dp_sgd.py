@@ -1,0 +1,284 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""The live half of `privacy=dp_sgd`."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, final
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import LBFGS, Optimizer
+
+from steelyard.attachment import Attachment
+from steelyard.draft import Draft, Step
+from steelyard.measurement import Artefact, Measurement
+from steelyard.problem import Refused, refuse
+from steelyard.runs import Run
+from steelyard.seam import Seam
+from steelyard_privacy._batches import pieces, rows, take
+from steelyard_privacy._choice import Choice
+from steelyard_privacy._clipping import privatised
+from steelyard_privacy._engine import Layout
+from steelyard_privacy._noise_test import NoiseTest, noise_in
+from steelyard_privacy._obstacles import layer_problems
+from steelyard_privacy._plan import Plan, make_plan
+from steelyard_privacy._pooling import pooled
+from steelyard_privacy._released import Account, Clipping, clipping, promised, untold
+from steelyard_privacy._sampling import PoissonLoader, Randomness, population_of
+from steelyard_privacy.dp_sgd import DPSGD
+
+
+class BudgetExhausted(RuntimeError):
+    """A step beyond the last one that the target epsilon affords."""
+
+
+def attach(plugin: DPSGD, draft: Draft) -> "PrivateTraining":
+    """The attachment, its wraps put into the draft.
+
+    Raises:
+        Refused: If there is no plan that keeps the promise.
+    """
+    plan = make_plan(plugin, draft)
+    attachment = PrivateTraining(plugin, plan, draft.task)
+    draft.loaders.append(attachment.poisson)
+    draft.steps[Seam.BATCHES].append(attachment.private)
+    # Through max_steps, so that learning rate schedules see the end, and min_epochs cannot outvote it.
+    planned, affordable = plan.planned_steps, plan.affordable_steps
+    if affordable is not None and (planned is None or affordable < planned):
+        draft.trainer["max_steps"] = affordable
+    return attachment
+
+
+@final
+class PrivateTraining(Attachment):
+    """DP-SGD from outside the task.
+
+    One Lightning batch is one drawn (logical) batch and one step: the wrapped training step adds up clipped
+    per-example gradients, and `on_before_optimizer_step` adds the noise and hands the result to the optimizer. The
+    task's layers are touched only while its training step runs.
+    """
+
+    def __init__(self, plugin: DPSGD, plan: Plan, task: LightningModule) -> None:
+        mechanism = plan.mechanism
+        self._plugin = plugin
+        self._plan = plan
+        self._task = task
+        self._randomness = Randomness(plugin.noise_seed)
+        self._account = Account(
+            steps=0,
+            rate=mechanism.rate,
+            noise_multiplier=mechanism.noise_multiplier,
+            delta=mechanism.delta,
+            population=len(plan.population.indices),
+        )
+        self._restored = False
+        self._noise_test = NoiseTest()
+        self._clipped, self._seen = 0, 0
+        self._optimizer: Optimizer | None = None
+        self._loader: PoissonLoader | None = None
+        self._served = 0
+        self._layout: Layout | None = None
+        self._choice: Choice | None = None
+        self._pending: Tensor | None = None
+
+    # The wraps.
+
+    def poisson(self, loader: Iterable[Any]) -> PoissonLoader:
+        """The same examples, drawn by Poisson sampling."""
+        population = population_of(loader)
+        if len(population.indices) != self._account.population or population.rate != self._account.rate:
+            raise RuntimeError("the training data has changed its size since the noise was chosen")
+        source: Any = loader
+        self._loader = PoissonLoader(
+            source=source, population=population, randomness=self._randomness, step=lambda: self._account.steps
+        )
+        self._served = 0
+        return self._loader
+
+    def private(self, inner: Step) -> Step:
+        """A training step that makes no gradients but those of single examples."""
+
+        def step(batch: Any, *rest: Any, **named: Any) -> Any:
+            return self._step(batch, lambda piece: inner(piece, *rest, **named))
+
+        return step
+
+    # What Lightning calls.
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks once more, now that all layers and the optimizer exist.
+
+        Raises:
+            Refused: If the guarantee would not hold.
+        """
+        problems = list(layer_problems(pl_module))
+        if problems:
+            raise Refused(problems)
+        if trainer.world_size > 1:
+            raise refuse("DP-SGD runs on one device for now", fix="trainer.devices=1")
+        if len(trainer.optimizers) != 1:
+            raise refuse(f"DP-SGD needs one optimizer, the task has {len(trainer.optimizers)}", fix="privacy=none")
+        self._optimizer = trainer.optimizers[0]
+        if isinstance(self._optimizer, LBFGS):
+            raise refuse("LBFGS looks at the same batch several times a step", fix="optimizer=sgd")
+        self._check_account()
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Gives the optimizer the private gradient, and nothing else.
+
+        Raises:
+            BudgetExhausted: If the target epsilon does not afford this step.
+        """
+        total, self._pending = self._pending, None
+        layout = self._layout
+        if total is None or layout is None:
+            raise RuntimeError("the optimizer steps without a private gradient: something has gone past DP-SGD")
+        limit = self._plan.affordable_steps
+        if limit is not None and self._account.steps >= limit:
+            raise BudgetExhausted(f"epsilon {self._plugin.target_epsilon} affords {limit} steps and they are taken")
+        max_norm, noise_multiplier = self._plugin.max_grad_norm, self._account.noise_multiplier
+        batch_size = float(self._plan.population.batch_size)
+        released = privatised(
+            total,
+            max_norm=max_norm,
+            noise_multiplier=noise_multiplier,
+            batch_size=batch_size,
+            generator=self._randomness.generator("noise", step=self._account.steps, device=total.device),
+        )
+        self._noise_test.add(noise_in(released, total, batch_size=batch_size), scale=noise_multiplier * max_norm)
+        for parameter in layout.parameters:
+            parameter.grad = layout.part(released, parameter).to(parameter.dtype)
+        self._account = replace(self._account, steps=self._account.steps + 1)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Shows what was spent so far."""
+        pl_module.log(
+            "privacy_epsilon", self._account.epsilon, prog_bar=True, on_step=True, on_epoch=False, batch_size=1
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The account, in plain numbers."""
+        return asdict(self._account)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting where the checkpoint stopped."""
+        self._account = Account(**state_dict)
+        self._restored = True
+
+    def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
+        """The promise, and how often clipping took hold."""
+        if not run.trained and not self._restored:
+            yield from untold("needs training: this checkpoint says nothing of a private one")
+            return
+        complaint = "the noise that was added does not have the size that was promised"
+        yield from promised(self._account, complaint=complaint if self._noise_test.failed() else "")
+        yield clipping(Clipping(clipped=self._clipped, seen=self._seen, max_norm=self._plugin.max_grad_norm))
+
+    # The private step.
+
+    def _step(self, batch: Any, training_step: Callable[[Any], Any]) -> Any:
+        layout, choice = self._ready()
+        count = self._count(batch)
+        total, norms = layout.zeros(), [layout.zeros()[:0]]
+        outputs: list[_Output] = []
+        with pooled(self._task, count=count) as pool:
+
+            def objective(piece: Any) -> Tensor | None:
+                pool.weight = rows(piece)
+                output = _Output(training_step(piece), pool.weight)
+                outputs.append(output)
+                return output.loss
+
+            cuts = pieces(count, largest=self._plugin.max_physical_batch_size)
+            for cut in cuts:
+                summed = choice.clipped(
+                    batch if len(cuts) == 1 else take(batch, cut),
+                    count=cut.stop - cut.start,
+                    objective=objective,
+                    trial=lambda piece: _Output(training_step(piece), 1).loss,
+                    max_norm=self._plugin.max_grad_norm,
+                )
+                total += summed.total
+                norms.append(summed.norms)
+        self._tally(torch.cat(norms))
+        self._pending = total
+        return _returned(outputs, torch.cat(norms))
+
+    def _ready(self) -> tuple[Layout, Choice]:
+        """The engine for the weights that the optimizer trains now: callbacks may thaw some on the way."""
+        assert self._optimizer is not None
+        trained = _trained(self._optimizer)
+        layout, choice = self._layout, self._choice
+        if layout is None or choice is None or not _same(layout.parameters, trained):
+            layout = Layout(trained)
+            choice = Choice(self._plugin.engine, task=self._task, layout=layout)
+            self._layout, self._choice = layout, choice
+        return layout, choice
+
+    def _count(self, batch: Any) -> int:
+        """The number of examples, which must be the number that was drawn."""
+        loader = self._loader
+        if loader is None or loader.batches == self._served:
+            raise RuntimeError(
+                "a batch was worked on twice, or was not drawn by DP-SGD; only one pass can be accounted for"
+            )
+        self._served = loader.batches
+        count = rows(batch)
+        if count != loader.drawn:
+            raise RuntimeError(f"{loader.drawn} examples were drawn, but {count} rows reached the training step")
+        return count
+
+    def _tally(self, norms: Tensor) -> None:
+        self._seen += len(norms)
+        self._clipped += int((~(norms <= self._plugin.max_grad_norm)).sum())
+
+    def _check_account(self) -> None:
+        """A resumed run has to go on with the mechanism that it began with."""
+        mechanism, account = self._plan.mechanism, self._account
+        for name, was, now in (
+            ("noise multiplier", account.noise_multiplier, mechanism.noise_multiplier),
+            ("sampling rate", account.rate, mechanism.rate),
+            ("delta", account.delta, mechanism.delta),
+            ("number of examples", account.population, len(self._plan.population.indices)),
+        ):
+            if not math.isclose(was, now, rel_tol=1e-9):
+                raise refuse(
+                    f"the run was begun with {name} {was:.6g} and cannot go on with {now:.6g} on the same account",
+                    fix="resume with the settings that the run was begun with",
+                )
+
+
+class _Output:
+    """What the task's training step gave for some examples."""
+
+    def __init__(self, given: Any, weight: int) -> None:
+        self.given = given
+        self.weight = weight
+        loss: Any = given.get("loss") if isinstance(given, Mapping) else given
+        self.loss: Tensor | None = loss
+
+
+def _returned(outputs: Sequence[_Output], norms: Tensor) -> Any:
+    """What Lightning gets: the mean loss, cut off from the weights, so that no ordinary gradient is ever made."""
+    losses = [(float(output.loss.detach()), output.weight) for output in outputs if output.loss is not None]
+    finite = [(loss, weight) for loss, weight in losses if math.isfinite(loss)]
+    value = sum(loss * weight for loss, weight in finite) / max(1, sum(weight for _, weight in finite))
+    # One example with a NaN is left out of the step and must not end the run; weights that are NaN spoil everyone.
+    if losses and not finite and not bool(torch.isfinite(norms).any()):
+        value = math.nan
+    loss = torch.tensor(value, device=norms.device, requires_grad=True)
+    last = outputs[-1].given if outputs else None
+    return {**last, "loss": loss} if isinstance(last, Mapping) else loss
+
+
+def _trained(optimizer: Optimizer) -> list[Parameter]:
+    return [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
+
+
+def _same(one: Sequence[Parameter], other: Sequence[Parameter]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,65 @@
+"""What a task logs while its batch is worked through in pieces, as if it had seen the batch at once."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class _Entry:
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    last: Any
+    values: list[Tensor] = field(default_factory=list[Tensor])
+    weights: list[int] = field(default_factory=list[int])
+
+
+class Pool:
+    """Gathers `self.log` of the pieces; set `weight` to the number of examples before each piece."""
+
+    def __init__(self) -> None:
+        self.weight = 0
+        self._entries: dict[str, _Entry] = {}
+
+    def gather(self, name: str, value: Any, *arguments: Any, **options: Any) -> None:
+        """Stands in for `LightningModule.log`."""
+        entry = self._entries.setdefault(name, _Entry(arguments, options, value))
+        entry.last = value
+        if isinstance(value, Tensor | float | int):
+            entry.values.append(torch.as_tensor(value).detach())
+            entry.weights.append(self.weight)
+
+    def replay(self, task: LightningModule, *, count: int) -> None:
+        """Logs each name once, with the mean over the examples (or the reduction that the task asked for)."""
+        for name, entry in self._entries.items():
+            options = {**entry.options, "batch_size": count}
+            task.log(name, _reduced(entry), *entry.arguments, **options)
+
+
+@contextmanager
+def pooled(task: LightningModule, *, count: int) -> Generator[Pool]:
+    """While it lasts, `task.log` gathers; at the end each name is logged once for all `count` examples."""
+    pool = Pool()
+    task.log = pool.gather
+    try:
+        yield pool
+    finally:
+        vars(task).pop("log", None)
+    pool.replay(task, count=count)
+
+
+def _reduced(entry: _Entry) -> Any:
+    if len(entry.values) <= 1:
+        return entry.last
+    values = torch.stack([value.to(entry.values[0].device, torch.float32) for value in entry.values])
+    how = entry.options.get("reduce_fx", "mean")
+    name = how if isinstance(how, str) else getattr(how, "__name__", "")
+    if name in ("mean", "avg"):
+        weights = torch.tensor(entry.weights, dtype=values.dtype, device=values.device)
+        return (values * weights).sum() / weights.sum()
+    return {"sum": values.sum(), "min": values.min(), "max": values.max()}.get(name, values[-1])

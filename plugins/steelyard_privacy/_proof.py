@@ -1,0 +1,84 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Proof, before it is used, that the fast engine does on this task what one example at a time would do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from steelyard_privacy._batches import take
+from steelyard_privacy._engine import Engine, HookEngine, MicrobatchEngine, NotCovered, Objective, tolerance
+from steelyard_privacy._undisturbed import reseed, undisturbed
+
+SMALLEST = 3
+LARGEST_PART = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why the fast engine is not to be used.
+
+    Attributes:
+        reason: For the user.
+        final: False if another batch may tell more.
+    """
+
+    reason: str
+    final: bool = True
+
+
+def doubt(
+    fast: HookEngine,
+    slow: MicrobatchEngine,
+    *,
+    task: LightningModule,
+    batch: Any,
+    count: int,
+    objective: Objective,
+) -> Doubt | None:
+    """Looks for a difference on a few examples of a real batch; leaves no trace in the task or any random stream.
+
+    Isolation: with half of the examples replaced, the gradients of the others must not move. Batch statistics,
+    contrastive losses and means over tokens fail it, and clipping would not bound one example's influence.
+    Agreement: the gradient of an example within a batch is the one that it has alone; a summed loss fails it.
+    """
+    if count < SMALLEST:
+        return Doubt("too few examples in this batch to tell", final=False)
+    part = min(count // 3, LARGEST_PART)
+    one = take(batch, slice(0, 2 * part))
+    other = take(batch, [*range(2 * part, 3 * part), *range(part, 2 * part)])
+    first, kept = torch.zeros(2 * part), torch.zeros(2 * part)
+    first[0], kept[part:] = 1, 1
+    with undisturbed(task):
+        loss = objective(take(one, slice(0, 1)))
+        if loss is None:
+            return Doubt("the task skips this batch", final=False)
+        close = tolerance(loss)
+        try:
+            here, there = (_sum(fast, part_of, objective, kept) for part_of in (one, other))
+            task.eval()
+            inside = _sum(fast, one, objective, first)
+        except NotCovered as error:
+            return Doubt(str(error))
+        alone = _sum(slow, take(one, slice(0, 1)), objective, first[:1])
+    if not bool(torch.isfinite(torch.stack([here.norm(), there.norm(), inside.norm(), alone.norm()])).all()):
+        return Doubt("gradients that are not finite", final=False)
+    if _apart(here, there) > close:
+        return Doubt("the examples of a batch influence each other's gradients")
+    if _apart(inside, alone) > close:
+        return Doubt("an example has another gradient in a batch than alone (is the loss a sum instead of a mean?)")
+    return None
+
+
+def _sum(engine: Engine, batch: Any, objective: Objective, weights: Tensor) -> Tensor:
+    reseed()
+    return engine.weighed(
+        batch, count=len(weights), objective=objective, weighing=lambda norms: weights.to(norms)
+    ).total
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    scale = max(float(one.norm()), float(other.norm()), 1e-12)
+    return float((one - other).norm()) / scale

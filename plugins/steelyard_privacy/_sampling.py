@@ -1,0 +1,220 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Poisson sampling: every example enters every batch independently with probability q.
+
+This is the sampling that the accountant assumes (Abadi et al. 2016, section 3.1; Mironov, Talwar and Zhang 2019). Going
+through shuffled epochs instead gives away up to four times as much as is accounted for.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
+
+from steelyard_privacy._batches import Unclear, rows, take
+
+
+class Unsuitable(ValueError):
+    """A loader that cannot be turned into a Poisson sampler; the second argument is what to do instead."""
+
+    @property
+    def fix(self) -> str:
+        """What to do instead."""
+        return str(self.args[1])
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def poisson_draw(population: int, *, rate: float, generator: torch.Generator) -> Tensor:
+    """Positions in range(population), each drawn independently with probability `rate`, in ascending order."""
+    # In float32 the probability of being drawn would be off by up to 2**-24.
+    return (torch.rand(population, generator=generator, dtype=torch.float64) < rate).nonzero()[:, 0]
+
+
+@final
+class Randomness:
+    """Generators of its own, so that no global seed makes the noise guessable.
+
+    Args:
+        seed: None for fresh entropy of the operating system; a number makes every step's draws a function of (seed,
+            purpose, step), which also holds after a resume: noise that is used twice can be subtracted.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self._seed = seed
+        self._fresh: dict[tuple[str, torch.device], torch.Generator] = {}
+
+    def generator(self, purpose: str, *, step: int, device: torch.device) -> torch.Generator:
+        """The generator of one purpose at one step."""
+        if self._seed is not None:
+            digest = hashlib.sha256(f"{self._seed}:{purpose}:{step}".encode()).digest()
+            return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        if (purpose, device) not in self._fresh:
+            generator = torch.Generator(device=device)
+            generator.seed()
+            self._fresh[purpose, device] = generator
+        return self._fresh[purpose, device]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population:
+    """Who can be drawn, read from the loader that the data module made.
+
+    Attributes:
+        indices: Positions in the data set.
+        batch_size: The expected size of a batch.
+    """
+
+    indices: Sequence[int]
+    batch_size: int
+
+    @property
+    def rate(self) -> float:
+        """Q = B / N."""
+        return self.batch_size / len(self.indices)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """N / B, rounded: an epoch sees every example once in expectation."""
+        return max(1, round(len(self.indices) / self.batch_size))
+
+
+def population_of(loader: Any) -> Population:
+    """The population behind a loader.
+
+    Raises:
+        Unsuitable: If its sampling cannot be replaced without changing what is trained on.
+    """
+    if isinstance(loader, PoissonLoader):
+        return loader.population
+    if not isinstance(loader, DataLoader):
+        raise Unsuitable(
+            f"train_dataloader gives {type(loader).__name__}, not one torch DataLoader: nobody knows who can be drawn",
+            "return one DataLoader from train_dataloader",
+        )
+    if isinstance(loader.dataset, IterableDataset):
+        raise Unsuitable(
+            f"{type(loader.dataset).__name__} is an IterableDataset: nothing is drawn from a stream by a known chance",
+            "use a data set with __len__ and __getitem__",
+        )
+    if loader.batch_size is None or type(loader.batch_sampler) is not BatchSampler:
+        raise Unsuitable(
+            f"batches are made by {type(loader.batch_sampler or loader.sampler).__name__}; DP-SGD has to draw them",
+            "give the DataLoader a batch_size and no batch_sampler",
+        )
+    indices = _indices(loader)
+    if len(indices) == 0:
+        raise Unsuitable("the training split is empty", "give it examples")
+    return Population(indices=indices, batch_size=min(loader.batch_size, len(indices)))
+
+
+def _indices(loader: DataLoader[Any]) -> Sequence[int]:
+    sampler = loader.sampler
+    if isinstance(sampler, SubsetRandomSampler):
+        indices = [int(index) for index in sampler.indices]
+        if len(set(indices)) != len(indices):
+            raise Unsuitable(
+                "the SubsetRandomSampler names examples more than once, so one person would count several times",
+                "name every index once",
+            )
+        return indices
+    plain = isinstance(sampler, SequentialSampler) or (isinstance(sampler, RandomSampler) and not sampler.replacement)
+    if not plain:
+        raise Unsuitable(
+            f"{type(sampler).__name__} prefers examples or repeats them: the accountant needs one probability for all",
+            "use shuffle=True, and weights in the loss instead of in the sampler",
+        )
+    dataset: Any = loader.dataset
+    return range(len(dataset))
+
+
+@final
+@dataclass(kw_only=True)
+class PoissonLoader:
+    """Batches drawn by Poisson sampling, made by the workers and the collate function of the original loader.
+
+    A batch may be empty: it then has the same structure with zero rows.
+
+    Attributes:
+        source: The loader of the data module.
+        population: Who can be drawn.
+        randomness: Where the draws come from.
+        step: How many steps were taken so far.
+        drawn: Number of examples drawn for the batch given last.
+        batches: Number of batches given so far: tells one batch from the next.
+    """
+
+    source: DataLoader[Any]
+    population: Population
+    randomness: Randomness
+    step: Callable[[], int]
+    drawn: int = 0
+    batches: int = 0
+    _waiting: deque[int] = field(default_factory=deque[int], repr=False)
+
+    def __len__(self) -> int:
+        return self.population.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        self._waiting.clear()
+        source = self.source
+        loader: DataLoader[Any] = DataLoader(
+            source.dataset,
+            batch_sampler=_Draws(self),
+            collate_fn=source.collate_fn,
+            num_workers=source.num_workers,
+            pin_memory=source.pin_memory,
+            worker_init_fn=source.worker_init_fn,
+            timeout=source.timeout,
+            multiprocessing_context=source.multiprocessing_context,
+            prefetch_factor=source.prefetch_factor,
+        )
+        for batch in loader:
+            self.drawn = self._waiting.popleft()
+            self.batches += 1
+            self._check(batch)
+            yield batch if self.drawn else take(batch, slice(0, 0))
+
+    def draws(self) -> Iterator[list[int]]:
+        """Indices, one list per batch; workers may run ahead, in order."""
+        start, population = self.step(), self.population
+        for position in range(len(self)):
+            generator = self.randomness.generator("sampling", step=start + position, device=torch.device("cpu"))
+            drawn = poisson_draw(len(population.indices), rate=population.rate, generator=generator)
+            self._waiting.append(len(drawn))
+            # Nothing can be collated from no example, so an empty batch starts as one that is cut to zero rows.
+            yield [population.indices[int(index)] for index in drawn] or [population.indices[0]]
+
+    def _check(self, batch: Any) -> None:
+        found = rows(batch)
+        if found != max(1, self.drawn):
+            raise Unclear(
+                f"{self.drawn} examples were drawn, but the batch has {found} rows: "
+                "the collate function must keep one row per example"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class _Draws:
+    """The batch sampler that torch's DataLoader wants."""
+
+    loader: PoissonLoader
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self.loader.draws()
+
+    def __len__(self) -> int:
+        return len(self.loader)

@@ -1,0 +1,69 @@
+"""`privacy=dp_sgd`: training whose result says little about any single example, with a number for "little"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from steelyard.option import Option
+from steelyard.plugin import Plugin
+from steelyard.problem import Problem
+from steelyard.seam import Seam
+
+if TYPE_CHECKING:
+    from steelyard.attachment import Attachment
+    from steelyard.draft import Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPSGD(Plugin):
+    """Differentially private SGD (Abadi et al. 2016) on any LightningModule, which stays as it is.
+
+    Each example's gradient is clipped, noise is added to the sum, and batches are drawn by Poisson sampling. The noise
+    follows from `target_epsilon` and the length of training; or it is given by `noise_multiplier`, and training then
+    ends at the last step that `target_epsilon` affords (null: no such end).
+    """
+
+    owns = frozenset({Seam.BATCHES, Seam.GRADIENTS})
+    shares = frozenset({Seam.LENGTH})
+    needs = MappingProxyType({"opacus": "opacus>=1.6"})
+
+    target_epsilon: Annotated[float | None, Option("epsilon that the run does not exceed; null: no limit", gt=0)] = 8.0
+    noise_multiplier: Annotated[
+        float | None, Option("noise over the clipping norm; null: as little as target_epsilon allows", gt=0)
+    ] = None
+    delta: Annotated[
+        float | None,
+        Option("probability that epsilon does not cover; null: min(1e-5, 1/(10 N)) for N examples", gt=0, lt=1),
+    ] = None
+    max_grad_norm: Annotated[float, Option("norm to which the gradient of each example is clipped", gt=0)] = 1.0
+    max_physical_batch_size: Annotated[
+        int | None, Option("largest number of examples in memory at once; null: the whole drawn batch", ge=1)
+    ] = None
+    engine: Annotated[
+        Literal["auto", "hooks", "microbatch"],
+        Option(
+            "hooks: one pass for all examples; microbatch: one example at a time, for any task; "
+            "auto: hooks where a check at the start of training proves them right"
+        ),
+    ] = "auto"
+    noise_seed: Annotated[
+        int | None,
+        Option(
+            "null: fresh entropy; a number makes noise and sampling repeatable, and removable by who knows it", ge=0
+        ),
+    ] = None
+
+    def preflight(self, draft: Draft) -> Iterator[Problem]:
+        """What stands in the way of a guarantee, and the noise that was chosen."""
+        from steelyard_privacy._obstacles import obstacles
+
+        return obstacles(self, draft)
+
+    def attach(self, draft: Draft) -> Attachment:
+        """Poisson batches through the loaders, clipped sums through the step, noise before the optimizer."""
+        from steelyard_privacy._dp_sgd import attach
+
+        return attach(self, draft)
