@@ -26,5 +26,9 @@ def sampler_of(loader: DataLoader[Any]) -> object:
 
 
 def like(loader: DataLoader[Any], dataset: Dataset[Any]) -> DataLoader[Any]:
-    """An unshuffled loader over `dataset` with the batches and the collation of `loader`."""
-    return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn)
+    """An unshuffled loader over `dataset` with the batches and the collation of `loader`.
+
+    Its generator keeps it off the global random stream: a DataLoader draws a seed for its workers at every iteration,
+    also when it has none.
+    """
+    return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, generator=torch.Generator())
