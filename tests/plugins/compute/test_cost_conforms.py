@@ -1,0 +1,6 @@
+from steelyard_compute import Cost
+from steelyard.testing import PluginSuite
+
+
+class TestCost(PluginSuite):
+    plugin = Cost()

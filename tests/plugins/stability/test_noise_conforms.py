@@ -1,0 +1,6 @@
+from steelyard_stability import Noise
+from steelyard.testing import PluginSuite
+
+
+class TestNoise(PluginSuite):
+    plugin = Noise()
