@@ -17,37 +17,10 @@ class BreastCancer(InMemory):
     The columns keep their own units. A model standardises them by `sizes["mean"]` and `sizes["std"]`, which are
     computed from the training split: what they give away of it is not covered by a privacy guarantee on the training.
     Where that matters, set `model.mean` and `model.std` from public knowledge.
-
-    Args:
-        batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides who belongs to which split, and nothing else.
-        val_fraction: Part for validation.
-        test_fraction: Part for the test.
-        limit: At most this many examples in each split.
     """
 
     modality = "table"
     bounds = None
-
-    def __init__(
-        self,
-        *,
-        batch_size: int = 32,
-        num_workers: int = 0,
-        split_seed: int = 0,
-        val_fraction: float = 0.2,
-        test_fraction: float = 0.2,
-        limit: int | None = None,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            limit=limit,
-        )
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -14,37 +14,10 @@ class Digits(InMemory):
     """1,797 scanned handwritten digits of 8x8 pixels, shape (1, 8, 8), in [0, 1] (Alpaydin and Kaynak 1998).
 
     They are the test part of UCI's "Optical Recognition of Handwritten Digits", shipped inside scikit-learn.
-
-    Args:
-        batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides who belongs to which split, and nothing else.
-        val_fraction: Part for validation.
-        test_fraction: Part for the test.
-        limit: At most this many examples in each split.
     """
 
     modality = "image"
     bounds = (0.0, 1.0)
-
-    def __init__(
-        self,
-        *,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        split_seed: int = 0,
-        val_fraction: float = 0.2,
-        test_fraction: float = 0.2,
-        limit: int | None = None,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            limit=limit,
-        )
 
     def read(self) -> Corpus:
         """All digits; the source counts ink from 0 to 16."""

@@ -59,12 +59,12 @@ class InMemory(LightningDataModule, ABC):
     def __init__(
         self,
         *,
-        batch_size: int,
-        num_workers: int,
-        split_seed: int,
-        val_fraction: float,
-        test_fraction: float,
-        limit: int | None,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        split_seed: int = 0,
+        val_fraction: float = 0.2,
+        test_fraction: float = 0.2,
+        limit: int | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("batch_size", batch_size), ("limit", limit)):
