@@ -48,8 +48,16 @@ def integrated_gradients(
         decisions: (N,).
         tolerance: Largest completeness error that counts as converged.
         max_steps: The last number of steps is the largest 8 * 2**k up to it.
+
+    Raises:
+        ValueError: If the score carries no gradient of the inputs.
     """
     method = IntegratedGradients(score)
+    if not score(inputs[:1].clone().requires_grad_(), decisions[:1]).requires_grad:
+        raise ValueError(
+            "the task's output carries no gradient (detached, or made of whole numbers), "
+            "so Integrated Gradients has nothing to say of it"
+        )
     with torch.no_grad():
         difference = score(inputs, decisions) - score(baselines, decisions)
     attributions = torch.zeros_like(inputs)

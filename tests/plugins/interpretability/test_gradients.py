@@ -127,3 +127,9 @@ def test_the_batch_does_not_matter(size: int) -> None:
     ]
 
     assert torch.allclose(whole, torch.cat(parts), rtol=1e-5, atol=1e-6)
+
+
+def test_an_output_without_gradient_is_refused() -> None:
+    inputs, baselines = pair()
+    with pytest.raises(ValueError, match="carries no gradient"):
+        explain(lambda x: x.detach().sum(dim=1), inputs, baselines)
