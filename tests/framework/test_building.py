@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from helpers import tiny
+from steelyard import building
+from steelyard.problem import Refused
+
+
+def test_what_is_missing_comes_from_the_data() -> None:
+    config = OmegaConf.create(
+        {"model": {"classes": "???", "deep": {"input_shape": "???"}, "given": 3}, "task": {"model": "${model}"}}
+    )
+    filled = building.fill(config, {"classes": 10, "input_shape": (1, 8, 8), "given": 4})
+    assert filled.task.model == {"classes": 10, "deep": {"input_shape": [1, 8, 8]}, "given": 3}
+    assert OmegaConf.is_missing(config.model, "classes")
+
+
+def test_what_nobody_knows_is_refused_all_at_once() -> None:
+    config = OmegaConf.create({"model": {"width": "???"}, "task": {"model": "${model}", "depth": "???"}})
+    with pytest.raises(Refused) as caught:
+        building.fill(config, {})
+    assert [problem.fix for problem in caught.value.problems] == ["model.width=...", "task.depth=..."]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": {"_target_": "nowhere.Net"}}, "task cannot be made: nowhere.Net"),
+        ({"task": {"_target_": "torch.nn.Identity"}}, "is no LightningModule"),
+        ({"data": {"_target_": "torch.nn.Identity"}}, "is no LightningDataModule"),
+        ({"model": {"no_such_argument": 1}}, "no_such_argument"),
+        ({"task": {"modality": "smell"}}, "smell"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_with_a_reason(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        tiny.draft(**changes)
+
+
+def test_the_first_weights_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from steelyard import experiment
+
+    monkeypatch.setattr(experiment, "plugins_of", lambda _: ())
+    made: list[torch.Tensor] = []
+    for draws in (0, 5):
+        torch.rand(draws)
+        order = experiment.Order(config=tiny.config(seed=3), choices={}, overrides=[])
+        prepared = experiment._prepare(order)
+        made.append(next(prepared.draft.task.parameters()))
+    assert torch.equal(*made)
+
+
+def test_a_group_without_a_class_is_refused() -> None:
+    config = tiny.config()
+    config.data._target_ = "???"
+    with pytest.raises(Refused, match="data names no class"):
+        building.make_data(config)
+
+
+def test_the_reason_of_a_refusal_inside_is_kept(tmp_path: Path) -> None:
+    config = tiny.config()
+    config.data = {"_target_": "steelyard.data.Idx", "root": str(tmp_path / "nothing")}
+    with pytest.raises(Refused, match=r"data\.root"):
+        building.make_data(config)

@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from helpers import tiny
+from helpers.plugins import Fake
+from steelyard import planning
+from steelyard.problem import Problem, Refused
+from steelyard.selection import Selected
+
+
+def plan(monkeypatch: pytest.MonkeyPatch, *selected: Selected, **changes: object) -> planning.PlanReport:
+    monkeypatch.setattr(planning, "plugins_of", lambda _: selected)
+    return planning.plan(tiny.config(**changes), choices=tiny.CHOICES, overrides=[])
+
+
+def test_the_figures_of_the_mlp_are_those_on_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = plan(monkeypatch, data={"limit": None, "batch_size": 64}, trainer={"max_epochs": 7})
+    assert report.parameters == report.trainable == 64 * 128 + 128 + 128 * 10 + 10
+    # Forward: two products. Backward: the weights of both, the input of the second.
+    assert report.flops_per_step == 2 * 64 * (64 * 128 + 128 * 10 + 64 * 128 + 2 * 128 * 10)
+    assert report.steps == 7 * 17
+    assert "9,610 (9,610 trainable)" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("trainer", "steps"),
+    [
+        ({"max_epochs": 2}, 6),
+        ({"max_epochs": 2, "max_steps": 5}, 5),
+        ({"max_epochs": -1, "max_steps": 5}, 5),
+        ({"max_epochs": -1}, None),
+        ({"max_epochs": 2, "limit_train_batches": 2}, 4),
+        ({"max_epochs": 2, "limit_train_batches": 0.5}, 2),
+        ({"max_epochs": 2, "accumulate_grad_batches": 2}, 4),
+    ],
+)
+def test_steps(monkeypatch: pytest.MonkeyPatch, trainer: dict[str, object], steps: int | None) -> None:
+    assert plan(monkeypatch, trainer=trainer).steps == steps
+
+
+def test_no_weight_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Forty billion weights: they fit nowhere here.
+    report = plan(monkeypatch, model={"hidden": [200_000, 200_000]})
+    assert report.parameters > 4e10
+
+
+def test_plan_refuses_what_a_run_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="no"):
+        plan(monkeypatch, Selected("a.x", Fake(problems=(Problem("no", "x=1"),))))
+
+
+def test_plugins_see_a_draft_on_the_meta_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Looks(Fake):
+        def preflight(self, draft: planning.Draft) -> object:
+            assert all(weight.is_meta for weight in draft.task.parameters())
+            yield Problem("looked", level="note")
+
+    assert plan(monkeypatch, Selected("a.x", Looks())).notes == ("looked",)
+    assert torch.zeros(1).device.type == "cpu"
