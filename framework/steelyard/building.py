@@ -104,7 +104,8 @@ def _hint(group: str, target: str, cause: BaseException | None) -> str:
         return f"{group}=custom {group}._target_={target}"
     if isinstance(cause, ImportError | AttributeError) or cause is None:
         return f"{group}._target_=my_module.MyClass"
-    return f"{group}=custom {group}._target_={target}"
+    # The class itself says what it does not like.
+    return ""
 
 
 def _adapter(modality: str | None, data: LightningDataModule) -> Adapter:

@@ -269,7 +269,7 @@ def _steps(prepared: Prepared, place: Path) -> Scorecard:
     sections = (task_section(run, logged), *plugin_sections(selected, attachments, run))
     measured = [row for section in sections for row in section.measurements]
     scorecard = Scorecard(
-        title=_title(order.choices),
+        title=_title(order),
         spec=prepared.spec,
         seed=draft.seed,
         sections=sections,
@@ -327,8 +327,12 @@ def _said(problem: Problem) -> str:
     return f"{problem.party}: {problem.message}" + (f" (fix: {problem.fix})" if problem.fix else "")
 
 
-def _title(choices: Mapping[str, str]) -> str:
-    named = [choices[group] for group in ("data", "model") if group in choices]
+def _title(order: Order) -> str:
+    choices = order.choices
+    own: Any = order.config.task.get("_target_")
+    # A task of one's own has no use for the model of the config.
+    named = [choices["data"]] if "data" in choices else []
+    named += [choices["model"]] if "model" in order.config.task and "model" in choices else [str(own)]
     others = ("data", "model", "task", "optimizer", "trainer", "logger", "experiment")
     return ", ".join(
         [*named, *(f"{group}={value}" for group, value in choices.items() if group not in others and value != "none")]

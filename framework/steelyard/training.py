@@ -119,6 +119,8 @@ def _quiet() -> Generator[None]:
             # Data in memory needs no workers, and a short epoch is no mistake.
             warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=r".*is smaller than the logging interval.*")
+            # A stranger's task may do without validation.
+            warnings.filterwarnings("ignore", message=r".*have no `validation_step`.*")
             # The checkpoints of a resumed run are where they belong.
             warnings.filterwarnings("ignore", message=r".*exists and is not empty.*")
             # Lightning 2.6 asks torch 2.13's pytrees in an outdated way.
