@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from steelyard import registry
 from steelyard.composing._words import Word, read
@@ -41,14 +41,16 @@ class Raw:
 
 def look(config: DictConfig, hydra: DictConfig, *, number: int = 0) -> Raw:
     """Reads one composition while Hydra still knows it."""
-    texts = [str(word) for word in hydra.overrides.task]
+    # Unresolved: `${oc.env:TOKEN}` is to stay text in everything that is written.
+    typed: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
+    texts: list[str] = typed["task"]
     chosen = {str(group): option for group, option in hydra.runtime.choices.items()}
     choices = {group: _options(option) for group, option in chosen.items() if group.partition("/")[0] != "hydra"}
     fillers: dict[str, tuple[str, ...]] = {}
     if not _plain(choices):
         # Hydra keeps no record of a list of options, and a preset says only in its YAML which plugins it fills: the
         # answer costs one more look at the defaults.
-        parts = _parts([*(str(word) for word in hydra.overrides.hydra), *texts])
+        parts = _parts([*typed["hydra"], *texts])
         choices |= {challenge: _chosen(challenge, parts) for challenge in registry.challenges()}
         fillers = _fillers(parts)
     else:

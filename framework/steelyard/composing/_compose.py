@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from steelyard.composing._alone import alone
 from steelyard.composing._catalogue import Raw, look
 from steelyard.composing._explain import explain
 from steelyard.composing._settle import settle
@@ -103,7 +104,7 @@ def options_of(group: str, *, folders: Sequence[Path] = ()) -> tuple[str, ...]:
 def session() -> Generator[None]:
     """Hydra, set up for our configs; what the process did with Hydra before is put back at the end."""
     register()
-    with hydra.initialize_config_module(PACKAGE, job_name=JOB, version_base=VERSION):
+    with alone(), hydra.initialize_config_module(PACKAGE, job_name=JOB, version_base=VERSION):
         yield
 
 

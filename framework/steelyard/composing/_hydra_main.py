@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from steelyard.composing._alone import alone
 from steelyard.composing._explain import explain
 from steelyard.composing._words import searchpath
 from steelyard.composing.source import PACKAGE, PRIMARY, register
@@ -31,7 +32,7 @@ def through_hydra(
     register()
     everything = [*words, *searchpath(folders)]
     entry: Any = hydra.main(config_path=f"pkg://{PACKAGE}", config_name=PRIMARY, version_base="1.3")(task or _nothing)
-    with _process(everything):
+    with alone(), _process(everything):
         try:
             entry()
         except SystemExit as leaving:
