@@ -195,7 +195,8 @@ def _prepare(order: Order) -> Prepared:
         order=order,
         selected=selected,
         draft=draft,
-        notes=(*order.notes, *(_said(problem) for problem in problems)),
+        # A resumed run has said the same before.
+        notes=tuple(dict.fromkeys((*order.notes, *(_said(problem) for problem in problems)))),
         fingerprint=fingerprint,
         spec=spec.spec_hash(config, facts=facts),
     )
