@@ -7,6 +7,8 @@ from typing import Any
 
 from steelyard import registry, schema
 from steelyard.measurement import Measurement, Picture, Table
+from steelyard.plugin import Plugin
+from steelyard.problem import Refused
 from steelyard.stored import StoredRun
 
 
@@ -19,7 +21,7 @@ class Said:
         measurements: With full names.
         pictures: Pictures.
         tables: Tables.
-        error: The traceback of a failure, or "".
+        error: Why it could not be asked, the traceback of a failure, or "".
     """
 
     key: str
@@ -46,14 +48,18 @@ def _ask(key: str, settings: Mapping[str, Any], runs: Sequence[StoredRun]) -> Sa
     tables: list[Table] = []
     error = ""
     try:
-        plugin = schema.build(registry.load(key), settings, path=key)
-        for item in plugin.compare(runs):
+        declaration = registry.load(key)
+        if declaration.compare is Plugin.compare:
+            return Said(key=key)
+        for item in schema.build(declaration, settings, path=key).compare(runs):
             if isinstance(item, Measurement):
                 measurements.append(replace(item, name=f"{key}.{item.name}"))
             elif isinstance(item, Picture):
                 pictures.append(item)
             else:
                 tables.append(item)
+    except Refused as refused:  # it is not installed here, or its fields have changed since
+        error = str(refused)
     except Exception:  # a plugin that fails here must not hide what the others found
         error = traceback.format_exc()
     return Said(key=key, measurements=tuple(measurements), pictures=tuple(pictures), tables=tuple(tables), error=error)

@@ -9,6 +9,8 @@ from steelyard.measurement import Better, Measurement, Status
 from steelyard.trials import Trial, setting
 
 PLAIN = "plain"
+FEW = 6
+"""Groups that colour and mark tell apart; with more, every label starts with a number."""
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom."""
 
@@ -89,6 +91,8 @@ def groups(trials: Sequence[Trial], keys: Sequence[str]) -> tuple[Group, ...]:
         members.setdefault(tuple(setting(trial, key) for key in keys), []).append(trial)
     shared = {key: _shared(chosen[place] for chosen in members) for place, key in enumerate(keys)}
     labels = [_label(keys, chosen, shared) for chosen in members]
+    if len(labels) > FEW:
+        labels = [f"#{place} {label}" for place, label in enumerate(labels, start=1)]
     return tuple(
         Group(
             index=index,

@@ -55,7 +55,9 @@ def run_folders(place: Path) -> Iterator[Path]:
     if (place / run_folder.STATUS).exists() or (place / SCORECARD).exists():
         yield place
         return
-    children = [Path(entry.path) for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith(".")]
+    # A link may lead to a run that is here already, or in a circle.
+    inner = (entry for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False))
+    children = [Path(entry.path) for entry in inner if not entry.name.startswith(".")]
     for child in sorted(children, key=_natural):
         yield from run_folders(child)
 

@@ -10,7 +10,9 @@ from steelyard.report.axis import Axis, axis
 from steelyard.report.numbers import number
 
 WIDTH, HEIGHT = 360.0, 236.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 12.0, 42.0
+RIGHT, TOP, BOTTOM = 22.0, 12.0, 42.0
+PER_LETTER = 6.4
+"""Width of a tick's letter, so that the widest one finds room at the left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,7 @@ class Point:
         interval: Of y, or None.
         tip: Shown by the mouse.
         strong: False for a hollow mark.
+        text: Written beside the mark.
     """
 
     x: float
@@ -30,6 +33,7 @@ class Point:
     interval: tuple[float, float] | None = None
     tip: str = ""
     strong: bool = True
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +81,13 @@ class _Frame:
     x: Axis
     y: Axis
 
+    @property
+    def left(self) -> float:
+        return 14 + PER_LETTER * max(len(number(tick)) for tick in self.y.ticks)
+
     def at(self, x: float, y: float) -> tuple[float, float]:
         across, up = self.x.place(x), self.y.place(y)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+        return self.left + across * (WIDTH - self.left - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
 
 def draw(chart: Chart) -> Markup:
@@ -108,7 +116,7 @@ def key(index: int) -> Markup:
 
 def _grid(frame: _Frame) -> list[Markup]:
     parts: list[Markup] = []
-    bottom, left = HEIGHT - BOTTOM, LEFT
+    bottom, left = HEIGHT - BOTTOM, frame.left
     for tick in frame.y.ticks:
         _, y = frame.at(frame.x.low, tick)
         parts += [svg.line((left, y), (WIDTH - RIGHT, y), "grid")]
@@ -142,7 +150,10 @@ def _series(frame: _Frame, series: Series) -> list[Markup]:
     for point in series.points:
         style = "mark" if point.strong and series.trusted else "hollow"
         size = 4.0 if series.joined and len(series.points) <= 12 else 5.5 if not series.joined else 2.2
-        parts.append(svg.mark(series.index, frame.at(point.x, point.y), f"{style} {colour}", size=size, tip=point.tip))
+        x, y = frame.at(point.x, point.y)
+        parts.append(svg.mark(series.index, (x, y), f"{style} {colour}", size=size, tip=point.tip))
+        if point.text:
+            parts.append(svg.text(point.text, (x + 7, y - 5), "tick"))
     return parts
 
 

@@ -10,7 +10,7 @@ from steelyard.report import chart
 from steelyard.report.curves import curve
 from steelyard.report.numbers import decimals, number, shown
 from steelyard.report.standing import standing
-from steelyard.report.strip import scale, strip
+from steelyard.report.strip import Scale, scale, strip
 from steelyard.report.words import arrow, counted, direction, metric, point, words
 
 
@@ -118,23 +118,28 @@ def _measure(groups: Sequence[Group], key: str, name: str, at: Mapping[str, str 
         standing=standing(groups, folded, spread),
         floor=_floor(spread, first.unit),
         note=first.note,
-        cells=[
-            _cell(group, item, Markup("") if item is None or item.mean is None or on is None
-                  else strip(item.mean, item.ends, on, group.index))
-            for group, item in zip(groups, folded, strict=True)
-        ],
+        cells=[_cell(group, item, on, terse=not means) for group, item in zip(groups, folded, strict=True)],
         folded=folded,
         varies=len(set(means)) > 1 or 0 < len(means) < len(groups),
-    )  # fmt: skip
+    )
 
 
-def _cell(group: Group, item: Folded | None, drawn: Markup) -> Cell:
-    value, spread = "", ""
-    if item is not None and item.mean is not None:
+def _cell(group: Group, item: Folded | None, on: Scale | None, *, terse: bool) -> Cell:
+    """What a group says; `terse` where nobody measured, since the note then says why."""
+    value, spread, drawn = "", "", Markup("")
+    if item is not None and item.mean is not None and on is not None:
         value, spread = _texts(item, item.mean)
+        drawn = strip(item.mean, item.ends, on, group.index)
     failed = all(trial.scorecard is None for trial in group.trials)
-    missing = item.missing if item else group.trials[0].state if failed else "not part of it"
-    return Cell(label=group.label, key=chart.key(group.index), value=value, range=spread, missing=missing, strip=drawn)
+    missing = item.missing if item else group.trials[0].state if failed else "not in this trial"
+    return Cell(
+        label=group.label,
+        key=chart.key(group.index),
+        value=value,
+        range=spread,
+        missing=missing.partition(":")[0] if terse else missing,
+        strip=drawn,
+    )
 
 
 def _floor(spread: Noise | None, unit: str) -> str:

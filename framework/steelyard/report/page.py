@@ -31,6 +31,7 @@ class _Stored:
     status: RunStatus | None
     config: str
     provenance: dict[str, Any]
+    traceback: str
 
 
 def render(folder: Path, *, public: bool = False) -> Path:
@@ -55,7 +56,7 @@ def _page(folder: Path, *, hide: bool) -> bytes:
     if card is not None and hide:
         card, left_out = redact.public(card)
     anchors = Anchors()
-    for fixed in ("verdict", "requirements", "notes", "config", "provenance", "reproduce"):
+    for fixed in ("verdict", "traceback", "requirements", "notes", "config", "provenance", "reproduce"):
         anchors(fixed)
     says = verdict(card, stored.status)
     return fill(
@@ -66,6 +67,7 @@ def _page(folder: Path, *, hide: bool) -> bytes:
         motif=steelyard(says.tone),
         facts=_facts(folder, stored),
         message="" if hide or stored.status is None else stored.status.message,
+        traceback="" if hide else stored.traceback,
         requirements=[(row, sentence(row)) for row in card.requirements] if card else [],
         challenges=challenges(card.sections, folder, anchors) if card else [],
         config=stored.config,
@@ -82,12 +84,14 @@ def _read(folder: Path) -> _Stored:
     scorecard = run.scorecard if (folder / "scorecard.json").exists() else None
     if status is None and scorecard is None:
         raise FileNotFoundError(f"{folder} is no run folder: it has neither {run_folder.STATUS} nor scorecard.json")
-    config, provenance = folder / "config.yaml", folder / "provenance.json"
+    config, provenance, error = (folder / name for name in ("config.yaml", "provenance.json", "traceback.txt"))
     return _Stored(
         scorecard=scorecard,
         status=status,
         config=config.read_text(encoding="utf-8") if config.exists() else "",
         provenance=json.loads(provenance.read_text(encoding="utf-8")) if provenance.exists() else {},
+        # A run that was resumed and weighed has outlived its traceback.
+        traceback=error.read_text(encoding="utf-8") if error.exists() and scorecard is None else "",
     )
 
 
@@ -111,7 +115,9 @@ def _commands(folder: Path, stored: _Stored) -> list[tuple[str, str]]:
     """How to reproduce: (what for, command)."""
     overrides = stored.scorecard.overrides if stored.scorecard else tuple(stored.provenance.get("overrides", ()))
     name = shlex.quote(folder.resolve().name)
-    commands = [("Run it again", " ".join(["steelyard run", *(shlex.quote(word) for word in overrides)]))]
+    checkpoint = stored.provenance.get("checkpoint")
+    verb = f"steelyard weigh ckpt={shlex.quote(str(checkpoint))}" if checkpoint else "steelyard run"
+    commands = [("Run it again", " ".join([verb, *(shlex.quote(word) for word in overrides)]))]
     if stored.scorecard is None:
         commands.append(("Go on where it stopped", f"steelyard resume {name}"))
     return [*commands, ("Make this page again", f"steelyard report {name}")]

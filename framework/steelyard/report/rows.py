@@ -14,6 +14,7 @@ class Row:
     Attributes:
         name: Full name.
         label: The metric in words, with its point.
+        place: The point alone, in words.
         shown: The value, or None.
         exact: The value in full precision, for machines that read the page.
         status: "" if measured, else the status.
@@ -21,6 +22,7 @@ class Row:
         direction: What is better, in words.
         level: Of the interval: "95 %".
         population: What stands behind it.
+        count: Examples or trials, or None.
         note: The assumption, or the reason of the status.
         bounds: The quantity it bounds, or "".
         timing: True for what differs from run to run by nature.
@@ -28,6 +30,7 @@ class Row:
 
     name: str
     label: str
+    place: str
     shown: Shown | None
     exact: str
     status: str
@@ -35,6 +38,7 @@ class Row:
     direction: str
     level: str
     population: str
+    count: int | None
     note: str
     bounds: str
     timing: bool
@@ -47,6 +51,7 @@ def row(measurement: Measurement, key: str) -> Row:
     return Row(
         name=measurement.name,
         label=f"{label}, {place}" if place else label,
+        place=place,
         shown=shown_measurement(measurement),
         exact="" if measurement.value is None else repr(float(measurement.value)),
         status="" if measurement.status is Status.MEASURED else measurement.status.value,
@@ -54,6 +59,7 @@ def row(measurement: Measurement, key: str) -> Row:
         direction=direction(measurement.better),
         level=f"{measurement.level * 100:g} %",
         population=population(measurement),
+        count=measurement.count,
         note=measurement.note,
         bounds=measurement.bounds or "",
         timing=measurement.timing,

@@ -61,7 +61,7 @@ def sweep_page(summary: "SweepSummary") -> bytes:
     """The page as UTF-8; made from the trials' folders, without their code."""
     groups = summary.groups
     anchors = Anchors()
-    for fixed in ("verdict", "trade-offs", "pictures", "numbers", "costs", "said", "trials"):
+    for fixed in ("verdict", "glance", "trade-offs", "pictures", "numbers", "costs", "said", "trials"):
         anchors(fixed)
     keys = section_keys(groups)
     scores = {key: measures(groups, key) for key in keys}
@@ -74,6 +74,7 @@ def sweep_page(summary: "SweepSummary") -> bytes:
         facts=_facts(summary),
         groups=[(chart.key(group.index), group.label, counted(len(group.trials), "trial")) for group in groups],
         challenges=_challenges(groups, keys, scores, anchors),
+        glance=[(words(key.partition(".")[0]), item) for key in keys for item in _glance(scores[key])],
         trade_offs=trade_offs(groups, list(scores.values())),
         pictures=_pictures(groups),
         costs=list(step_costs(groups)),
@@ -118,6 +119,12 @@ def _challenges(
         )
         for name in names
     ]
+
+
+def _glance(section: Sequence[Measure]) -> list[Measure]:
+    """The first measurement that has a direction and sets the groups apart, else the first with a direction."""
+    judged = [item for item in section if item.direction and any(cell.value for cell in item.cells)]
+    return next(([item] for item in judged if item.varies), judged[:1])
 
 
 def headlines(sections: Sequence[Sequence[Measure]]) -> list[Measure]:

@@ -33,6 +33,8 @@ def print_sweep(summary: "SweepSummary", *, console: "Console | None" = None) ->
     console.print()
     if any(trial.scorecard for trial in summary.trials):
         console.print(_table(summary))
+    if len(summary.groups) > MOST_COLUMNS:
+        console.print(Text(f"{len(summary.groups) - MOST_COLUMNS} more groups on the page", style="dim"))
     says = sweep_verdict(summary)
     for cost in step_costs(summary.groups):
         times = f"{cost.name} takes {cost.ratio:.2f} times as long ({cost.having} against {cost.lacking})"
@@ -64,9 +66,6 @@ def _table(summary: "SweepSummary") -> "Table":
                 for cell in measure.cells
             ]
             table.add_row(_name(measure), *cells, Text(measure.standing))
-    hidden = len(summary.groups) - len(groups)
-    if hidden:
-        table.add_row(Text(f"{hidden} more groups on the page", style="dim"))
     return table
 
 

@@ -19,6 +19,7 @@ def sweep_verdict(summary: "SweepSummary") -> Verdict:
     met = sum(card.met for card in judged)
     broken = [trial.name for trial in weighed if trial.scorecard and trial.scorecard.failed]
     ended = listing(f"{count:,} {state}" for state, count in states.items())
+    ended = f"all {trials[0].state}" if len(states) == 1 < len(trials) else ended
     lines = [f"{counted(len(trials), 'trial')}: {ended}."]
     if judged:
         everyone = "All" if met == len(judged) else f"{met} of {len(judged)}"

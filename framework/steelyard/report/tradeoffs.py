@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from steelyard import pareto
-from steelyard.folding import Folded, Group
+from steelyard.folding import FEW, Folded, Group
 from steelyard.measurement import Better
 from steelyard.report import chart
 from steelyard.report.measures import Measure
@@ -60,7 +60,7 @@ def trade_off(groups: Sequence[Group], across: Measure, up: Measure) -> TradeOff
         title=f"{up.label} against {across.label}",
         x_label=_label(across),
         y_label=_label(up),
-        series=tuple(_series(pair, strong=place in front) for place, pair in enumerate(both)),
+        series=tuple(_series(pair, strong=place in front, many=len(groups) > FEW) for place, pair in enumerate(both)),
         levels=tuple((group.label, item.mean, group.index) for group, item in lacking if item.mean is not None),
         front=tuple(_stairs(sorted(corners), up)),
     )
@@ -107,10 +107,11 @@ def _stairs(corners: Sequence[tuple[float, float]], up: Measure) -> Iterator[tup
         yield x, y
 
 
-def _series(pair: _Pair, *, strong: bool) -> chart.Series:
+def _series(pair: _Pair, *, strong: bool, many: bool) -> chart.Series:
     first, second = pair.across.first, pair.up.first
     tip = f"{pair.group.label}: {shown(pair.y, second.unit).full} at {shown(pair.x, first.unit).full}"
-    at = chart.Point(x=pair.x, y=pair.y, interval=pair.up.ends, tip=tip, strong=strong)
+    text = pair.group.label.partition(" ")[0] if many else ""
+    at = chart.Point(x=pair.x, y=pair.y, interval=pair.up.ends, tip=tip, strong=strong, text=text)
     return chart.Series(name=pair.group.label, points=(at,), index=pair.group.index, joined=False)
 
 

@@ -1,0 +1,111 @@
+"""The pages in a real browser: they open, and nothing is cut on a phone, a desktop or paper."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html import escape, unescape
+from pathlib import Path
+
+import pytest
+
+import report_samples as samples
+from steelyard.report import render
+from steelyard.sweep import finish
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt-get install chromium")
+
+# Goes into a copy of the page, in a frame as wide as the window should be, since Chromium's own window is never
+# narrower than 500 pixels. What reaches over the edge counts unless a box around it scrolls.
+PROBE = """
+<script>
+addEventListener('load', () => {
+  const width = document.documentElement.clientWidth;
+  const boxed = node => ['auto', 'scroll'].includes(getComputedStyle(node).overflowX);
+  const scrolls = node => node && (boxed(node) || scrolls(node.parentElement));
+  const clipped = node => node && (getComputedStyle(node).clipPath !== 'none' || clipped(node.parentElement));
+  const inside = node => node.closest('svg') && node.tagName.toLowerCase() !== 'svg';
+  const over = [], cut = [], empty = [];
+  for (const node of document.body.querySelectorAll('*')) {
+    if (clipped(node) || inside(node)) continue;
+    const box = node.getBoundingClientRect();
+    if (box.width && (box.right > width + 0.5 || box.left < -0.5) && !scrolls(node.parentElement))
+      over.push(`${node.tagName}.${node.getAttribute('class')} ${Math.round(box.left)}..${Math.round(box.right)}`);
+    const hides = getComputedStyle(node).overflowX === 'hidden';
+    if (hides && node.scrollWidth > node.clientWidth + 1) cut.push(node.tagName);
+    if (node.tagName === 'IMG' && !node.naturalWidth) empty.push(node.alt);
+  }
+  const labels = [];
+  for (const svg of document.querySelectorAll('svg.chart'))
+    for (const text of svg.querySelectorAll('text')) {
+      const outer = svg.getBoundingClientRect(), box = text.getBoundingClientRect();
+      if (box.width && (box.left < outer.left - 1 || box.right > outer.right + 1)) labels.push(text.textContent);
+    }
+  const found = parent.document.createElement('pre');
+  found.id = 'probe';
+  const scroll = document.documentElement.scrollWidth;
+  found.textContent = JSON.stringify({width, scroll, over, cut, empty, labels});
+  parent.document.body.append(found);
+});
+</script>
+"""
+
+
+def chromium(profile, *words):
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-dev-shm-usage", "--hide-scrollbars", f"--user-data-dir={profile}"]
+    done = subprocess.run([CHROMIUM, *flags, *words], capture_output=True, timeout=60, check=True)
+    return done.stdout.decode()
+
+
+def probe(path: Path, *, width: int):
+    page = path.read_text(encoding="utf-8").replace("</head>", PROBE + "</head>")
+    frame = (
+        f'<body style="margin:0"><iframe style="border:0" width={width} height=900 srcdoc="{escape(page)}"></iframe>'
+    )
+    copy = path.with_name("probe.html")
+    copy.write_text(f"<!doctype html><meta charset=utf-8>{frame}", encoding="utf-8")
+    dom = chromium(path.parent / ".profile", "--window-size=1400,900", "--dump-dom", copy.as_uri())
+    found = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)
+    assert found, dom[-2000:]
+    return json.loads(unescape(found.group(1)))
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Pages with long names, long words and failures in them."""
+    place = tmp_path_factory.mktemp("pages")
+    long = "stability." + "a_very_long_plugin_name_that_never_ends" * 2
+    strange = replace(samples.noise(), key=long, error="E" * 300, settings={"x" * 80: "y" * 200})
+    extra = replace(
+        strange, measurements=tuple(replace(m, name=f"{long}.{'m' * 60}") for m in strange.measurements[:1])
+    )
+    card = samples.scorecard(private=True, requirements=samples.requirements(met=False), extra=(extra,))
+    run = samples.write(place / "run", replace(card, title="t" * 150))
+    dead = samples.write(place / "dead", None, state="failed", message="RuntimeError: " + "z" * 300)
+    sweep = samples.first_look(place / "sweep")
+    samples.write(sweep / "2", None, state="failed", exit_code=3, message="RuntimeError: " + "z" * 300)
+    return {"run": render(run), "dead": render(dead), "sweep": finish(sweep).page}
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("name", ["run", "dead", "sweep"])
+def test_nothing_is_cut(pages, name, width):
+    found = probe(pages[name], width=width)
+    assert found["width"] == width
+    assert found["scroll"] <= width
+    assert found["over"] == []
+    assert found["cut"] == []
+    assert found["empty"] == []
+    assert found["labels"] == []
+
+
+@pytest.mark.parametrize("name", ["run", "sweep"])
+def test_it_prints(pages, tmp_path, name):
+    target = tmp_path / "page.pdf"
+    chromium(tmp_path / ".profile", f"--print-to-pdf={target}", pages[name].as_uri())
+    data = target.read_bytes()
+    assert data.startswith(b"%PDF-")
+    assert len(re.findall(rb"/Type\s*/Page\b", data)) >= 2

@@ -1,0 +1,73 @@
+"""The terminal's tables, wide, narrow and piped."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+import report_samples as samples
+from steelyard.problem import Problem
+from steelyard.report import print_problems, print_scorecard
+
+
+def console(width):
+    return Console(file=io.StringIO(), width=width, highlight=False)
+
+
+def printed(found):
+    return found.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_nothing_is_cut_at_any_width(width):
+    found = console(width)
+    print_scorecard(samples.failing(), console=found)
+    text = printed(found)
+    assert max(map(len, text.splitlines())) <= width
+    squeezed = re.sub(r"\s+", "", text)
+    for words in ("0.922", "7.98", "skipped", "5.5ms", "invalid", "Interpretability", "isinconclusive"):
+        assert words in squeezed
+    assert "…" not in text
+
+
+def test_markup_in_names_stays_text():
+    found = console(160)
+    problem = Problem("the layer [bold]x[/bold] is [red", "a=[1,2]", party="[link]")
+    print_problems([problem], console=found)
+    for words in ("[bold]x[/bold] is [red", "a=[1,2]", "[link]"):
+        assert words in printed(found)
+
+
+def test_all_problems_stand_in_one_table_and_notes_apart():
+    found = console(120)
+    problems = [
+        Problem("layer1.1 is BatchNorm2d", "model.norm=group", party="privacy.dp_sgd"),
+        Problem("two plugins own the seam gradients", "", party="core"),
+        Problem("settings of x are not used", "", level="note", party="stability.noise"),
+    ]
+    print_problems(problems, console=found)
+    lines = printed(found).splitlines()
+    assert lines[0] == "The run is refused: 2 problems"
+    assert "model.norm=group" in next(line for line in lines if "BatchNorm2d" in line)
+    assert lines[-1].rstrip() == "note: stability.noise: settings of x are not used"
+
+
+def test_notes_alone_refuse_nothing():
+    found = console(80)
+    print_problems([Problem("m", level="note")], console=found)
+    assert "refused" not in printed(found)
+
+
+def test_piped_output_is_plain(capsys):
+    print_scorecard(samples.scorecard(private=True))
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert "delta=1e-5, Poisson sampling, RDP accountant" in text
+
+
+def test_a_curve_is_one_line(capsys):
+    print_scorecard(samples.scorecard())
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "Deletion" in line]) == 2
+    assert any("over level 0 to 0.4" in line for line in lines)
