@@ -187,6 +187,13 @@ class PoissonLoader:
             self._check(batch)
             yield batch if self.drawn else take(batch, slice(0, 0))
 
+    def state_dict(self) -> dict[str, int]:
+        """Tells Lightning that this loader can go on in the middle of an epoch: every draw stands alone."""
+        return {"steps": self.step()}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Nothing to do: the next draw follows from the steps taken."""
+
     def draws(self) -> Iterator[list[int]]:
         """Indices, one list per batch; workers may run ahead, in order."""
         start, population = self.step(), self.population
