@@ -1,5 +1,5 @@
-from steelyard_compute import Cost
 from steelyard.testing import PluginSuite
+from steelyard_compute import Cost
 
 
 class TestCost(PluginSuite):

@@ -71,6 +71,14 @@ def test_what_has_no_formula_is_named() -> None:
     assert {"_fft_r2c", "mkldnn_rnn_layer"} <= set(count.unknown)
 
 
+def test_what_only_asks_is_not_named() -> None:
+    with FlopCount() as count:
+        torch.promote_types(torch.float32, torch.float64)
+        torch.randn(3).isfinite().all().item()
+
+    assert not count.unknown
+
+
 @pytest.mark.parametrize("kind", ["cnn", "transformer", "lstm"])
 def test_counting_moves_no_bit(kind: str) -> None:
     def trained(*, count: bool) -> list[Tensor]:

@@ -1,5 +1,5 @@
-from steelyard_interpretability import Attribution
 from steelyard.testing import PluginSuite
+from steelyard_interpretability import Attribution
 
 
 class TestAttribution(PluginSuite):

@@ -1,5 +1,5 @@
-from steelyard_stability import Noise
 from steelyard.testing import PluginSuite
+from steelyard_stability import Noise
 
 
 class TestNoise(PluginSuite):
