@@ -143,7 +143,8 @@ def _declaration(entry: Entry) -> "type[Plugin]":
             ]
         ) from error
     if not (isinstance(found, type) and issubclass(found, Plugin)):
-        raise refuse(f"{where} is no subclass of steelyard.Plugin", party=entry.key)
+        message = f"{where} is no subclass of steelyard.Plugin"
+        raise refuse(message, fix=f"pip install --upgrade {entry.distribution}", party=entry.key)
     return found
 
 

@@ -92,12 +92,13 @@ def _overrides(words: Sequence[str], last: str) -> list[str]:
         head, bracket, _ = typed.rpartition(",") if "," in typed else ("", "[" if typed.startswith("[") else "", "")
         start = f"{head}{bracket}"
         return _fitting(last, (f"{group}={start}{option}" for option in options_of(group)))
-    try:
-        composed = compose(*(word for word in words if "=" in word))
-    except Refused:
-        composed = compose()
-    groups = [f"{group}=" for group in composed.choices]
-    return _fitting(last, [*groups, *_paths(plain(composed.config), last)])
+    for known in ([word for word in words if "=" in word], []):
+        try:
+            composed = compose(*known)
+        except Refused:
+            continue
+        return _fitting(last, [*(f"{group}=" for group in composed.choices), *_paths(plain(composed.config), last)])
+    return []
 
 
 def _paths(tree: dict[str, Any], last: str) -> Iterator[str]:

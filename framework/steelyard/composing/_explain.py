@@ -25,15 +25,17 @@ def explain(error: Exception, words: Iterable[str]) -> Refused:
     Raises:
         Exception: The error, if it is none of Hydra's, OmegaConf's or YAML's: then it is our own defect.
     """
-    if isinstance(error, Refused):
-        return error
     from steelyard.composing._compose import session
 
     understood = read(words)
     with session():
         loader = GlobalHydra.instance().config_loader()
-        problems = list(_wrong_words(loader, understood)) or [_in_our_words(loader, error)]
-    return Refused(problems)
+        problems = list(_wrong_words(loader, understood))
+        if isinstance(error, Refused):
+            problems += error.problems
+        elif not problems:
+            problems.append(_in_our_words(loader, error))
+    return Refused(list(dict.fromkeys(problems)))
 
 
 def _wrong_words(loader: ConfigLoader, words: Sequence[Word]) -> Iterator[Problem]:

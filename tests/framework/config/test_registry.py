@@ -16,7 +16,9 @@ def test_a_stranger_founds_a_challenge(strangers: Path) -> None:
 
 def test_the_registry_reads_what_importlib_reads() -> None:
     points = metadata.entry_points(group=PLUGINS)
-    assert {(entry.key, entry.target) for entry in registry.entries()} == {(point.name, point.value) for point in points}
+    assert {(entry.key, entry.target) for entry in registry.entries()} == {
+        (point.name, point.value) for point in points
+    }
     assert set(registry.conf_packages()) == {point.value for point in metadata.entry_points(group=CONF)}
 
 
