@@ -1,6 +1,7 @@
 """Composing: words in, checked configs out."""
 
 import contextlib
+import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from steelyard.composing._alone import alone
 from steelyard.composing._catalogue import Raw, look
 from steelyard.composing._explain import explain
 from steelyard.composing._settle import settle
-from steelyard.composing._words import Word, read, searchpath
+from steelyard.composing._words import Word, read, searchpath, without_effect
 from steelyard.composing.source import PACKAGE, PRIMARY, register
 from steelyard.problem import Problem, Refused
 
@@ -63,6 +64,9 @@ def compose(*words: str, folders: Sequence[Path] = ()) -> Composed:
     register()
     everything = (*words, *searchpath(folders))
     understood = read(everything)
+    ignored = list(without_effect(understood))
+    if ignored:
+        raise Refused(ignored)
     try:
         raw = _raw([word.text for word in understood if not word.sweeps])
     except Exception as error:
@@ -110,14 +114,21 @@ def session() -> Generator[None]:
 
 @contextlib.contextmanager
 def known_to_hydra(composed: Composed) -> Generator[None]:
-    """Lets `${hydra:...}` in the config find its values, as in a job that Hydra itself runs."""
+    """Lets `${hydra:...}` find its values and sets `hydra.job.env_set`, as in a job that Hydra itself runs."""
     known = HydraConfig.instance()
     before = known.cfg
     known.set_config(OmegaConf.create({"hydra": composed.hydra}))
+    variables: dict[str, str] = {str(name): str(value) for name, value in composed.hydra.job.env_set.items()}
+    environment = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
         known.cfg = before
+        for name, value in environment.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _raw(words: list[str]) -> Raw:

@@ -12,6 +12,7 @@ from steelyard.composing._catalogue import Raw, look
 from steelyard.composing._compose import Composed, finished
 from steelyard.composing._hydra_main import through_hydra
 from steelyard.composing._settle import settle
+from steelyard.composing._words import read, without_effect
 from steelyard.problem import Refused, refuse
 
 
@@ -48,6 +49,9 @@ def expand(*words: str, place: Path, folders: Sequence[Path] = ()) -> tuple[Tria
     Raises:
         Refused: If the words do not compose, or if every trial is refused.
     """
+    ignored = list(without_effect(read(words)))
+    if ignored:
+        raise Refused(ignored)
     seen: list[Raw] = []
 
     def note(config: DictConfig) -> None:

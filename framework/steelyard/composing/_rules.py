@@ -4,15 +4,23 @@
 # A config is a tree of anything.
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from steelyard import registry
+from steelyard._conversion import Wrong, convert
 from steelyard.composing import source
 from steelyard.composing._catalogue import Raw
 from steelyard.composing.source import NONE
+from steelyard.option import Option
 from steelyard.problem import Problem
 from steelyard.registry import did_you_mean, nearest
 from steelyard.schema import show
+
+ROOT: dict[str, tuple[Any, Option | None]] = {
+    "seed": (int, Option("of everything random", ge=0)),
+    "checkpoints": (Literal["auto", "last", "none"], None),
+    "deadline": (float | None, Option("for measuring", unit="seconds", gt=0)),
+}
 
 
 def selecting(challenge: str, chosen: Iterable[str], plugin: str) -> str:
@@ -54,6 +62,16 @@ def roots(raw: Raw, tree: Mapping[str, Any]) -> Iterator[Problem]:
                 next((f".{name}={show(item)}" for name, item in value.items()), "") if isinstance(value, dict) else ""
             )
             yield Problem(f"a config file sets {key}, which nothing reads{hint}", f"{near}{step or '=' + show(value)}")
+
+
+def values(tree: Mapping[str, Any]) -> Iterator[Problem]:
+    """The values of the root that are no group's."""
+    for key, (kind, option) in ROOT.items():
+        try:
+            convert(tree.get(key), kind, option)
+        except Wrong as wrong:
+            if "${" not in str(tree.get(key)):
+                yield Problem(f"{key} {wrong.reason}", f"{key}={wrong.example}")
 
 
 def _choosing(challenge: str, options: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ def settle(raw: Raw, *, elsewhere: frozenset[str] = frozenset()) -> tuple[DictCo
         Refused: With all problems.
     """
     tree = plain(raw.config)
-    problems = [*_rules.choices(raw), *_rules.roots(raw, tree)]
+    problems = [*_rules.choices(raw), *_rules.roots(raw, tree), *_rules.values(tree)]
     notes: list[str] = []
     rebuilt: Tree = {}
     for challenge, plugins in registry.challenges().items():

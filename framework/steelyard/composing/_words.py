@@ -72,6 +72,19 @@ def read(words: Iterable[str]) -> tuple[Word, ...]:
     return tuple(found)
 
 
+def without_effect(words: Iterable[Word]) -> Iterator[Problem]:
+    """Hydra's own folders, which Steelyard chooses itself."""
+    for word in words:
+        if word.key in (
+            "hydra.run.dir",
+            "hydra.sweep.dir",
+            "hydra.sweep.subdir",
+            "hydra.output_subdir",
+            "hydra.job.chdir",
+        ):
+            yield Problem(f"{word.text} does nothing: runs are kept below outputs, in the working folder")
+
+
 def names(value: Any) -> tuple[str, ...]:
     """The options that a value of a group chooses: one word, or a list of them."""
     if value is None:

@@ -1,5 +1,6 @@
 """Every rule of options and selection."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from steelyard.composing import Composed, compose
+from steelyard.composing import Composed, compose, known_to_hydra
 from steelyard.problem import Refused
 from steelyard.selection import plugins_of
 
@@ -214,6 +215,11 @@ def test_helper_values_stand_under_vars(nothing: Words) -> None:
         ("+model=mlp", "+model=mlp: model is in the config already, without a +", "model=mlp"),
         ("model", "model is no override: KEY=VALUE sets a value", "model=..."),
         ("model=[mlp", "model=[mlp cannot be read", None),
+        ("seed=x", "seed must be an int, got 'x'", "seed=1"),
+        ("seed=-1", "seed must be at least 0, got -1", "seed=0"),
+        ("checkpoints=lats", "checkpoints must be one of auto, last, none, got 'lats'; did you mean last?", None),
+        ("deadline=0", "deadline must be more than 0, got 0", None),
+        ("hydra.run.dir=x", "hydra.run.dir=x does nothing", None),
         ("seed=0,1", "seed=0,1 has several values: a sweep needs -m, a list needs brackets", "-m seed=0,1"),
     ],
 )
@@ -320,6 +326,15 @@ def test_requirements_need_no_plus(nothing: Words) -> None:
 def test_a_single_run_keeps_its_last_checkpoint(nothing: Words) -> None:
     assert compose(*nothing).config.checkpoints == "last"
     assert compose(*nothing, "checkpoints=none").config.checkpoints == "none"
+
+
+def test_hydras_values_and_environment_reach_the_run(nothing: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FOR_THE_RUN", raising=False)
+    composed = compose(*nothing, "vars.chosen=${hydra:runtime.choices.model}", "+hydra.job.env_set.FOR_THE_RUN=1")
+    with known_to_hydra(composed):
+        assert composed.config.vars.chosen == "mlp"
+        assert os.environ["FOR_THE_RUN"] == "1"
+    assert "FOR_THE_RUN" not in os.environ
 
 
 def test_hydra_of_the_process_is_left_as_it_was(nothing: Words) -> None:

@@ -29,7 +29,9 @@ def test_nothing_heavy_is_imported(shell: Callable[..., Any], words: list[str], 
     assert done.stderr.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["plugins", "list"], ["plugins", "show", "parity"], ["status", "nowhere"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["plugins", "list"], ["plugins", "show", "parity"], ["status", "nowhere"]]
+)
 def test_hydra_stays_out_where_nothing_is_composed(shell: Callable[..., Any], words: list[str]) -> None:
     done = shell(*words, after="print('hydra' in sys.modules, file=sys.stderr)")
     assert done.stderr.splitlines()[-1] == "False"
@@ -38,6 +40,13 @@ def test_hydra_stays_out_where_nothing_is_composed(shell: Callable[..., Any], wo
 def test_a_file_beside_the_user_is_importable_and_shadows_nothing(shell: Callable[..., Any], tmp_path: Any) -> None:
     (tmp_path / "json.py").write_text("raise RuntimeError('shadowed')")
     (tmp_path / "my_model.py").write_text("")
-    done = shell("run", "--cfg", "job", *NOTHING, after="import json, my_model; print(sys.path[-1])", before="sys.path.remove('')")
+    done = shell(
+        "run",
+        "--cfg",
+        "job",
+        *NOTHING,
+        after="import json, my_model; print(sys.path[-1])",
+        before="sys.path.remove('')",
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path)
