@@ -139,7 +139,7 @@ class Bench:
     def _trained(self, *, plain: bool = False) -> Generator[Trained]:
         """Steps 4 to 10 of a run, with the plugin or without."""
         made = self._attached(plain=plain)
-        with TemporaryDirectory(prefix="steelyard-") as folder:
+        with _state.contained(), TemporaryDirectory(prefix="steelyard-") as folder:
             with after("test_trains"):
                 trained = fit(made, Path(folder))
             yield trained
@@ -148,7 +148,7 @@ class Bench:
     def _untrained(self) -> Generator[Trained]:
         """The same under `steelyard weigh`: tested, never trained."""
         made = self._attached()
-        with TemporaryDirectory(prefix="steelyard-") as folder:
+        with _state.contained(), TemporaryDirectory(prefix="steelyard-") as folder:
             yield fit(made, Path(folder), train=False)
 
 

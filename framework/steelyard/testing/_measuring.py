@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from pytorch_lightning import seed_everything
 
+from steelyard.draft import Draft
 from steelyard.measurement import Artefact, Measurement, Picture, Status, Table
 from steelyard.measuring import looking, plugin_sections
 from steelyard.scorecard import Scorecard
@@ -34,13 +35,31 @@ class Heard:
 
     Attributes:
         items: What it yielded.
-        changed: What of the run was not as before.
+        changed: What of the run was not as before at the end.
+        unfinished: After how many items something was not as before, while it waited for its listener.
         calls: How often it called the task.
     """
 
     items: Sequence[Measurement | Artefact]
     changed: Sequence[str]
+    unfinished: Sequence[int]
     calls: int
+
+
+class Watch:
+    """The state of a run, compared with what it is now.
+
+    Args:
+        draft: What the run was made of.
+    """
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._before = _state.live(draft)
+
+    def changed(self) -> list[str]:
+        """What is not as it was."""
+        return list(_state.differences(self._before, _state.live(self._draft)))
 
 
 _HEARD: WeakKeyDictionary[type, Heard] = WeakKeyDictionary()
@@ -80,6 +99,8 @@ class MeasureChecks(Bench):
             self.test_names_are_words_and_unique()
         with after("test_numbers_are_plain_and_in_range"):
             self.test_numbers_are_plain_and_in_range()
+        with after("test_measure_leaves_the_run_as_it_was"):
+            self.test_measure_leaves_the_run_as_it_was()
         with self._trained() as trained:
             made = trained.made
             (section,) = plugin_sections(made.selected, made.attachments, trained.run)
@@ -102,14 +123,16 @@ class MeasureChecks(Bench):
         """The core stops listening where another item was wrong."""
         with after("test_measure_leaves_the_run_as_it_was"):
             self.test_measure_leaves_the_run_as_it_was()
-        count = len(self._heard().items)
-        for taken in sorted({1, (count + 1) // 2, count - 1} & set(range(1, count))):
-            with self._trained() as trained, _unchanged(trained) as changed:
+        heard = self._heard()
+        # Where nothing is open while it waits, nothing can be left open.
+        for taken in (*heard.unfinished[:2], *heard.unfinished[-1:]):
+            with self._trained() as trained, _watched(trained) as watch:
                 items = _measure(trained)
                 list(islice(items, taken))
                 if isinstance(items, Generator):
                     items.close()
-            expect_none(changed, f"{DISTURBED} when nobody listened after item {taken} of {count}")
+                changed = watch.changed()
+            expect_none(changed, f"{DISTURBED} when nobody listened after item {taken} of {len(heard.items)}")
 
     def test_measure_of_a_failing_model_leaves_the_run_as_it_was(self) -> None:
         """The model raises in the first, the middle and the last of its calls."""
@@ -117,14 +140,11 @@ class MeasureChecks(Bench):
             self.test_measure_leaves_the_run_as_it_was()
         last = self._heard().calls - 1
         for at in sorted({0, last // 2, last} & set(range(last + 1))):
-            # Any exception will do: a plugin may put one of its own in the model's place.
-            with (
-                self._trained() as trained,
-                _failing(trained, at=at),
-                _unchanged(trained) as changed,
-                suppress(Exception),
-            ):
-                list(_measure(trained))
+            with self._trained() as trained, _failing(trained, at=at), _watched(trained) as watch:
+                # Any exception will do: a plugin may put one of its own in the model's place.
+                with suppress(Exception):
+                    list(_measure(trained))
+                changed = watch.changed()
             expect_none(changed, f"{DISTURBED} when the model raised in call {at + 1} of {last + 1}")
 
     def test_measuring_twice_gives_the_same(self) -> None:
@@ -171,9 +191,14 @@ class MeasureChecks(Bench):
 
     def _heard(self) -> Heard:
         if type(self) not in _HEARD:
-            with self._trained() as trained, _failing(trained, at=-1) as calls, _unchanged(trained) as changed:
-                items = list(_measure(trained))
-            _HEARD[type(self)] = Heard(items=items, changed=changed, calls=len(calls))
+            items: list[Measurement | Artefact] = []
+            unfinished: list[int] = []
+            with self._trained() as trained, _failing(trained, at=-1) as calls, _watched(trained) as watch:
+                for item in _measure(trained):
+                    items.append(item)
+                    unfinished += [len(items)] if watch.changed() else []
+                changed = watch.changed()
+            _HEARD[type(self)] = Heard(items=items, changed=changed, unfinished=unfinished, calls=len(calls))
         return _HEARD[type(self)]
 
 
@@ -182,13 +207,10 @@ def _measure(trained: Trained) -> Iterator[Measurement | Artefact]:
 
 
 @contextmanager
-def _unchanged(trained: Trained) -> Generator[list[str]]:
-    """As the core looks. At the end the list holds what was not as before, seen before the core puts things back."""
-    changed: list[str] = []
+def _watched(trained: Trained) -> Generator[Watch]:
+    """As the core looks, and inside it, before the core puts flags and streams back."""
     with looking(trained.run.task):
-        before = _state.live(trained.made.draft)
-        yield changed
-        changed += _state.differences(before, _state.live(trained.made.draft))
+        yield Watch(trained.made.draft)
 
 
 @contextmanager

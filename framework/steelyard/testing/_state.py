@@ -1,7 +1,10 @@
 """Everything that a plugin could leave behind, in comparable form."""
 
+import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +32,53 @@ def streams() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of the whole process.
+
+    Attributes:
+        get: Reads it.
+        put: Takes what `get` gave.
+    """
+
+    get: Callable[[], Any]
+    put: Callable[[Any], Any]
+
+
+def _set_cudnn(flags: tuple[bool, bool]) -> None:
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = flags
+
+
+SETTINGS = {
+    "torch's default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype),
+    "torch's matmul precision": Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "torch's deterministic mode": Setting(
+        torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms
+    ),
+    "torch's number of threads": Setting(torch.get_num_threads, torch.set_num_threads),
+    "whether torch records gradients": Setting(torch.is_grad_enabled, torch.set_grad_enabled),
+    "the flags of cuDNN": Setting(
+        lambda: (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic), _set_cudnn
+    ),
+    "NumPy's handling of floating-point errors": Setting(np.geterr, lambda kept: np.seterr(**kept)),
+    "the working folder": Setting(Path.cwd, os.chdir),
+}
+
+
 def settings() -> dict[str, Any]:
     """Settings of the whole process."""
-    return {
-        "torch.get_default_dtype()": torch.get_default_dtype(),
-        "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
-        "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled(),
-        "torch.get_num_threads()": torch.get_num_threads(),
-        "torch.is_grad_enabled()": torch.is_grad_enabled(),
-        "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled(),
-        "torch.is_autocast_enabled('cpu')": torch.is_autocast_enabled("cpu"),
-        "torch.backends.cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
-        "numpy.geterr()": np.geterr(),
-        "the working folder": Path.cwd(),
-    }
+    return {name: setting.get() for name, setting in SETTINGS.items()}
+
+
+@contextmanager
+def contained() -> Generator[None]:
+    """Puts the settings of the process back, so that the next check sees who changes them, too."""
+    before = settings()
+    try:
+        yield
+    finally:
+        for name, setting in SETTINGS.items():
+            setting.put(before[name])
 
 
 def live(draft: Draft) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from steelyard.testing._measuring import MeasureChecks
 from steelyard.testing._training import TrainingChecks
 
 
-class PluginSuite(DeclarationChecks, DraftChecks, TrainingChecks, MeasureChecks):
+# pytest runs the checks of the last base first.
+class PluginSuite(MeasureChecks, TrainingChecks, DraftChecks, DeclarationChecks):
     """Subclass it in a test file, set `plugin`, and pytest (or unittest's loader by hand) runs every check.
 
         class TestMine(PluginSuite):
