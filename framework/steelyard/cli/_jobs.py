@@ -73,7 +73,6 @@ def sweep(job: Job, overrides: Sequence[str], folders: Sequence[Path]) -> int:
 
     summary = sweeps.finish(place)
     sweeps.print_sweep(summary)
-    _console.say(str(summary.page))
     return max(codes.values())
 
 

@@ -83,7 +83,6 @@ def _compare(folders: Sequence[Path], *, to: Path) -> int:
     except FileNotFoundError as error:
         raise refuse(f"these folders cannot be compared: {error}", fix="steelyard status DIR") from error
     sweep.print_sweep(summary)
-    _console.say(str(summary.page))
     return Exit.DONE
 
 

@@ -2,6 +2,10 @@
 
 import argparse
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -293,6 +297,22 @@ def test_completion(strangers: Path) -> None:
 def test_completion_scripts(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     assert "steelyard completion query" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize(
+    ("line", "offers"),
+    [("steelyard sta", "status"), ("steelyard run model=m", "mlp"), ("steelyard run model.dr", "model.dropout=")],
+)
+def test_bash_completes(line: str, offers: str, tmp_path: Path) -> None:
+    (tmp_path / "steelyard").write_text(f'#!/bin/sh\nexec {sys.executable} -m steelyard "$@"\n')
+    (tmp_path / "steelyard").chmod(0o755)
+    script = completion.SCRIPTS["bash"] + (
+        f'compopt() {{ :; }}; COMP_LINE="{line}"; COMP_POINT={len(line)}; _steelyard; echo "${{COMPREPLY[*]}}"'
+    )
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    assert done.stdout.split() == [offers]
 
 
 def test_status_says_how_a_run_ended(
