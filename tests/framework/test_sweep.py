@@ -106,8 +106,8 @@ def test_failed_trials_stay_with_their_reasons(seeds):
 def test_seeds_are_folded(seeds):
     assert [(group.label, len(group.trials)) for group in seeds.groups] == [("plain", 3), ("privacy=dp_sgd", 3)]
     words = page(seeds.page).words
-    assert "sd 0.004, 0.9682 to 0.9762, 3 seeds" in words
-    assert "Seeds alone move it by 0.004 (standard deviation)" in words.replace("seeds alone", "Seeds alone")
+    assert "sd 0.0040, 0.9682 to 0.9762, 3 seeds" in words
+    assert "seeds alone move it by 0.0040 (standard deviation)" in words
 
 
 def test_the_terminal_shows_the_same(seeds):

@@ -2,9 +2,11 @@
 
 import base64
 import csv
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from steelyard.report.words import dataset
 from steelyard.scorecard import StoredArtefact
 
 MOST_ROWS = 40
@@ -21,6 +23,7 @@ class ShownPicture:
         uri: The PNG as a data URI; "" where the file is missing.
         split: The data that it shows, or "".
         path: Where it lies in the run folder.
+        broad: More than twice as wide as high: it needs the whole width, and scrolls on a phone.
     """
 
     title: str
@@ -28,6 +31,7 @@ class ShownPicture:
     uri: str
     split: str
     path: str
+    broad: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +58,23 @@ class ShownTable:
 def picture(folder: Path, artefact: StoredArtefact) -> ShownPicture:
     """The picture as a data URI."""
     data = _read(folder, artefact.path)
-    uri = "data:image/png;base64," + base64.b64encode(data).decode() if data and data.startswith(PNG) else ""
+    return inline(
+        data or b"", title=artefact.title, alt=artefact.alt, split=dataset(artefact.split), path=artefact.path
+    )
+
+
+def inline(png: bytes, *, title: str, alt: str, split: str, path: str) -> ShownPicture:
+    """PNG bytes as a data URI; what is no PNG is left out and its path named."""
+    good = png.startswith(PNG) and len(png) > 24
+    # The head of a PNG holds width and height as two big-endian words.
+    width, height = struct.unpack(">II", png[16:24]) if good else (1, 1)
     return ShownPicture(
-        title=artefact.title,
-        alt=artefact.alt or artefact.title,
-        uri=uri,
-        split=artefact.split or "",
-        path=artefact.path,
+        title=title,
+        alt=alt or title,
+        uri=f"data:image/png;base64,{base64.b64encode(png).decode()}" if good else "",
+        split=split,
+        path=path,
+        broad=width > 2 * height,
     )
 
 
@@ -74,7 +88,7 @@ def table(folder: Path, artefact: StoredArtefact) -> ShownTable:
         columns=columns,
         rows=rows[:MOST_ROWS],
         more=None if data is None else max(0, len(rows) - MOST_ROWS),
-        split=artefact.split or "",
+        split=dataset(artefact.split),
         path=artefact.path,
     )
 

@@ -83,7 +83,7 @@ class _Frame:
 
     @property
     def left(self) -> float:
-        return 14 + PER_LETTER * max(len(number(tick)) for tick in self.y.ticks)
+        return 14 + PER_LETTER * max(len(_tick(tick)) for tick in self.y.ticks)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         across, up = self.x.place(x), self.y.place(y)
@@ -120,14 +120,22 @@ def _grid(frame: _Frame) -> list[Markup]:
     for tick in frame.y.ticks:
         _, y = frame.at(frame.x.low, tick)
         parts += [svg.line((left, y), (WIDTH - RIGHT, y), "grid")]
-        parts += [svg.text(number(tick), (left - 6, y + 3.5), "tick", "end")]
+        parts += [svg.text(_tick(tick), (left - 6, y + 3.5), "tick", "end")]
     for tick in frame.x.ticks:
         x, _ = frame.at(tick, frame.y.low)
         parts += [svg.line((x, bottom), (x, bottom + 4), "frame")]
-        parts += [svg.text(number(tick), (x, bottom + 16), "tick", "middle")]
+        parts += [svg.text(_tick(tick), (x, bottom + 16), "tick", "middle")]
     parts.append(svg.line((left, bottom), (WIDTH - RIGHT, bottom), "frame"))
     parts.append(svg.text(frame.x.label, ((left + WIDTH - RIGHT) / 2, HEIGHT - 6), "label", "middle"))
     return parts
+
+
+def _tick(value: float) -> str:
+    """A tick's number, short: "20k" and "3M" instead of the zeros."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size and abs(value) < 1000 * size:
+            return number(value / (1e3 if letter == "k" else size)) + letter
+    return number(value)
 
 
 def _level(frame: _Frame, level: float, index: int) -> Markup:

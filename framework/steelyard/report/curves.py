@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from steelyard.measurement import Measurement, Status
 from steelyard.report.chart import Chart, Point, Series
 from steelyard.report.numbers import shown
-from steelyard.report.words import SPLITS, coordinate, direction, point, words
+from steelyard.report.words import coordinate, dataset, direction, point, words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def branch_series(branch: Sequence[Measurement], *, across: str, name: str, inde
 
 def subtitle(measurement: Measurement) -> str:
     """Unit, direction and data of a curve."""
-    split = SPLITS.get(measurement.split or "", "")
+    split = dataset(measurement.split)
     return ", ".join(part for part in (measurement.unit, direction(measurement.better), split) if part)
 
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from steelyard.folding import Folded, Group, Noise, fold, noise
 from steelyard.report import chart
 from steelyard.report.curves import curve
-from steelyard.report.numbers import decimals, number, shown
+from steelyard.report.numbers import Style, style
 from steelyard.report.standing import standing
 from steelyard.report.strip import Scale, scale, strip
 from steelyard.report.words import arrow, counted, direction, metric, point, words
@@ -67,14 +67,11 @@ class Measure:
 
 
 def section_keys(groups: Sequence[Group]) -> list[str]:
-    """Keys of all sections: challenges in the order of their first appearance, plugins by name."""
-    found = dict.fromkeys(
-        section.key
-        for group in groups
-        for trial in group.trials
-        if trial.scorecard
-        for section in trial.scorecard.sections
-    )
+    """Keys of all sections: challenges as the fullest scorecard orders them, plugins by name."""
+    cards = [trial.scorecard for group in groups for trial in group.trials if trial.scorecard]
+    # The fullest one first: it knows where the others' gaps are.
+    cards.sort(key=lambda card: -len(card.sections))
+    found = dict.fromkeys(section.key for card in cards for section in card.sections)
     order = list(dict.fromkeys(key.partition(".")[0] for key in found))
     return sorted(found, key=lambda key: (order.index(key.partition(".")[0]), key))
 
@@ -107,6 +104,7 @@ def _measure(groups: Sequence[Group], key: str, name: str, at: Mapping[str, str 
     spread = noise(folded)
     means = [item.mean for item in known if item.mean is not None]
     on = scale([*means, *(end for item in known for end in item.ends or ())]) if means else None
+    look = _style(known)
     label = words(metric(name, key))
     place = point(at)
     return Measure(
@@ -115,20 +113,20 @@ def _measure(groups: Sequence[Group], key: str, name: str, at: Mapping[str, str 
         label=f"{label}, {place}" if place else label,
         arrow=arrow(first.better),
         direction=direction(first.better),
-        standing=standing(groups, folded, spread),
-        floor=_floor(spread, first.unit),
+        standing=standing(groups, folded, spread, look),
+        floor=_floor(spread, look),
         note=first.note,
-        cells=[_cell(group, item, on, terse=not means) for group, item in zip(groups, folded, strict=True)],
+        cells=[_cell(group, item, on, look, terse=not means) for group, item in zip(groups, folded, strict=True)],
         folded=folded,
         varies=len(set(means)) > 1 or 0 < len(means) < len(groups),
     )
 
 
-def _cell(group: Group, item: Folded | None, on: Scale | None, *, terse: bool) -> Cell:
+def _cell(group: Group, item: Folded | None, on: Scale | None, look: Style, *, terse: bool) -> Cell:
     """What a group says; `terse` where nobody measured, since the note then says why."""
     value, spread, drawn = "", "", Markup("")
     if item is not None and item.mean is not None and on is not None:
-        value, spread = _texts(item, item.mean)
+        value, spread = _texts(item, item.mean, look)
         drawn = strip(item.mean, item.ends, on, group.index)
     failed = all(trial.scorecard is None for trial in group.trials)
     missing = item.missing if item else group.trials[0].state if failed else "not in this trial"
@@ -142,21 +140,23 @@ def _cell(group: Group, item: Folded | None, on: Scale | None, *, terse: bool) -
     )
 
 
-def _floor(spread: Noise | None, unit: str) -> str:
+def _style(known: Sequence[Folded]) -> Style:
+    """One style for all groups, so that their digits can be compared."""
+    means = [item.mean for item in known if item.mean is not None]
+    halves = [(item.interval[1] - item.interval[0]) / 2 for item in known if item.interval is not None]
+    return style(means, known[0].first.unit, [*halves, *(item.deviation or 0.0 for item in known)])
+
+
+def _floor(spread: Noise | None, look: Style) -> str:
     if spread is None:
         return ""
-    return f"seeds alone move it by {shown(spread.deviation, unit).full} (standard deviation)"
+    return f"seeds alone move it by {look.show(spread.deviation).full} (standard deviation)"
 
 
-def _texts(item: Folded, mean: float) -> tuple[str, str]:
+def _texts(item: Folded, mean: float, look: Style) -> tuple[str, str]:
     """Value and what stands behind it."""
-    unit = item.first.unit
+    text = look.show(mean, item.interval)
     if item.deviation is None:
-        text = shown(mean, unit, item.interval)
         return text.full, text.range
-    text = shown(mean, unit, (mean - item.deviation, mean + item.deviation))
-    low, high = (shown(end, unit).full for end in (min(item.values), max(item.values)))
-    if not unit:
-        low, high = (number(end, decimals(item.deviation)) for end in (min(item.values), max(item.values)))
-    spread = shown(item.deviation, unit).full
-    return text.full, f"sd {spread}, {low} to {high}, {counted(len(item.values), 'seed')}"
+    low, high = look.text(min(item.values)), look.text(max(item.values))
+    return text.full, f"sd {look.text(item.deviation)}, {low} to {high}, {counted(len(item.values), 'seed')}"

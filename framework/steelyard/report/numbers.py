@@ -1,6 +1,7 @@
 """Numbers as a reader wants them: no more digits than the measurement carries, units that fit the size."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from steelyard.measurement import Measurement
@@ -37,16 +38,41 @@ class Shown:
         return "" if self.interval is None else f"{self.interval[0]} to {self.interval[1]}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """One unit and one number of digits, for numbers that stand side by side.
+
+    Attributes:
+        factor: What a value is divided by.
+        unit: What is left of it.
+        places: After the point; None for four significant digits.
+    """
+
+    factor: float = 1.0
+    unit: str = ""
+    places: int | None = None
+
+    def show(self, value: float, interval: tuple[float, float] | None = None) -> Shown:
+        """A value and its interval in this style."""
+        ends = None if interval is None else (self.text(interval[0]), self.text(interval[1]))
+        return Shown(value=self.text(value), unit=self.unit, interval=ends)
+
+    def text(self, value: float) -> str:
+        """A number in this style, without its unit."""
+        return number(value / self.factor, self.places)
+
+
+def style(values: Iterable[float], unit: str = "", uncertainties: Iterable[float] = ()) -> Style:
+    """The style of values with their uncertainties; the largest of each decides."""
+    factor, scaled = _scale(max(map(abs, values), default=0.0), unit)
+    return Style(factor=factor, unit=scaled, places=decimals(max(uncertainties, default=0.0) / factor))
+
+
 def shown(value: float, unit: str = "", interval: tuple[float, float] | None = None) -> Shown:
-    """Chooses one unit and one number of digits for a value and its interval."""
-    factor, scaled = _scale(max(abs(value), *(abs(end) for end in interval or (0.0,))), unit)
-    ends = None if interval is None else (interval[0] / factor, interval[1] / factor)
-    digits = None if ends is None else decimals((ends[1] - ends[0]) / 2)
-    return Shown(
-        value=number(value / factor, digits),
-        unit=scaled,
-        interval=None if ends is None else (number(ends[0], digits), number(ends[1], digits)),
-    )
+    """A value and its interval, in a style of their own."""
+    if interval is None:
+        return style([value], unit).show(value)
+    return style([value, *interval], unit, [(interval[1] - interval[0]) / 2]).show(value, interval)
 
 
 def shown_measurement(measurement: Measurement) -> Shown | None:
@@ -75,7 +101,8 @@ def number(value: float, places: int | None = None) -> str:
         mantissa, exponent = f"{value:.2e}".split("e")
         text = f"{mantissa} {TIMES} 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
     elif places is not None:
-        text = f"{value:,.{places}f}"
+        # Adding 0 turns the -0.0 of a small negative value into 0.0.
+        text = f"{round(value, places) + 0.0:,.{places}f}"
     elif size >= 1000 or value == int(value):
         text = f"{value:,.0f}"
     else:

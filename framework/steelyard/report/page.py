@@ -66,7 +66,7 @@ def _page(folder: Path, *, hide: bool) -> bytes:
         verdict=says,
         motif=steelyard(says.tone),
         facts=_facts(folder, stored),
-        message="" if hide or stored.status is None else stored.status.message,
+        message="" if hide or card or stored.status is None else stored.status.message,
         traceback="" if hide else stored.traceback,
         requirements=[(row, sentence(row)) for row in card.requirements] if card else [],
         challenges=challenges(card.sections, folder, anchors) if card else [],

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from steelyard.folding import Folded, Group, Noise, best, told_apart
-from steelyard.report.numbers import shown
+from steelyard.report.numbers import Style
 from steelyard.report.words import listing
 
 
-def standing(groups: Sequence[Group], folded: Sequence[Folded | None], spread: Noise | None) -> str:
+def standing(groups: Sequence[Group], folded: Sequence[Folded | None], spread: Noise | None, style: Style) -> str:
     """One phrase, e.g. "best: plain, by 0.05"; "" where there is nothing to compare or no direction."""
     measured = [(group, item) for group, item in zip(groups, folded, strict=True) if item and item.mean is not None]
     if len(measured) < 2:
@@ -25,7 +25,7 @@ def standing(groups: Sequence[Group], folded: Sequence[Folded | None], spread: N
     if len(equals) == len(others):
         return "not told apart: " + ("within the noise of seeds" if spread else "the intervals overlap")
     gap = min(abs(top - item.mean) for group, item in others if item.mean is not None and group.label not in equals)
-    words = f"best: {leader.label}, by {shown(gap, leading.first.unit).full}"
+    words = f"best: {leader.label}, by {style.show(gap).full}"
     if equals:
         words = f"best: {leader.label}; not told apart from it: {listing(equals)}"
     return words + _caution(leading, others, spread)

@@ -1,6 +1,5 @@
 """The page of a sweep: what was gained and what it cost, group beside group."""
 
-import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from steelyard.report.page import REPORT
 from steelyard.report.rows import Row, row
 from steelyard.report.sweep_verdict import sweep_verdict
 from steelyard.report.tradeoffs import trade_offs
-from steelyard.report.words import Anchors, counted, words
+from steelyard.report.words import Anchors, counted, dataset, words
 from steelyard.step_costs import step_costs
 from steelyard.trials import Trial, setting
 
@@ -148,9 +147,11 @@ def _pictures(groups: Sequence[Group]) -> list[tuple[str, list[tuple[Markup, str
     return [(items[0][2].title, items) for items in found.values()]
 
 
-def _said(item: "Said") -> tuple[str, list[Row], list[tuple[str, str, str]], list[assets.ShownTable], str]:
+def _said(item: "Said") -> tuple[str, list[Row], list[assets.ShownPicture], list[assets.ShownTable], str]:
     pictures = [
-        (picture.title, picture.alt, "data:image/png;base64," + base64.b64encode(picture.png).decode())
+        assets.inline(
+            picture.png, title=picture.title, alt=picture.alt, split=dataset(picture.split), path=picture.name
+        )
         for picture in item.pictures
     ]
     tables = [
@@ -159,7 +160,7 @@ def _said(item: "Said") -> tuple[str, list[Row], list[tuple[str, str, str]], lis
             columns=list(table.columns),
             rows=[["" if cell is None else str(cell) for cell in cells] for cells in table.rows],
             more=0,
-            split=table.split or "",
+            split=dataset(table.split),
             path="",
         )
         for table in item.tables

@@ -149,5 +149,6 @@ def _value(shown: Row, status: Status) -> "Text":
 
 def _rest(shown: Row, *, narrow: bool) -> str:
     interval = f"[{shown.shown.range}]" if shown.shown and shown.shown.interval else ""
-    note = shown.note if shown.status or not narrow else ""
+    # The first clause: the page has the rest.
+    note = shown.note if shown.status else "" if narrow else shown.note.partition(";")[0]
     return "  ".join(part for part in (interval, shown.population, note) if part)

@@ -42,7 +42,7 @@ def coordinate(value: str | float) -> str:
 
 def population(measurement: Measurement) -> str:
     """What stands behind a number: "360 of the test data"; "" where nothing is known."""
-    split = SPLITS.get(measurement.split or "", measurement.split or "")
+    split = dataset(measurement.split)
     if measurement.count is None:
         return split
     return f"n = {measurement.count:,}" + (f", {split}" if split else "")
@@ -57,6 +57,11 @@ def listing(items: Iterable[str]) -> str:
 def counted(count: int, singular: str, plural: str = "") -> str:
     """A count with its noun: "1 trial", "2 trials"."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+
+
+def dataset(split: str | None) -> str:
+    """The data that something looked at, in words; "" where it is not known."""
+    return SPLITS.get(split or "", split or "")
 
 
 class Anchors:
