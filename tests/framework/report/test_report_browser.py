@@ -37,6 +37,8 @@ addEventListener('load', () => {
     if (hides && node.scrollWidth > node.clientWidth + 1) cut.push(node.tagName);
     if (node.tagName === 'IMG' && !node.naturalWidth) empty.push(node.alt);
   }
+  for (const table of document.querySelectorAll('.few'))
+    if (table.scrollWidth > table.parentElement.clientWidth) cut.push('few');
   const labels = [];
   for (const svg of document.querySelectorAll('svg.chart'))
     for (const text of svg.querySelectorAll('text')) {
