@@ -13,7 +13,7 @@ def run(*overrides: str) -> "Scorecard":
     """Trains a model and weighs it.
 
     Args:
-        *overrides: The words of the command line, e.g. "privacy=dp_sgd", "seed=0".
+        *overrides: The words of the command line, e.g. "model=cnn", "seed=0".
 
     Raises:
         Refused: With every problem, before anything is trained.

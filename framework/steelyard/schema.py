@@ -57,7 +57,7 @@ def build(cls: type[T], node: Mapping[str, Any], *, path: str) -> T:
     Args:
         cls: A dataclass, e.g. the declaration of a plugin.
         node: Plain values or a DictConfig.
-        path: Where the node stands, for the messages: "privacy.dp_sgd".
+        path: Where the node stands, for the messages: "<challenge>.<plugin>".
 
     Raises:
         Refused: With every problem of the node: unknown fields, wrong types, values out of range.

@@ -30,15 +30,15 @@ def main(verb: str, words: Sequence[str]) -> int:
 
         return print_config(flags)
     overrides, checkpoint = _checkpoint(verb, flags)
-    from steelyard.cli._jobs import Job, single, sweep
     from steelyard.composing import compose
 
+    composed = None if flags.multirun else compose(*overrides, folders=flags.folders)
+    from steelyard.cli._jobs import Job, single, sweep
+
     job = Job(verb=verb, checkpoint=checkpoint)
-    if not flags.multirun:
-        composed = compose(*overrides, folders=flags.folders)
-        if not composed.wants_sweep:
-            return single(job, composed)
-    return sweep(job, overrides, flags.folders)
+    if composed is None or composed.wants_sweep:
+        return sweep(job, overrides, flags.folders)
+    return single(job, composed)
 
 
 def _checkpoint(verb: str, flags: Flags) -> tuple[tuple[str, ...], Path | None]:

@@ -100,7 +100,7 @@ def options_of(group: str, *, folders: Sequence[Path] = ()) -> tuple[str, ...]:
     """What may stand behind `group=`; empty if there is no such group."""
     with session():
         loader = GlobalHydra.instance().config_loader()
-        found = loader.get_group_options(group, config_name=PRIMARY, overrides=list(searchpath(folders)))
+        found = loader.get_group_options(group, overrides=list(searchpath(folders)))
     return tuple(found)
 
 

@@ -1,18 +1,19 @@
 """Hydra's errors in our words: what is wrong, where, and the override to paste."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from hydra import compose
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from steelyard import registry
 from steelyard._trees import branch
+from steelyard.composing import source
 from steelyard.composing._words import Word, names, read
 from steelyard.composing.source import NONE, PRIMARY
 from steelyard.problem import Problem, Refused
@@ -40,21 +41,21 @@ def explain(error: Exception, words: Iterable[str]) -> Refused:
 
 def _wrong_words(loader: ConfigLoader, words: Sequence[Word]) -> Iterator[Problem]:
     searchpath = [word.text for word in words if word.key == "hydra.searchpath"]
-    good: list[str] = [*searchpath]
+    good: list[Word] = []
     settings: list[Word] = []
     for word in words:
         if word.is_hydra:
             continue
-        options = _options(loader, word.key, searchpath)
+        options = loader.get_group_options(word.key, overrides=searchpath)
         if not options or any(isinstance(value, dict) for value in word.values):
             settings.append(word)
             continue
         wrong = list(_wrong_choice(word, options))
         yield from wrong
         if not wrong and not word.sweeps:
-            good.append(word.text)
+            good.append(word)
     plain = [word for word in settings if not word.adds and not word.deletes]
-    base = _base(good) if plain else None
+    base = _base(good, searchpath, {word.key.partition(".")[0] for word in plain}) if plain else None
     if base is not None:
         yield from (problem for word in plain for problem in _wrong_path(word, base))
 
@@ -79,8 +80,8 @@ def _wrong_choice(word: Word, options: Sequence[str]) -> Iterator[Problem]:
                 yield Problem(message, word.text.replace(name, near) if near else f"{group}={options[0]}")
 
 
-def _wrong_path(word: Word, base: DictConfig) -> Iterator[Problem]:
-    node: Any = OmegaConf.to_container(base, resolve=False)
+def _wrong_path(word: Word, base: Mapping[str, Any]) -> Iterator[Problem]:
+    node: Any = base
     parts = word.key.split(".")
     for depth, part in enumerate(parts):
         where = ".".join(parts[:depth])
@@ -98,15 +99,19 @@ def _wrong_path(word: Word, base: DictConfig) -> Iterator[Problem]:
         node = known[part]
 
 
-def _base(words: list[str]) -> DictConfig | None:
+def _base(good: Sequence[Word], searchpath: Sequence[str], asked: Set[str]) -> dict[str, Any] | None:
+    """The config that the right words compose, with the groups that are asked for; the others hold their name alone."""
+    groups = source.groups()
+    # An experiment may choose in any group, so then all of them are composed.
+    aside = [group for group in groups if group not in asked] if all(one.key != "experiment" for one in good) else []
+    kept = [word.text for word in good if word.key not in aside]
+    if not asked & {*groups, *source.roots()}:
+        return dict.fromkeys((*groups, *source.roots()))
     try:
-        return compose(PRIMARY, overrides=words)
+        config = compose(PRIMARY, overrides=[*searchpath, *kept, *(f"~{group}" for group in aside)])
     except (HydraException, OmegaConfBaseException, Refused):
         return None
-
-
-def _options(loader: ConfigLoader, group: str, searchpath: list[str]) -> list[str]:
-    return loader.get_group_options(group, config_name=PRIMARY, overrides=searchpath)
+    return {**dict.fromkeys(aside), **(branch(OmegaConf.to_container(config, resolve=False)) or {})}
 
 
 def _in_our_words(loader: ConfigLoader, error: Exception) -> Problem:

@@ -42,7 +42,7 @@ class Word:
         return self.key == "hydra" or self.key.startswith(("hydra.", "hydra/"))
 
     def touches(self, path: str) -> bool:
-        """True if it sets the node at `path` or something below it, also from above: `privacy={dp_sgd:{...}}`."""
+        """True if it sets the node at `path` or something below it, also from above: `a={b:{...}}` sets `a.b`."""
         if self.key == path or self.key.startswith(f"{path}."):
             return True
         if not path.startswith(f"{self.key}."):

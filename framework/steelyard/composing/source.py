@@ -119,7 +119,13 @@ def primary() -> DictConfig:
 
 def roots() -> frozenset[str]:
     """The keys of the primary config."""
-    return frozenset(_yaml())
+    return frozenset(_yaml()) - {"defaults", "hydra"}
+
+
+def groups() -> tuple[str, ...]:
+    """The groups of its defaults list."""
+    items = [item for item in primary().defaults if isinstance(item, DictConfig)]
+    return tuple(str(group) for item in items for group in item if not str(group).startswith("override "))
 
 
 @lru_cache(maxsize=1)
