@@ -1,7 +1,5 @@
 """Checkpoints that a crash, a full disk or a stranger's pickle cannot turn against the user."""
 
-import contextlib
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import CheckpointIO
 
+from steelyard.folder import replacing
 from steelyard.narrowing import is_mapping
 from steelyard.problem import refuse
 
@@ -28,21 +27,8 @@ class AtomicCheckpointIO(CheckpointIO):
         del storage_options
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            # torch reports a full disk from inside its zip writer as a RuntimeError; the OSError is its context.
-            cause = error.__context__ if isinstance(error.__context__, OSError) else error
-            if isinstance(cause, OSError):
-                raise OSError(cause.errno, os.strerror(cause.errno or 0), str(target)) from error
-            raise
+        with replacing(target) as file:
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None

@@ -56,8 +56,11 @@ class RunStatus:
     resumed: int = 0
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that readers see the old one or the new one, and a crash leaves no torso.
+@contextlib.contextmanager
+def replacing(path: Path) -> Generator[IO[bytes]]:
+    """A file to write that takes the place of `path` when all of it is safe on the disk.
+
+    Readers see the old file or the new one, and a crash leaves no torso.
 
     Raises:
         OSError: If it cannot be written (no space, no right); nothing half-written stays behind.
@@ -65,17 +68,25 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError):
+        # torch reports a full disk from inside its zip writer as a RuntimeError; the OSError is its context.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        if isinstance(cause, OSError):
             # The user knows the file by its own name, not by the temporary one.
-            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from None
+            raise OSError(cause.errno, os.strerror(cause.errno or 0), str(path)) from error
         raise
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file by `replacing` it."""
+    with replacing(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, data: Any) -> None:
