@@ -152,17 +152,10 @@ class Bench:
             yield fit(made, Path(folder), train=False)
 
 
-def fit(
-    made: Attached,
-    place: Path,
-    *,
-    train: bool = True,
-    checkpoints: str = "none",
-    checkpoint: Path | None = None,
-) -> Trained:
+def fit(made: Attached, place: Path, *, train: bool = True, checkpoint: Path | None = None) -> Trained:
     """Trains (unless told not to) and tests, as `steelyard.experiment` does, in the folder `place`."""
     draft = made.draft
-    config = OmegaConf.create({"checkpoints": checkpoints})
+    config = OmegaConf.create({"checkpoints": "none" if checkpoint is None else "last"})
     trainer = training.make_trainer(config, draft, made.selected, made.attachments, place)
     if train:
         seed_everything(draft.seed, workers=True, verbose=False)

@@ -30,19 +30,23 @@ FREES = {
 """What may look different after the fit, by the seams of which one must be claimed."""
 
 
-NO_CHECKPOINTS = OmegaConf.create({"checkpoints": "none"})
-
-
 class Bomb(Exception):
     """The exception that ends a fit on purpose."""
 
 
 class _Bomber(Callback):
-    """Raises in the middle of a step: after the forward pass, before the backward pass."""
+    """Raises in the middle of a step: after the forward pass, before the backward pass.
+
+    Args:
+        epoch: The first one in which it raises, from its second step on.
+    """
+
+    def __init__(self, *, epoch: int = 0) -> None:
+        self._epoch = epoch
 
     @override
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        if trainer.global_step >= 1:
+        if trainer.current_epoch >= self._epoch and trainer.global_step >= 1:
             raise Bomb
 
 
@@ -75,7 +79,7 @@ class TrainingChecks(Bench):
         """Lightning calls `on_exception` then, and no teardown."""
         with after("test_training_leaves_nothing_behind"):
             self.test_training_leaves_nothing_behind()
-        plain, watched = self._exploded(plain=True), self._exploded()
+        plain, watched = self._exploded(_Bomber(), plain=True), self._exploded(_Bomber())
         found = self._left(_state.remains(plain.draft), _state.remains(watched.draft))
         advice = "an exception in the middle of a step leaves this behind; undo it in `on_exception` too"
         expect_none(found, advice)
@@ -105,38 +109,38 @@ class TrainingChecks(Bench):
         expect_none(_unequal(stored, other.state_dict()), advice)
 
     def test_resume_goes_on_with_the_state(self) -> None:
-        """A run that has ended is trained for one more epoch, from its own checkpoint."""
+        """A run that broke in its second epoch is taken up after the first, from its own checkpoint."""
         with after("test_state_comes_back"):
             self.test_state_comes_back()
-        with _state.contained(), TemporaryDirectory(prefix="steelyard-") as name:
-            folder = Path(name)
-            first = self._attached()
-            with after("test_trains"):
-                fit(first, folder, checkpoints="last")
+        with TemporaryDirectory(prefix="steelyard-") as name:
+            last = Path(name) / "checkpoints" / checkpoints.LAST
+            with after("test_an_exception_leaves_nothing_behind"):
+                first = self._exploded(_Bomber(epoch=1), folder=Path(name))
             try:
-                kept = checkpoints.load(folder / "checkpoints" / checkpoints.LAST)
+                kept = checkpoints.load(last)
             except ValueError as error:
                 raise AssertionError(f"a checkpoint written during training cannot be read: {error}") from error
             states: Mapping[str, Any] = kept["callbacks"]
             state = states.get(self._key(), {})
             told = f"the checkpoint does not keep its state under {self._key()}: leave `state_key` alone"
             expect(bool(state) == bool(first.attachment.state_dict()), told)
-            more = self._attached()
-            epochs = more.draft.trainer.get("max_epochs") or 0
-            more.draft.trainer["max_epochs"] = epochs + 1 if epochs > 0 else epochs
-            spy = _Spy(more)
+            second = self._attached()
+            spy = _Spy(second)
             try:
-                resumed = fit(more, folder, checkpoints="last", checkpoint=folder / "checkpoints" / checkpoints.LAST)
+                with _state.contained():
+                    fit(second, Path(name), checkpoint=last)
             except Exception as error:
                 raise AssertionError(f"training does not go on from a checkpoint: {error!r}") from error
-        expect(resumed.steps > 0, "the resumed run took no step")
         if state:
             expect_none(_unequal(state, spy.state), "right after the checkpoint was loaded, these differ from it")
 
-    def _exploded(self, *, plain: bool = False) -> Attached:
-        made = self._attached(_Bomber(), plain=plain)
-        with _state.contained(), TemporaryDirectory(prefix="steelyard-") as folder:
-            trainer = training.make_trainer(NO_CHECKPOINTS, made.draft, made.selected, made.attachments, Path(folder))
+    def _exploded(self, bomber: _Bomber, *, plain: bool = False, folder: Path | None = None) -> Attached:
+        """A run that an exception ended; it keeps checkpoints if it is given a folder."""
+        made = self._attached(bomber, plain=plain)
+        config = OmegaConf.create({"checkpoints": "none" if folder is None else "last"})
+        with _state.contained(), TemporaryDirectory(prefix="steelyard-") as elsewhere:
+            place = folder or Path(elsewhere)
+            trainer = training.make_trainer(config, made.draft, made.selected, made.attachments, place)
             try:
                 training.fit(trainer, made.draft, None)
             except Bomb:
@@ -144,7 +148,9 @@ class TrainingChecks(Bench):
             except Exception as error:
                 advice = f"an exception in the middle of a step was hidden by {error!r} from the plugin"
                 raise AssertionError(advice) from error
-        raise AssertionError("a fit in which a callback raises came to an end as if nothing had been")
+        raise AssertionError(
+            "a callback should raise in the middle of training, but no step came: train for two epochs"
+        )
 
     def _left(self, plain: _state.State, watched: _state.State) -> list[str]:
         free = {name for name, seams in FREES.items() if seams & self._claims()}

@@ -10,6 +10,9 @@ from typing import Any
 from steelyard.plugin import Plugin
 from steelyard.problem import refuse
 
+# Hydra brings a pytest plugin, and the command line has imported Hydra by now.
+QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+
 _TEST = """
 from {module} import {name}
 
@@ -67,6 +70,6 @@ def _pytest(source: str) -> int:
         file = Path(folder) / "test_plugin.py"
         file.write_text(source, encoding="utf-8")
         # A folder of its own, so that the settings of the project in the working folder do not apply.
-        words = ["-q", "--no-header", "--tb=short", "-rs", "-p", "no:cacheprovider", f"--rootdir={folder}"]
+        words = ["-q", "--no-header", "--tb=short", "-rs", "-p", "no:cacheprovider", *QUIET, f"--rootdir={folder}"]
         code = pytest.main([*words, str(file)])
     return 0 if code == pytest.ExitCode.OK else 1
