@@ -312,6 +312,8 @@ def _record_refusal(place: Path, order: Order, refusal: Refused) -> None:
     with folder.opened(place) as journal:
         text = OmegaConf.to_yaml(spec.masked(spec.plain(order.config)))
         folder.write_atomically(place / "config.yaml", text.encode())
+        words = list(spec.masked_overrides(order.overrides))
+        folder.write_json(place / "provenance.json", {"choices": dict(order.choices), "overrides": words})
         journal.end(State.REFUSED, exit_code=2, message=str(refusal))
 
 
