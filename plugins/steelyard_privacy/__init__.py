@@ -1,1 +1,6 @@
 """Steelyard's plugins for the challenge `privacy`."""
+
+from steelyard_privacy.dp_sgd import DPSGD
+from steelyard_privacy.membership import Membership
+
+__all__ = ["DPSGD", "Membership"]

@@ -15,7 +15,7 @@ from steelyard_privacy._engine import (
     Summed,
     unsupported,
 )
-from steelyard_privacy._proof import doubt
+from steelyard_privacy._proof import doubt, traces
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class Choice:
         self._slow = MicrobatchEngine(layout)
         self._fast: HookEngine | None = None
         self._proved = False
+        self._traceless = False
         if wanted == "microbatch":
             return
         stranger = unsupported(task, layout)
@@ -64,7 +65,12 @@ class Choice:
             objective: The task's loss of a batch.
             trial: The same, leaving no trace in what is logged.
             max_norm: Clipping norm C.
+
+        Raises:
+            Refused: If the task keeps traces of its training data beside the weights.
         """
+        if not self._traceless and count >= 2:
+            self._refuse_traces(batch, count=count, trial=trial)
         fast = self._fast
         if fast is not None and (self._proved or self._prove(fast, batch, count=count, trial=trial)):
             try:
@@ -80,6 +86,15 @@ class Choice:
         elif found.final:
             self._give_up(found.reason)
         return self._proved
+
+    def _refuse_traces(self, batch: Any, *, count: int, trial: Objective) -> None:
+        found = traces(self._task, batch=batch, count=count, objective=trial)
+        if found:
+            raise refuse(
+                f"the training step leaves what it saw in the buffer {found[0]}, to which no noise is added",
+                fix="a layer without running statistics, such as torch.nn.GroupNorm  (or: privacy=none)",
+            )
+        self._traceless = True
 
     def _give_up(self, reason: str) -> None:
         if self._wanted == "hooks":

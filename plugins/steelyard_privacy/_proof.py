@@ -1,5 +1,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-"""Proof, before it is used, that the fast engine does on this task what one example at a time would do."""
+"""Proof, on the first batches, that this task can be trained privately, and by the fast engine.
+
+Nothing here leaves a trace in the task or in any random stream.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +41,7 @@ def doubt(
     count: int,
     objective: Objective,
 ) -> Doubt | None:
-    """Looks for a difference on a few examples of a real batch; leaves no trace in the task or any random stream.
+    """Looks for a difference between the engines on a few examples of a real batch.
 
     Isolation: with half of the examples replaced, the gradients of the others must not move. Batch statistics,
     contrastive losses and means over tokens fail it, and clipping would not bound one example's influence.
@@ -70,6 +73,33 @@ def doubt(
     if _apart(inside, alone) > close:
         return Doubt("an example has another gradient in a batch than alone (is the loss a sum instead of a mean?)")
     return None
+
+
+def traces(task: LightningModule, *, batch: Any, count: int, objective: Objective) -> list[str]:
+    """Names of the buffers in which a training step leaves what it saw: running statistics in any guise.
+
+    Two steps on different examples, alike in everything else, must leave the same: buffers are in the checkpoint, and
+    no noise is added to them.
+
+    Args:
+        task: In the mode in which it is trained.
+        batch: Two examples at least.
+        count: Number of examples.
+        objective: The task's loss of a batch.
+    """
+    part = min(count // 2, LARGEST_PART)
+    left: list[dict[str, Tensor]] = []
+    for some in (slice(0, part), slice(part, 2 * part)):
+        with undisturbed(task):
+            reseed()
+            objective(take(batch, some))
+            left.append({name: buffer.detach().clone() for name, buffer in task.named_buffers()})
+    one, other = left
+    return [name for name in one if name not in other or not _alike(one[name], other[name])]
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def _sum(engine: Engine, batch: Any, objective: Objective, weights: Tensor) -> Tensor:

@@ -104,6 +104,11 @@ def population_of(loader: Any) -> Population:
             f"train_dataloader gives {type(loader).__name__}, not one torch DataLoader: nobody knows who can be drawn",
             "return one DataLoader from train_dataloader",
         )
+    if type(loader).__iter__ is not DataLoader.__iter__:
+        raise Unsuitable(
+            f"{type(loader).__name__} iterates in a way of its own, which Poisson sampling would go past",
+            "use a plain DataLoader, and put what it does into the data set or collate_fn",
+        )
     if isinstance(loader.dataset, IterableDataset):
         raise Unsuitable(
             f"{type(loader.dataset).__name__} is an IterableDataset: nothing is drawn from a stream by a known chance",
@@ -163,14 +168,11 @@ class PoissonLoader:
     drawn: int = 0
     batches: int = 0
     _waiting: deque[int] = field(default_factory=deque[int], repr=False)
+    _loader: DataLoader[Any] = field(init=False, repr=False)
 
-    def __len__(self) -> int:
-        return self.population.steps_per_epoch
-
-    def __iter__(self) -> Iterator[Any]:
-        self._waiting.clear()
+    def __post_init__(self) -> None:
         source = self.source
-        loader: DataLoader[Any] = DataLoader(
+        self._loader = DataLoader(
             source.dataset,
             batch_sampler=_Draws(self),
             collate_fn=source.collate_fn,
@@ -180,8 +182,15 @@ class PoissonLoader:
             timeout=source.timeout,
             multiprocessing_context=source.multiprocessing_context,
             prefetch_factor=source.prefetch_factor,
+            persistent_workers=source.persistent_workers,
         )
-        for batch in loader:
+
+    def __len__(self) -> int:
+        return self.population.steps_per_epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        self._waiting.clear()
+        for batch in self._loader:
             self.drawn = self._waiting.popleft()
             self.batches += 1
             self._check(batch)

@@ -250,6 +250,26 @@ def test_optimizers_that_cannot_be_accounted_for_are_refused(task: Task, words: 
         fit(DPSGD(), task, data())
 
 
+@pytest.mark.parametrize("engine", ["auto", "microbatch"])
+def test_running_statistics_in_any_guise_are_refused(engine: Any) -> None:
+    class Centred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(FEATURES, CLASSES)
+            self.register_buffer("average", torch.zeros(CLASSES))
+            self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            logits = self.layer(inputs)
+            if self.training:
+                self.calls += 1
+                self.average.lerp_(logits.detach().mean(dim=0), 0.1)
+            return logits - self.average
+
+    with pytest.raises(Refused, match=r"buffer model\.average"):
+        fit(DPSGD(engine=engine), Task(Centred()), data())
+
+
 def test_the_fast_engine_is_refused_where_it_is_wrong() -> None:
     class Summed(Task):
         def training_step(self, batch: Any, batch_idx: int) -> Any:

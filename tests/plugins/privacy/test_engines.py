@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy
 
 from private_runs import CLASSES, FEATURES, Task, examples
 from steelyard_privacy._clipping import coefficients
@@ -294,11 +295,13 @@ def test_doubting_leaves_no_trace() -> None:
             super().__init__()
             self.register_buffer("calls", torch.zeros(()))
             self.seen, self.count = [], 0
+            self.metric = MulticlassAccuracy(num_classes=CLASSES)
 
     def loss(task: Any, batch: Any) -> Tensor:
         task.calls += 1
         task.seen.append(len(batch[0]))
         task.count += 1
+        task.metric(torch.zeros(len(batch[0]), CLASSES), batch[1])
         torch.rand(3)
         task.log("never", 1.0)
         return functional.cross_entropy(task(batch[0]), batch[1])
@@ -324,6 +327,8 @@ def test_doubting_leaves_no_trace() -> None:
     assert torch.equal(torch.rand(1), expected)
     assert (float(task.calls), task.seen, task.count) == (0.0, [], 0)
     assert [task.training, task.model.training, task.model[0].training] == [True, True, False]
+    assert task.metric.update_count == 0
+    assert float(task.metric.tp.sum() + task.metric.fn.sum()) == 0
     assert "log" not in vars(task)
     assert all(weight.grad is None for weight in task.parameters())
 

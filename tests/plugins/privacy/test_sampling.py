@@ -109,9 +109,17 @@ class Odd(SequentialSampler):
     """A sampler of the user's own, which no rule knows."""
 
 
+class Own(DataLoader[Any]):
+    """A loader that changes its batches on the way."""
+
+    def __iter__(self) -> Any:
+        return (batch for batch in super().__iter__())
+
+
 @pytest.mark.parametrize(
     ("loader", "words"),
     [
+        (Own(ROWS, batch_size=4), "Own iterates"),
         (DataLoader(Stream(), batch_size=2), "IterableDataset"),
         (DataLoader(ROWS, batch_size=4, sampler=WeightedRandomSampler([1.0] * 60, 60)), "WeightedRandomSampler"),
         (DataLoader(ROWS, batch_size=4, sampler=RandomSampler(ROWS, replacement=True)), "RandomSampler"),

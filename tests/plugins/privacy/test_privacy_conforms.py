@@ -1,0 +1,17 @@
+"""Both plugins keep the contract."""
+
+from steelyard.testing import PluginSuite
+from steelyard_privacy.dp_sgd import DPSGD
+from steelyard_privacy.membership import Membership
+
+
+class TestDPSGD(PluginSuite):
+    """Noise that repeats itself, or no run could be compared with another."""
+
+    plugin = DPSGD(noise_seed=0)
+    key = "privacy.dp_sgd"
+
+
+class TestMembership(PluginSuite):
+    plugin = Membership()
+    key = "privacy.membership"
