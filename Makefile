@@ -46,7 +46,7 @@ system:
 # Writes constraints.txt from a clean environment; read the diff.
 constraints:
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet torch==2.13.0 && $(BIN)/pip install --quiet -e '.[dev,joblib]'
+	$(BIN)/pip install --quiet torch==2.13.0 && $(BIN)/pip install --quiet -e '.[dev]'
 	grep '^#' constraints.txt > constraints.new
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' >> constraints.new
 	mv constraints.new constraints.txt

@@ -1,7 +1,7 @@
 """What a plugin gives back: numbers that know what they are worth, pictures and tables."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -72,6 +72,14 @@ class Measurement:
             raise ValueError(f"{self.name}: an invalid measurement says in its note which control failed")
         if self.interval is not None and not self.interval[0] <= self.interval[1]:
             raise ValueError(f"{self.name}: the interval {self.interval} is not in order")
+
+
+def by_name(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """Measurements by full name, in the order of their first appearance."""
+    found: dict[str, list[Measurement]] = {}
+    for measurement in measurements:
+        found.setdefault(measurement.name, []).append(measurement)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from steelyard.measurement import Measurement, Status
+from steelyard.measurement import Measurement, Status, by_name
 from steelyard.narrowing import is_mapping
 from steelyard.problem import Problem
 from steelyard.scorecard import Judgement, Requirement
@@ -35,13 +35,11 @@ def problems(require: Mapping[str, Any]) -> Iterator[Problem]:
 
 def judge(require: Mapping[str, Any], measurements: Iterable[Measurement]) -> tuple[Requirement, ...]:
     """Every requirement against what was measured; on a curve every point has to hold."""
-    by_name: dict[str, list[Measurement]] = {}
-    for measurement in measurements:
-        by_name.setdefault(measurement.name, []).append(measurement)
+    named = by_name(measurements)
     rows: list[Requirement] = []
     for name, limit in flatten(require):
         metric, _, bound = name.rpartition(".")
-        points = [_judge(metric, bound, float(limit), found) for found in by_name.get(metric, [])]
+        points = [_judge(metric, bound, float(limit), found) for found in named.get(metric, [])]
         points = points or [_missing(metric, bound, float(limit), "nobody measured it")]
         rows.append(max(points, key=_severity))
     return tuple(rows)

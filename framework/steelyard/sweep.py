@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from steelyard.comparing import Said, said
 from steelyard.folder import write_atomically
-from steelyard.folding import Group, groups
 from steelyard.report.page import REPORT, render
 from steelyard.report.sweep_page import sweep_page
 from steelyard.report.sweep_terminal import print_sweep
 from steelyard.stored import StoredRun
-from steelyard.sweep_table import as_csv
 from steelyard.trials import Trial, differing, read_trial, run_folders
+from steelyard.trials.comparing import Said, said
+from steelyard.trials.folding import Group, groups
+from steelyard.trials.table import as_csv
 
 __all__ = ["SweepSummary", "compare", "finish", "print_sweep"]
 

@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 
 import report_samples as samples
-from steelyard.folding import Folded, fold, groups, noise, student, told_apart
 from steelyard.measurement import Measurement, Status
 from steelyard.scorecard import Section
 from steelyard.trials import Trial, differing
+from steelyard.trials.folding import Folded, fold, groups, noise, student, told_apart
 
 
 def trial(number, *, seed=0, choices=None, leaves=None, **values):

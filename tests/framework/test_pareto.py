@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from steelyard.measurement import Better
-from steelyard.pareto import front
+from steelyard.trials.pareto import front
 
 BOTH = list(product(Better, Better))
 

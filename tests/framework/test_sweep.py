@@ -12,8 +12,8 @@ from rich.console import Console
 import report_samples as samples
 from report_pages import check_self_contained, page
 from steelyard import Measurement, Picture, Plugin, Table, registry
-from steelyard.step_costs import step_costs
 from steelyard.sweep import compare, finish, print_sweep
+from steelyard.trials.step_costs import step_costs
 
 BOOM = '<script>boom</script>, "quoted"\nline two'
 

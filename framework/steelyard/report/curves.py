@@ -1,6 +1,6 @@
 """Finds the curves among measurements: those that share a name and have a numeric `at`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steelyard.measurement import Measurement, Status
@@ -47,14 +47,6 @@ def curve(measurements: Sequence[Measurement]) -> Curve | None:
 
     kept = {label: tuple(sorted(branch, key=place_of)) for label, branch in branches.items()}
     return Curve(name=measurements[0].name, across=across, branches=kept) if kept else None
-
-
-def by_name(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
-    """Measurements by full name, in the order of their first appearance."""
-    found: dict[str, list[Measurement]] = {}
-    for measurement in measurements:
-        found.setdefault(measurement.name, []).append(measurement)
-    return found
 
 
 def chart(found: Curve, title: str) -> Chart:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from steelyard.folding import Folded, Group, Noise, fold, noise
 from steelyard.report import chart
 from steelyard.report.curves import curve
 from steelyard.report.numbers import Style, style
 from steelyard.report.standing import standing
 from steelyard.report.strip import Scale, scale, strip
 from steelyard.report.words import arrow, counted, direction, metric, point, words
+from steelyard.trials.folding import Folded, Group, Noise, fold, noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

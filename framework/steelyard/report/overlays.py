@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from steelyard.folding import Group, fold
 from steelyard.measurement import Measurement
 from steelyard.report import chart
 from steelyard.report.curves import Curve, curve, subtitle
 from steelyard.report.numbers import number, shown
 from steelyard.report.words import metric, words
+from steelyard.trials.folding import Group, fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

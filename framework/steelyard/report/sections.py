@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from markupsafe import Markup
 
-from steelyard.measurement import Status
+from steelyard.measurement import Status, by_name
 from steelyard.report import assets, chart, curves
 from steelyard.report.numbers import duration
 from steelyard.report.rows import Row, row
@@ -142,7 +142,7 @@ def _headlines(sections: Iterable[Section]) -> list[tuple[str, Row]]:
 def _section(section: Section, folder: Path, anchors: Anchors) -> ShownSection:
     rows: list[Row] = []
     drawn: list[ShownCurve] = []
-    for group in curves.by_name(section.measurements).values():
+    for group in by_name(section.measurements).values():
         found = curves.curve(group)
         if found is None:
             rows += [row(item, section.key) for item in group]

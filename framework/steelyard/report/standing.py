@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from steelyard.folding import Folded, Group, Noise, best, told_apart
 from steelyard.report.numbers import Style
 from steelyard.report.words import listing
+from steelyard.trials.folding import Folded, Group, Noise, best, told_apart
 
 
 def standing(groups: Sequence[Group], folded: Sequence[Folded | None], spread: Noise | None, style: Style) -> str:

@@ -9,7 +9,6 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from steelyard.folding import Group
 from steelyard.report import assets, chart
 from steelyard.report.environment import fill
 from steelyard.report.measures import Measure, measures, section_keys
@@ -21,12 +20,13 @@ from steelyard.report.rows import Row, row
 from steelyard.report.sweep_verdict import sweep_verdict
 from steelyard.report.tradeoffs import trade_offs
 from steelyard.report.words import Anchors, counted, dataset, words
-from steelyard.step_costs import step_costs
-from steelyard.trials import Trial, setting
+from steelyard.trials.folding import Group
+from steelyard.trials.reading import Trial, setting
+from steelyard.trials.step_costs import step_costs
 
 if TYPE_CHECKING:
-    from steelyard.comparing import Said
     from steelyard.sweep import SweepSummary
+    from steelyard.trials.comparing import Said
 
 HEADLINES = 4
 """Measurements on a challenge's card."""

@@ -7,7 +7,7 @@ from steelyard.report.sweep_page import headlines
 from steelyard.report.sweep_verdict import sweep_verdict
 from steelyard.report.terminal import STYLES, terminal
 from steelyard.report.words import words
-from steelyard.step_costs import step_costs
+from steelyard.trials.step_costs import step_costs
 
 if TYPE_CHECKING:
     from rich.console import Console

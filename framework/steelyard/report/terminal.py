@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.measurement import Status
+from steelyard.measurement import Status, by_name
 from steelyard.problem import Problem
-from steelyard.report.curves import Curve, by_name, curve
+from steelyard.report.curves import Curve, curve
 from steelyard.report.numbers import number
 from steelyard.report.rows import Row, row
 from steelyard.report.verdict import sentence, verdict

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from steelyard import pareto
-from steelyard.folding import FEW, Folded, Group
 from steelyard.measurement import Better
 from steelyard.report import chart
 from steelyard.report.measures import Measure
 from steelyard.report.numbers import shown
 from steelyard.report.words import listing
+from steelyard.trials import pareto
+from steelyard.trials.folding import FEW, Folded, Group
 
 MOST = 8
 """Pictures on a page."""

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 
 from steelyard.measurement import Measurement, Status
-from steelyard.trials import Trial, setting
+from steelyard.trials.reading import Trial, setting
 
 
 def as_csv(trials: Sequence[Trial], keys: Sequence[str]) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, mean, stdev
 
 from steelyard.measurement import Better, Measurement, Status
-from steelyard.trials import Trial, setting
+from steelyard.trials.reading import Trial, setting
 
 PLAIN = "plain"
 FEW = 6

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from steelyard import folder as run_folder
-from steelyard.measurement import Measurement
-from steelyard.report.curves import by_name
+from steelyard.measurement import Measurement, by_name
 from steelyard.scorecard import Scorecard
 from steelyard.stored import StoredRun
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from steelyard.folding import Group, fold
+from steelyard.trials.folding import Group, fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
