@@ -6,11 +6,11 @@ from unittest import SkipTest
 import pytest
 
 from helpers import broken, broken_alone, broken_heavy
-from steelyard import testing
+from steelyard import registry, testing
 from steelyard.measurement import Measurement, Picture, Table
 from steelyard.plugin import Plugin
 from steelyard.problem import Refused
-from steelyard.testing import PluginSuite
+from steelyard.testing import PluginSuite, command
 from steelyard.testing._declaring import DeclarationChecks
 from steelyard.testing._items import faults, unshowable
 
@@ -197,3 +197,16 @@ def test_artefacts_that_cannot_be_shown_are_named() -> None:
 def test_check_refuses_what_is_no_declaration(target: str, word: str) -> None:
     with pytest.raises(Refused, match=word):
         testing.check(target)
+
+
+def test_check_says_that_pytest_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    with pytest.raises(Refused, match="pip install pytest"):
+        testing.check("helpers.broken:Subject")
+
+
+def test_the_key_comes_from_the_entry_point() -> None:
+    ours = next(entry for entry in registry.entries() if entry.distribution == "steelyard")
+    suite = type("TestOurs", (PluginSuite,), {"plugin": registry.load(ours.key)()})
+    assert suite()._key() == ours.key
+    assert type("TestSubject", (PluginSuite,), {"plugin": broken.Subject()})()._key() == "test.plugin"

@@ -1,0 +1,7 @@
+from steelyard_fairness import Parity
+
+from steelyard.testing import PluginSuite
+
+
+class TestParity(PluginSuite):
+    plugin = Parity()
