@@ -19,10 +19,14 @@ SIGNED: Colormap = colormaps["RdBu_r"].with_extremes(bad=GREY)
 DPI = 100
 SHOWN = 10
 """Columns of a table that are drawn."""
+ACROSS = 4
+"""Images side by side, so that a telephone shows them at a size that can be read."""
+PANELS_ACROSS = 2
+"""Bar panels side by side."""
 
 
 def images(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], bounds: tuple[float, float] | None) -> bytes:
-    """A column per image: the image above its attribution.
+    """A column per image, the image above its attribution; a new band after `ACROSS` of them.
 
     Args:
         inputs: (N, channels, height, width).
@@ -33,11 +37,16 @@ def images(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], bound
     assert len(inputs) == len(attributions) == len(titles) > 0
     low, high = bounds or (float(inputs.min()), float(inputs.max()))
     limit = reach(attributions)
-    figure = Figure(figsize=(1.7 * len(inputs) + 1.0, 4.0), dpi=DPI, layout="constrained")
-    grid = figure.subplots(2, len(inputs), squeeze=False)
-    for column, (image, attribution, title) in enumerate(zip(inputs, attributions, titles, strict=True)):
+    columns = min(ACROSS, len(inputs))
+    bands = -(-len(inputs) // columns)
+    figure = Figure(figsize=(1.7 * columns + 1.0, 4.0 * bands), dpi=DPI, layout="constrained")
+    grid = figure.subplots(2 * bands, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, (image, attribution, title) in enumerate(zip(inputs, attributions, titles, strict=True)):
+        band, column = divmod(index, columns)
         shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1)
-        above, below = grid[0][column], grid[1][column]
+        above, below = grid[2 * band][column], grid[2 * band + 1][column]
         if len(shown) == 3:
             above.imshow(shown.permute(1, 2, 0).numpy())
         else:
@@ -45,9 +54,7 @@ def images(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], bound
         above.set_title(title, fontsize=9, parse_math=False)
         tile = attribution if bool((attribution != 0).any()) else attribution.new_full(attribution.shape, float("nan"))
         below.imshow(tile.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
-        for axes in (above, below):
-            axes.set_axis_off()
-    bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), ax=list(grid[1]), fraction=0.05, pad=0.02)
+    bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), ax=grid, fraction=0.05, pad=0.02)
     bar.set_label("against | for", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return _png(figure)
@@ -64,9 +71,14 @@ def bars(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], columns
     """
     assert len(inputs) == len(attributions) == len(titles) > 0
     limit = reach(attributions)
-    figure = Figure(figsize=(3.6 * len(inputs), 0.6 + 0.28 * min(SHOWN, len(columns))), dpi=DPI, layout="constrained")
-    grid = figure.subplots(1, len(inputs), squeeze=False)
-    for axes, row, attribution, title in zip(grid[0], inputs, attributions, titles, strict=True):
+    across = min(PANELS_ACROSS, len(inputs))
+    bands = -(-len(inputs) // across)
+    height = bands * (0.6 + 0.28 * min(SHOWN, len(columns)))
+    figure = Figure(figsize=(3.6 * across, height), dpi=DPI, layout="constrained")
+    grid = figure.subplots(bands, across, squeeze=False)
+    for axes in grid.flat[len(inputs) :]:
+        axes.set_axis_off()
+    for axes, row, attribution, title in zip(grid.flat, inputs, attributions, titles, strict=False):
         _panel(axes, row, attribution, columns=columns)
         axes.set_title(title, fontsize=9, parse_math=False)
         axes.set_xlim(-1.05 * limit, 1.05 * limit)
