@@ -177,7 +177,14 @@ class PrivateTraining(Attachment):
             return
         complaint = "the noise that was added does not have the size that was promised"
         yield from promised(self._account, complaint=complaint if self._noise_test.failed() else "")
-        yield clipping(Clipping(clipped=self._clipped, seen=self._seen, max_norm=self._plugin.max_grad_norm))
+        yield clipping(
+            Clipping(
+                clipped=self._clipped,
+                seen=self._seen,
+                max_norm=self._plugin.max_grad_norm,
+                engine="none" if self._choice is None else self._choice.name,
+            )
+        )
 
     # The private step.
 

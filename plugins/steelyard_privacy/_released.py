@@ -40,11 +40,15 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Clipping:
-    """How many per-example gradients were longer than the clipping norm, in this session."""
+    """How many per-example gradients were longer than the clipping norm, in this session.
+
+    The checkpoint does not keep it: it is counted without noise.
+    """
 
     clipped: int
     seen: int
     max_norm: float
+    engine: str
 
 
 NAMES = ("epsilon", "delta", "noise_multiplier", "steps")
@@ -96,7 +100,8 @@ def clipping(account: Clipping) -> Measurement:
         value=account.clipped / account.seen,
         count=account.seen,
         split="train",
-        note=f"gradients longer than {account.max_norm:g}, counted without noise: epsilon does not cover it",
+        note=f"gradients longer than {account.max_norm:g}, counted without noise (epsilon does not cover it); "
+        f"engine={account.engine}",
     )
 
 

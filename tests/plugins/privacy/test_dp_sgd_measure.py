@@ -43,6 +43,7 @@ def test_the_promise_names_everything_that_it_rests_on() -> None:
     assert found["steps"].value == 12
     assert found["delta"].value == 1e-5
     assert found["clipped_fraction"].split == "train"
+    assert "engine=hooks" in found["clipped_fraction"].note
     assert 0 <= found["clipped_fraction"].value <= 1
 
 
