@@ -45,7 +45,10 @@ def snapshot(draft: Draft) -> dict[str, Part]:
         "hooks on layers": Part(
             LAYERS | {Seam.GRADIENTS, Seam.GRAPH}, {name: hook_count(module) for name, module in modules.items()}
         ),
-        "attributes of the task": Part(LAYERS, _attributes(draft.task)),
+        "attributes of the layers": Part(LAYERS, {name: _attributes(module) for name, module in modules.items()}),
+        "attributes of the weights": Part(
+            LAYERS, {name: _attributes(weight) for name, weight in draft.task.named_parameters()}
+        ),
         "attributes of the data module": Part(NOWHERE, _attributes(draft.data)),
         "draft.loaders": Part(frozenset({Seam.BATCHES}), list(draft.loaders)),
         "draft.optimizers": Part(frozenset({Seam.OPTIMIZER}), list(draft.optimizers)),
@@ -80,8 +83,8 @@ def enforce(choice: Selected, before: Mapping[str, Part], after: Mapping[str, Pa
         claims = ", ".join(sorted(claimed)) or "nothing"
         challenge = choice.key.partition(".")[0]
         raise refuse(
-            f"its attach changed {', '.join(changed)}, but it claims {claims}",
-            fix=f"{challenge}=none  (its author: add the seam to `owns` or `shares`)",
+            f"its attach changed {', '.join(changed)}, but it claims {claims} (its author: add the seam to `owns`)",
+            fix=f"{challenge}=none",
             party=choice.key,
         )
 

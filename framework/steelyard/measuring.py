@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from pytorch_lightning import LightningModule
 
 from steelyard import randomness
+from steelyard._trees import settings
 from steelyard._untyped import named_modules
 from steelyard.attachment import Attachment
 from steelyard.enforcement import fingerprint
@@ -40,7 +41,7 @@ def task_section(run: Run, logged: Mapping[str, float]) -> Section:
 def plugin_sections(selected: Sequence[Selected], attachments: Mapping[str, Attachment], run: Run) -> list[Section]:
     """One section per plugin, in the order of selection; a failure stays in its own section."""
     # Through JSON, so that the scorecard in memory equals the one that is read back.
-    settings = {choice.key: json.loads(json.dumps(asdict(choice.plugin), default=str)) for choice in selected}
+    plain = {choice.key: json.loads(json.dumps(settings(choice.plugin), default=str)) for choice in selected}
     order = sorted(attachments, key=lambda key: attachments[key].measures_last)
     sections: dict[str, Section] = {}
     for key in order:
@@ -49,7 +50,7 @@ def plugin_sections(selected: Sequence[Selected], attachments: Mapping[str, Atta
         section = _section(key, run, lambda key=key: attachments[key].measure(run), seconds)
         seconds.measure = time.perf_counter() - start
         sections[key] = replace(
-            section, settings=settings[key], hook_seconds=seconds.hooks, measure_seconds=seconds.measure
+            section, settings=plain[key], hook_seconds=seconds.hooks, measure_seconds=seconds.measure
         )
     return [sections[choice.key] for choice in selected]
 
@@ -80,8 +81,8 @@ def _section(key: str, run: Run, measure: Any, seconds: Seconds) -> Section:
     said = _Said()
     before = fingerprint(run.task)
     try:
-        with looking(run.task):
-            _collect(key, measure(), run.folder, said)
+        with looking(run.task), _ended(measure()) as items:
+            _collect(key, items, run.folder, said)
         if fingerprint(run.task) != before:
             raise RuntimeError("measuring changed the weights of the task, so nothing after it can be trusted")
     except Exception:
@@ -100,6 +101,16 @@ def _section(key: str, run: Run, measure: Any, seconds: Seconds) -> Section:
         measurements=tuple(said.measurements),
         artefacts=tuple(said.artefacts),
     )
+
+
+@contextmanager
+def _ended(items: Iterator[Measurement | Artefact]) -> Generator[Iterator[Measurement | Artefact]]:
+    """Closes a generator that is left half-way, so that its own `finally` blocks still run under protection."""
+    try:
+        yield items
+    finally:
+        if isinstance(items, Generator):
+            items.close()
 
 
 def _collect(key: str, items: Iterable[Measurement | Artefact], folder: Path, said: _Said) -> None:

@@ -57,11 +57,8 @@ def conflicts(found: Sequence[Claim]) -> Iterator[Problem]:
         if strangers and one.seam is other.seam and (one.owns or other.owns) and pair not in seen:
             seen.add(pair)
             owner, guest = (one, other) if one.owns else (other, one)
-            yield Problem(
-                f"{owner.party} owns the {one.seam} of the run, and {guest.party} changes them too",
-                fix=f"{one.release}  (or: {other.release})",
-                party="claims",
-            )
+            message = f"{owner.party} owns the {one.seam} of the run, and {guest.party} changes them too"
+            yield Problem(f"{message} (or: {other.release})", fix=one.release, party="claims")
 
 
 def preflight(selected: Sequence[Selected], draft: Draft) -> tuple[Problem, ...]:

@@ -15,7 +15,7 @@ from steelyard_privacy.dp_sgd import DPSGD
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-NORM_FIX = "model.norm=group  (in a model of your own: torch.nn.GroupNorm in its place)"
+NORM_FIX = "model.norm=group"
 HALVES = ("16", "16-mixed", "16-true")
 
 

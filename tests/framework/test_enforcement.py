@@ -69,6 +69,15 @@ def eval_mode(draft: Draft) -> None:
     draft.task.eval()
 
 
+def patch_layer(draft: Draft) -> None:
+    layer = next(module for module in draft.task.modules() if isinstance(module, nn.Linear))
+    layer.forward = lambda inputs: inputs
+
+
+def mark_weight(draft: Draft) -> None:
+    next(draft.task.parameters()).mark = True
+
+
 def reseed(draft: Draft) -> None:
     draft.seed = 7
 
@@ -89,6 +98,8 @@ CHANGES: list[tuple[Callable[[Draft], None], str, Seam | None]] = [
     (wrap_pieces, "draft.steps[batches]", Seam.BATCHES),
     (wrap_loss, "draft.steps[objective]", Seam.OBJECTIVE),
     (wrap_optimizer, "draft.optimizers", Seam.OPTIMIZER),
+    (patch_layer, "attributes of the layers", Seam.MODULES),
+    (mark_weight, "attributes of the weights", Seam.MODULES),
     (reseed, "the seed", None),
 ]
 

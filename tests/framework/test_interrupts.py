@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from steelyard import experiment, folder
 from steelyard.folder import State
 from steelyard.problem import Refused

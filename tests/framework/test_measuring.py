@@ -107,6 +107,21 @@ def test_changing_a_weight_while_measuring_is_caught(monkeypatch: pytest.MonkeyP
     assert "measuring changed the weights" in card.sections[1].error
 
 
+def test_what_is_left_half_way_cleans_up_under_protection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def twice(run: Run) -> Iterator[Measurement | Artefact]:
+        try:
+            yield Measurement(name="x", value=1.0)
+            yield Measurement(name="x", value=1.0)
+        finally:
+            seen.append(run.task.training)
+            torch.rand(1)
+
+    assert measured(monkeypatch, tmp_path, twice).failed == ("a.x0",)
+    assert seen == [False]
+
+
 def test_costs_are_measured_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: dict[str, float] = {}
 
