@@ -59,14 +59,9 @@ def test_a_file_size_limit_leaves_the_old_file_and_no_torso(tmp_path: Path) -> N
 
 def test_status_tells_running_from_done(tmp_path: Path) -> None:
     with folder.opened(tmp_path) as journal:
-        state = subprocess.check_output(
-            [
-                sys.executable,
-                "-c",
-                f"from steelyard import folder; print(folder.status(__import__('pathlib').Path({str(tmp_path)!r})).state)",
-            ],
-            text=True,
-        ).strip()
+        asking = f"print(folder.status(Path({str(tmp_path)!r})).state)"
+        program = f"from pathlib import Path; from steelyard import folder; {asking}"
+        state = subprocess.check_output([sys.executable, "-c", program], text=True).strip()
         assert state == "running"
         journal.end(State.DONE, exit_code=0, message="done")
     found = folder.status(tmp_path)
