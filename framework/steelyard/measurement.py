@@ -43,6 +43,7 @@ class Measurement:
         bounds: The full name of the quantity that it bounds, so that an audit's lower bound stands beside the promise.
         timing: True for what differs from run to run by nature.
         note: The assumption, or the reason of the status.
+        meaning: What the number says, in one plain sentence for somebody who has never met it.
 
     Raises:
         ValueError: If value, status, interval and note contradict each other.
@@ -61,6 +62,7 @@ class Measurement:
     bounds: str | None = None
     timing: bool = False
     note: str = ""
+    meaning: str = ""
 
     def __post_init__(self) -> None:
         if self.status in (Status.SKIPPED, Status.FAILED):

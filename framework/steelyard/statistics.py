@@ -36,6 +36,7 @@ def proportion(
     split: str | None,
     at: dict[str, str | float] | None = None,
     note: str = "",
+    meaning: str = "",
 ) -> Measurement:
     """A fraction as a measurement with its Clopper-Pearson interval."""
     return Measurement(
@@ -47,4 +48,5 @@ def proportion(
         at=at or {},
         split=split,
         note=note,
+        meaning=meaning,
     )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,19 @@ from steelyard_compute._flops import DEFINITION, FlopCount, compiled
 from steelyard_compute._memory import HighWater, Peak
 
 NO_TRAINING = "there was no training in this run"
+MEANINGS = {
+    "step_seconds": "time that one training step takes",
+    "peak_memory": "most memory that was in use at once during training",
+    "parameters": "numbers that make up the model",
+    "flops_per_step": "multiplications and additions of one training step",
+    "examples_per_second": "training examples that the model works through in a second",
+    "flops_per_example": "multiplications and additions that training spends on one example",
+    "forward_flops_per_example": "multiplications and additions that the finished model needs for one answer",
+    "train_seconds": "time from the start of training to its end",
+    "trainable_parameters": "numbers of the model that training may change",
+    "hook_seconds": "time that a plugin took while training ran, beside what it changes inside a step",
+    "measure_seconds": "time that a plugin took to measure the finished model",
+}
 
 
 class CostAttachment(Attachment):
@@ -97,12 +111,17 @@ class CostAttachment(Attachment):
         self._stop_counting()
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
-        """Sizes, FLOPs, times, memory, and what each plugin took."""
-        yield from _sizes(run.task)
-        yield from self._step_flops(run)
+        """Time, memory and size first, then what they are made of, then what each plugin took."""
+        for row in self._rows(run):
+            yield replace(row, meaning=MEANINGS[row.name])
+
+    def _rows(self, run: Run) -> Iterator[Measurement]:
+        step, speed, whole = self._times(run)
+        size, trainable = _sizes(run.task)
+        per_step, per_example = self._step_flops(run)
+        yield from (step, self._memory_peak(), size, per_step, speed, per_example)
         yield _forward_flops(run)
-        yield from self._times(run)
-        yield self._memory_peak()
+        yield from (whole, trainable)
         for key, seconds in run.seconds.items():
             if key != self.key:
                 yield _seconds("hook_seconds", seconds.hooks, {"plugin": key}, "")
@@ -130,9 +149,9 @@ class CostAttachment(Attachment):
             yield _skipped("flops_per_example", why, "FLOP")
             return
         note = f"first training step, {self._flop_examples} examples; {DEFINITION}"
-        note += f"; a lower bound, not counted: {self._unknown}" if self._unknown else ""
+        lower = f"; a lower bound, not counted: {self._unknown}" if self._unknown else ""
         yield Measurement(
-            name="flops_per_step", value=self._flops, better=Better.LOWER, unit="FLOP", split="train", note=note
+            name="flops_per_step", value=self._flops, better=Better.LOWER, unit="FLOP", split="train", note=note + lower
         )
         yield Measurement(
             name="flops_per_example",
@@ -140,7 +159,7 @@ class CostAttachment(Attachment):
             better=Better.LOWER,
             unit="FLOP",
             split="train",
-            note=note,
+            note=f"flops_per_step over its {self._flop_examples} examples{lower}",
         )
 
     def _times(self, run: Run) -> Iterator[Measurement]:
@@ -173,7 +192,7 @@ class CostAttachment(Attachment):
         else:
             yield _skipped("step_seconds", "training was too short: its first step is not timed", "s")
             yield _skipped("examples_per_second", "training was too short: its first step is not timed", "1/s")
-        yield _seconds("train_seconds", self._clock.training, {}, "training with its validation, start to end")
+        yield _seconds("train_seconds", self._clock.training, {}, "with validation")
 
     def _memory_peak(self) -> Measurement:
         if self._peak is None:
@@ -211,7 +230,7 @@ def _forward_flops(run: Run) -> Measurement:
         better=Better.LOWER,
         unit="FLOP",
         split="test",
-        note=f"one answer, in a batch of {len(inputs)}; {DEFINITION}{unknown}",
+        note=f"in a batch of {len(inputs)}; {DEFINITION}{unknown}",
     )
 
 

@@ -16,6 +16,21 @@ from steelyard_interpretability._explain import Explanations, Study, study
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability.attribution import Attribution
 
+MEANINGS = {
+    "deletion_gap": "how much more certainty goes when the parts called important are removed than when random ones "
+    "are; 0 is guessing",
+    "deletion_area": "certainty that is left, on average, while parts of the input are removed, most important first",
+    "weights_gap": "how much better the explanation does than that of an untrained copy of the model; "
+    "at 0 it would not depend on what was learnt",
+    "randomized_similarity": "how alike the explanations of the model and of an untrained copy are; "
+    "0 is not at all, 1 is the same order of parts",
+    "randomized_similarity_absolute": "how alike the explanations of the model and of an untrained copy are "
+    "when speaking for and against counts the same",
+    "completeness_error": "how far the parts' contributions miss what they should add up to; 0 is not at all",
+    "converged": "share of the explanations whose contributions add up as they should",
+    "deletion": "certainty that is left after this share of the input's parts was removed",
+}
+
 
 class AttributionAttachment(Attachment):
     """Explains after training; during training it does nothing."""
@@ -46,6 +61,7 @@ class AttributionAttachment(Attachment):
             better=Better.LOWER,
             count=count,
             split=SPLIT,
+            meaning=MEANINGS["completeness_error"],
             note=f"median of |sum - difference| / |difference|; {steps} steps",
         )
         yield proportion(
@@ -54,6 +70,7 @@ class AttributionAttachment(Attachment):
             count,
             better=Better.HIGHER,
             split=SPLIT,
+            meaning=MEANINGS["converged"],
             note=f"completeness error at most {self._plugin.tolerance:g} within {self._plugin.max_steps} steps; "
             "necessary, not sufficient",
         )
@@ -114,8 +131,7 @@ def _faithfulness(found: Study, note: str) -> Iterator[Measurement]:
         "weights_gap",
         areas.untaught - areas.ours,
         Better.HIGHER,
-        "control: area in the order of a re-initialised copy's attributions minus in that of the trained model's, "
-        f"both on the trained model, paired; {note}",
+        f"control: area in the order of a re-initialised copy minus area in ours; on the trained model, paired; {note}",
     )
     # Not above zero: an explanation that ignores the weights would have done as well.
     lost = taught.interval is not None and taught.interval[0] > 0
@@ -125,19 +141,19 @@ def _faithfulness(found: Study, note: str) -> Iterator[Measurement]:
         "deletion_gap",
         areas.chance - areas.ours,
         Better.HIGHER,
-        f"{failed}area in random order minus in the order of the attributions, paired; {note}",
+        f"{failed}area in random order minus area in ours; paired; {note}",
         status,
     )
     yield _mean(
         "deletion_area",
         areas.ours,
         Better.LOWER,
-        f"{failed}mean probability of the decision while units are removed, most important first; {note}",
+        f"{failed}mean probability of the decision; {note}",
         status,
     )
     yield taught
     ours, theirs = found.explanations.units, found.explanations.untaught_units
-    words = "control: Spearman correlation with the attributions of a re-initialised copy, unit by unit"
+    words = "control: Spearman correlation, unit by unit"
     yield _agreement("randomized_similarity", rank_agreement(ours, theirs), words)
     # The factor (input - baseline) is common to both, so this one stays high even for a faithful explanation.
     absolute = f"{words}, in absolute value; both contain |input - baseline|, which keeps it above 0"
@@ -147,7 +163,11 @@ def _faithfulness(found: Study, note: str) -> Iterator[Measurement]:
 def _agreement(name: str, rows: Tensor, words: str) -> Measurement:
     if not len(rows):
         return Measurement(
-            name=name, status=Status.SKIPPED, split=SPLIT, note="every attribution is constant: there are no ranks"
+            name=name,
+            status=Status.SKIPPED,
+            split=SPLIT,
+            note="every attribution is constant: there are no ranks",
+            meaning=MEANINGS[name],
         )
     return _mean(name, rows, Better.LOWER, words)
 
@@ -165,6 +185,7 @@ def _curves(found: Study) -> Iterator[Measurement]:
                 at={"removed": round(count / found.counts[-1], 4), "order": order},
                 split=SPLIT,
                 note="mean probability of the decision",
+                meaning=MEANINGS["deletion"],
             )
 
 
@@ -179,4 +200,5 @@ def _mean(name: str, values: Tensor, better: Better, note: str, status: Status =
         count=len(values),
         split=SPLIT,
         note=note,
+        meaning=MEANINGS[name],
     )

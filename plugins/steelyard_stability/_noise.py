@@ -16,6 +16,12 @@ from steelyard_stability._intervals import paired_drop
 from steelyard_stability.noise import Noise
 
 SPLIT = "test"
+MEANINGS = {
+    "worst_flips": "share of the test examples whose answer changes when the strongest noise is added",
+    "flips": "share of the test examples whose answer changes when noise of this strength is added",
+    "accuracy": "share of the test examples that the model still decides right under noise of this strength",
+    "accuracy_drop": "accuracy that the model loses to noise of this strength",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +54,8 @@ class NoiseAttachment(Attachment):
         answers = ask(run, self._levels)
         doubt = _doubt(answers)
         for row in _rows(answers, _note(run, answers)):
-            yield replace(row, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else row
+            told = replace(row, meaning=MEANINGS[row.name])
+            yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from steelyard.report import chart
 from steelyard.report.curves import curve
 from steelyard.report.numbers import Style, style
-from steelyard.report.standing import standing
+from steelyard.report.standing import Standing, standing
 from steelyard.report.strip import Scale, scale, strip
 from steelyard.report.words import arrow, counted, direction, metric, point, words
 from steelyard.trials.folding import Folded, Group, Noise, fold, noise
@@ -45,9 +45,10 @@ class Measure:
         label: In words.
         arrow: The sign of what is better.
         direction: What is better, in words.
-        standing: Which group is best, in words.
+        standing: Which group is best.
         floor: The noise floor of seeds, in words.
         note: What the number rests on.
+        meaning: What the number says, in a sentence.
         cells: One per group.
         folded: The numbers behind the cells.
         varies: False if all groups have the same value.
@@ -58,9 +59,10 @@ class Measure:
     label: str
     arrow: str
     direction: str
-    standing: str
+    standing: Standing
     floor: str
     note: str
+    meaning: str
     cells: list[Cell]
     folded: list[Folded | None]
     varies: bool
@@ -116,6 +118,7 @@ def _measure(groups: Sequence[Group], key: str, name: str, at: Mapping[str, str 
         standing=standing(groups, folded, spread, look),
         floor=_floor(spread, look),
         note=first.note,
+        meaning=first.meaning,
         cells=[_cell(group, item, on, look, terse=not means) for group, item in zip(groups, folded, strict=True)],
         folded=folded,
         varies=len(set(means)) > 1 or 0 < len(means) < len(groups),

@@ -22,12 +22,14 @@ class Overlay:
         subtitle: Unit, direction and data.
         drawing: The chart.
         note: The assumption.
+        meaning: What the numbers say, in a sentence.
     """
 
     title: str
     subtitle: str
     drawing: Markup
     note: str
+    meaning: str
 
 
 def overlays(groups: Sequence[Group], key: str) -> list[Overlay]:
@@ -65,7 +67,13 @@ def _overlay(key: str, branch: str, shapes: Sequence[tuple[Group, Curve]]) -> Ov
         if shape.across == across
     )
     picture = chart.Chart(title=title, x_label=words(across), y_label=title, series=series)
-    return Overlay(title=title, subtitle=subtitle(first), drawing=chart.draw(picture), note=first.note)
+    return Overlay(
+        title=title,
+        subtitle=subtitle(first),
+        drawing=chart.draw(picture),
+        note=first.note,
+        meaning=first.meaning,
+    )
 
 
 def _points(group: Group, branch: Sequence[Measurement], across: str) -> Iterator[chart.Point]:

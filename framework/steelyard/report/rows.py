@@ -1,6 +1,7 @@
 """Measurements as rows of a table."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from steelyard.measurement import Measurement, Status
 from steelyard.report.numbers import Shown, shown_measurement
@@ -24,6 +25,7 @@ class Row:
         population: What stands behind it.
         count: Examples or trials, or None.
         note: The assumption, or the reason of the status.
+        meaning: What the number says, in a sentence.
         bounds: The quantity it bounds, or "".
         timing: True for what differs from run to run by nature.
     """
@@ -40,8 +42,14 @@ class Row:
     population: str
     count: int | None
     note: str
+    meaning: str
     bounds: str
     timing: bool
+
+
+def rows(measurements: Sequence[Measurement], key: str) -> list[Row]:
+    """The rows of one name in the section `key`; the first one says what they mean."""
+    return [row(item if not place else replace(item, meaning=""), key) for place, item in enumerate(measurements)]
 
 
 def row(measurement: Measurement, key: str) -> Row:
@@ -61,6 +69,7 @@ def row(measurement: Measurement, key: str) -> Row:
         population=population(measurement),
         count=measurement.count,
         note=measurement.note,
+        meaning=measurement.meaning,
         bounds=measurement.bounds or "",
         timing=measurement.timing,
     )

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from steelyard.measurement import Status, by_name
 from steelyard.report import assets, chart, curves
 from steelyard.report.numbers import duration
-from steelyard.report.rows import Row, row
+from steelyard.report.rows import Row, row, rows
 from steelyard.report.words import Anchors, metric, words
 from steelyard.scorecard import Section
 
@@ -29,6 +29,7 @@ class ShownCurve:
         legend: (mark, name) of each branch; empty where there is only one.
         rows: The points.
         note: The assumption that the points share.
+        meaning: What the numbers say, in a sentence.
     """
 
     title: str
@@ -37,6 +38,7 @@ class ShownCurve:
     legend: list[tuple[Markup, str]]
     rows: list[Row]
     note: str
+    meaning: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +142,14 @@ def _headlines(sections: Iterable[Section]) -> list[tuple[str, Row]]:
 
 
 def _section(section: Section, folder: Path, anchors: Anchors) -> ShownSection:
-    rows: list[Row] = []
+    scalars: list[Row] = []
     drawn: list[ShownCurve] = []
     for group in by_name(section.measurements).values():
         found = curves.curve(group)
         if found is None:
-            rows += [row(item, section.key) for item in group]
+            scalars += rows(group, section.key)
             continue
-        rows += [row(item, section.key) for item in group if item not in found.measurements]
+        scalars += rows([item for item in group if item not in found.measurements], section.key)
         drawn.append(_curve(found, section.key))
     pictures = [artefact for artefact in section.artefacts if artefact.kind == "picture"]
     tables = [artefact for artefact in section.artefacts if artefact.kind == "table"]
@@ -156,7 +158,7 @@ def _section(section: Section, folder: Path, anchors: Anchors) -> ShownSection:
         anchor=anchors(section.key),
         title=section.key.partition(".")[2] or section.key,
         status="" if section.status is Status.MEASURED else section.status.value,
-        rows=rows,
+        rows=scalars,
         curves=drawn,
         pictures=[assets.picture(folder, artefact) for artefact in pictures],
         tables=[assets.table(folder, artefact) for artefact in tables],
@@ -179,6 +181,7 @@ def _curve(found: curves.Curve, key: str) -> ShownCurve:
         legend=[(chart.key(series.index), series.name) for series in picture.series] if several else [],
         rows=[row(item, key) for item in found.measurements],
         note=shared,
+        meaning=found.measurements[0].meaning,
     )
 
 

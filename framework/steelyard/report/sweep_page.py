@@ -17,6 +17,7 @@ from steelyard.report.numbers import duration
 from steelyard.report.overlays import Overlay, overlays
 from steelyard.report.page import REPORT
 from steelyard.report.rows import Row, row
+from steelyard.report.story import story
 from steelyard.report.sweep_verdict import sweep_verdict
 from steelyard.report.tradeoffs import trade_offs
 from steelyard.report.words import Anchors, counted, dataset, words
@@ -64,16 +65,19 @@ def sweep_page(summary: "SweepSummary") -> bytes:
         anchors(fixed)
     keys = section_keys(groups)
     scores = {key: measures(groups, key) for key in keys}
+    glances = {key: glance(scores[key]) for key in keys}
     says = sweep_verdict(summary)
     return fill(
         "sweep.html",
         title=_title(summary),
         verdict=says,
         motif=steelyard(says.tone),
+        story=story(groups, [item for found in glances.values() for item in found]),
+        common=_common(summary),
         facts=_facts(summary),
         groups=[(chart.key(group.index), group.label, counted(len(group.trials), "trial")) for group in groups],
         challenges=_challenges(groups, keys, scores, anchors),
-        glance=[(words(key.partition(".")[0]), item) for key in keys for item in _glance(scores[key])],
+        glance=[(words(key.partition(".")[0]), item) for key, found in glances.items() for item in found],
         trade_offs=trade_offs(groups, list(scores.values())),
         pictures=_pictures(groups),
         costs=list(step_costs(groups)),
@@ -89,17 +93,19 @@ def _title(summary: "SweepSummary") -> str:
     return " against ".join(labels) if len(labels) in (1, 2) else f"{counted(len(summary.trials), 'trial')} compared"
 
 
+def _common(summary: "SweepSummary") -> str:
+    """What all trials chose alike; the choices that say nothing are left out."""
+    cards = [trial.scorecard for trial in summary.trials if trial.scorecard]
+    first = cards[0].choices.items() if cards else ()
+    alike = [(key, value) for key, value in first if all(card.choices.get(key) == value for card in cards)]
+    return ", ".join(f"{key}={value}" for key, value in alike if value not in ("none", "default"))
+
+
 def _facts(summary: "SweepSummary") -> list[tuple[str, str]]:
     trials = summary.trials
     cards = [trial.scorecard for trial in trials if trial.scorecard]
-    shared = [
-        f"{key}={value}"
-        for key, value in (cards[0].choices.items() if cards else ())
-        if value != "none" and all(card.choices.get(key) == value for card in cards)
-    ]
     seeds = sorted({trial.seed for trial in trials if trial.seed is not None})
     facts = [("Folder", summary.folder.resolve().name), ("Trials", f"{len(trials):,}")]
-    facts += [("In common", ", ".join(shared))] if shared else []
     facts += [("Seeds", ", ".join(map(str, seeds[:8])) + (" ..." if len(seeds) > 8 else ""))] if seeds else []
     return [*facts, ("Took", duration(sum(card.seconds for card in cards)))] if cards else facts
 
@@ -120,7 +126,7 @@ def _challenges(
     ]
 
 
-def _glance(section: Sequence[Measure]) -> list[Measure]:
+def glance(section: Sequence[Measure]) -> list[Measure]:
     """The first measurement that has a direction and sets the groups apart, else the first with a direction."""
     judged = [item for item in section if item.direction and any(cell.value for cell in item.cells)]
     return next(([item] for item in judged if item.varies), judged[:1])

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from steelyard.report.measures import Measure, measures, section_keys
-from steelyard.report.sweep_page import headlines
+from steelyard.report.story import story
+from steelyard.report.sweep_page import glance, headlines
 from steelyard.report.sweep_verdict import sweep_verdict
 from steelyard.report.terminal import STYLES, terminal
 from steelyard.report.words import words
@@ -36,6 +37,9 @@ def print_sweep(summary: "SweepSummary", *, console: "Console | None" = None) ->
     if len(summary.groups) > MOST_COLUMNS:
         console.print(Text(f"{len(summary.groups) - MOST_COLUMNS} more groups on the page", style="dim"))
     says = sweep_verdict(summary)
+    keys = section_keys(summary.groups)
+    for sentence in story(summary.groups, [item for key in keys for item in glance(measures(summary.groups, key))]):
+        console.print(Text(sentence))
     for cost in step_costs(summary.groups):
         times = f"{cost.name} takes {cost.ratio:.2f} times as long ({cost.having} against {cost.lacking})"
         console.print(Text(f"{', '.join(cost.plugins)}: {times}"))
@@ -65,7 +69,7 @@ def _table(summary: "SweepSummary") -> "Table":
                 Text(cell.value or cell.missing.partition(":")[0], style="" if cell.value else "dim")
                 for cell in measure.cells
             ]
-            table.add_row(_name(measure), *cells, Text(measure.standing))
+            table.add_row(_name(measure), *cells, Text(measure.standing.words))
     return table
 
 

@@ -7,7 +7,7 @@ from steelyard.measurement import Status, by_name
 from steelyard.problem import Problem
 from steelyard.report.curves import Curve, curve
 from steelyard.report.numbers import number
-from steelyard.report.rows import Row, row
+from steelyard.report.rows import Row, rows
 from steelyard.report.verdict import sentence, verdict
 from steelyard.report.words import coordinate, metric, words
 from steelyard.scorecard import Judgement, Scorecard, Section
@@ -21,7 +21,7 @@ NARROW = 90
 """Columns below which interval, sample count and note move under the value."""
 _BARS = "▁▂▃▄▅▆▇█"
 STYLES = {"good": "bold green", "bad": "bold red", "open": "bold"}
-_STATUS = {Status.SKIPPED: "yellow", Status.FAILED: "red", Status.INVALID: "magenta"}
+_STATUS: dict[str, str] = {Status.SKIPPED: "yellow", Status.FAILED: "red", Status.INVALID: "magenta"}
 
 
 def print_scorecard(scorecard: Scorecard, *, console: "Console | None" = None) -> None:
@@ -43,7 +43,7 @@ def print_scorecard(scorecard: Scorecard, *, console: "Console | None" = None) -
             challenge = section.challenge
             console.print()
             console.print(Text(words(challenge), style="bold cyan"))
-        console.print(_section(section, narrow=console.width < NARROW))
+        console.print(_section(section, width=console.width))
     console.print()
     for requirement in scorecard.requirements:
         mark, style = ("✓", "green") if requirement.judgement is Judgement.MET else ("✗", "red")
@@ -93,10 +93,11 @@ def terminal(*, stderr: bool = False) -> "Console":
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=max(console.width, 160))
 
 
-def _section(section: Section, *, narrow: bool) -> "Table":
+def _section(section: Section, *, width: int) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
+    narrow = width < NARROW
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, pad_edge=False)
     table.add_column(overflow="fold", min_width=10 if narrow else 30)
     table.add_column(justify="right", overflow="fold", min_width=10)
@@ -105,13 +106,18 @@ def _section(section: Section, *, narrow: bool) -> "Table":
     plugin = section.key.partition(".")[2]
     if plugin:
         table.add_row(Text.assemble(f"  {plugin}", (state, _STATUS.get(section.status, ""))))
-    for group in by_name(section.measurements).values():
-        found = curve(group)
-        drawn = found.measurements if found else ()
-        for item in (item for item in group if item not in drawn):
-            shown = row(item, section.key)
-            label = f"    {shown.label}" if plugin else f"  {shown.label}"
-            table.add_row(Text(label), _value(shown, item.status), Text(_rest(shown, narrow=narrow), style="dim"))
+    groups = [(group, curve(group)) for group in by_name(section.measurements).values()]
+    scalars = [
+        rows([item for item in group if not found or item not in found.measurements], section.key)
+        for group, found in groups
+    ]
+    indent = "    " if plugin else "  "
+    lead = [(len(indent + shown.label), len(_value(shown))) for part in scalars for shown in part]
+    room = width - max([30, *(label for label, _ in lead)]) - max([10, *(value for _, value in lead)]) - 4
+    for (_, found), part in zip(groups, scalars, strict=True):
+        for shown in part:
+            rest = _rest(shown, narrow=narrow, room=room)
+            table.add_row(Text(indent + shown.label), _value(shown), Text(rest, style="dim"))
         if found:
             _add_curve(table, found, section.key)
     if section.error:
@@ -138,17 +144,20 @@ def _bars(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - low) / step)] for value in values)
 
 
-def _value(shown: Row, status: Status) -> "Text":
+def _value(shown: Row) -> "Text":
     from rich.text import Text
 
     if shown.shown is None:
-        return Text(shown.status, style=_STATUS[status])
+        return Text(shown.status, style=_STATUS[shown.status])
     value = Text.assemble((shown.shown.full, "bold"), f" {shown.arrow}" if shown.arrow else "")
-    return value if not shown.status else Text.assemble(value, (f" {shown.status}", _STATUS[status]))
+    return value if not shown.status else Text.assemble(value, (f" {shown.status}", _STATUS[shown.status]))
 
 
-def _rest(shown: Row, *, narrow: bool) -> str:
+def _rest(shown: Row, *, narrow: bool, room: int) -> str:
+    """What stands behind the value; what it means only where that leaves it on one line."""
     interval = f"[{shown.shown.range}]" if shown.shown and shown.shown.interval else ""
     # The first clause: the page has the rest.
     note = shown.note if shown.status else "" if narrow else shown.note.partition(";")[0]
-    return "  ".join(part for part in (interval, shown.population, note) if part)
+    rest = "  ".join(part for part in (interval, shown.population, note) if part)
+    full = "  ".join(part for part in (interval, shown.population, shown.meaning, note) if part)
+    return full if not narrow and not shown.status and len(full) <= room else rest

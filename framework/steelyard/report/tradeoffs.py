@@ -9,7 +9,7 @@ from steelyard.measurement import Better
 from steelyard.report import chart
 from steelyard.report.measures import Measure
 from steelyard.report.numbers import shown
-from steelyard.report.words import listing
+from steelyard.report.words import inside, listing
 from steelyard.trials import pareto
 from steelyard.trials.folding import FEW, Folded, Group
 
@@ -57,7 +57,7 @@ def trade_off(groups: Sequence[Group], across: Measure, up: Measure) -> TradeOff
         if item is not None and item.mean is not None and (other is None or other.mean is None)
     ]
     drawing = chart.Chart(
-        title=f"{up.label} against {across.label}",
+        title=f"{up.label} against {inside(across.label)}",
         x_label=_label(across),
         y_label=_label(up),
         series=tuple(_series(pair, strong=place in front, many=len(groups) > FEW) for place, pair in enumerate(both)),
@@ -66,7 +66,7 @@ def trade_off(groups: Sequence[Group], across: Measure, up: Measure) -> TradeOff
     )
     return TradeOff(
         title=drawing.title,
-        subtitle=f"{across.label}: {across.direction}; {up.label}: {up.direction}",
+        subtitle=f"{inside(across.label)}: {across.direction}; {inside(up.label)}: {up.direction}",
         drawing=chart.draw(drawing),
         words=_words(both, front, [group.label for group, _ in lacking], across),
     )
@@ -117,7 +117,7 @@ def _series(pair: _Pair, *, strong: bool, many: bool) -> chart.Series:
 
 def _label(measure: Measure) -> str:
     unit = next((item.first.unit for item in measure.folded if item is not None), "")
-    name = f"{measure.plugin}: {measure.label.lower()}" if measure.plugin else measure.label
+    name = f"{measure.plugin}: {inside(measure.label)}" if measure.plugin else measure.label
     return f"{name} [{unit}]" if unit else name
 
 
@@ -129,5 +129,5 @@ def _words(both: Sequence[_Pair], front: Sequence[int], lacking: Sequence[str], 
         names = listing(both[place].group.label for place in sorted(front))
         said.append(f"On the front (filled marks): {names}.")
     if lacking:
-        said.append(f"Dashed level: {listing(lacking)}, without {across.label.lower()}.")
+        said.append(f"Dashed level: {listing(lacking)}, without {inside(across.label)}.")
     return " ".join(said)

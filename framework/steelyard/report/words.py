@@ -6,13 +6,26 @@ from collections.abc import Iterable, Mapping
 from steelyard.measurement import Better, Measurement
 from steelyard.report.numbers import number
 
+_ACRONYMS = (
+    *("AUC", "BLEU", "CER", "CPU", "ECE", "F1", "FID", "FLOP", "FLOPs", "FPR", "GPU", "IoU", "KL", "L1", "L2", "MAE"),
+    *("MFU", "MIA", "MSE", "NDCG", "NLL", "PSNR", "RMSE", "ROC", "ROUGE", "SSIM", "TPR", "WER"),
+)
+ACRONYMS = {acronym.lower(): acronym for acronym in _ACRONYMS}
+"""How the field writes words that stand in names; "map" is not here, since it is also a word."""
 SPLITS = {"train": "training data", "val": "validation data", "test": "test data"}
 
 
 def words(name: str) -> str:
-    """A key as a phrase: underscores become spaces and the first letter a capital."""
-    text = name.replace("_", " ").strip()
+    """A key as a phrase: underscores become spaces, acronyms and the first letter capitals."""
+    text = " ".join(ACRONYMS.get(word, word) for word in name.replace("_", " ").split(" ")).strip()
     return text[:1].upper() + text[1:]
+
+
+def inside(phrase: str) -> str:
+    """A phrase as it stands inside a sentence: without the capital of its first word, unless that is an acronym."""
+    first, space, rest = phrase.partition(" ")
+    first = first if any(letter.isupper() for letter in first[1:]) or first in ACRONYMS.values() else first.lower()
+    return f"{first}{space}{rest}"
 
 
 def metric(name: str, key: str) -> str:

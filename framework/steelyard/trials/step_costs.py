@@ -1,4 +1,8 @@
-"""What a plugin costs inside the step: the times of runs with it against those of runs without it."""
+"""What a plugin costs inside the step: the times of runs with it against those of runs without it.
+
+Only times with an interval are compared, such as the median of many steps. A time that was taken once, such as that of
+a whole training, carries whatever else went on: the first run of a process pays for the warm-up of all.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +47,7 @@ def step_costs(groups: Sequence[Group]) -> Iterator[StepCost]:
             continue
         for name in _times(having):
             first, second = fold(having, name), fold(lacking, name)
-            if first and second and first.mean and second.mean:
+            if first and second and first.mean and second.mean and second.first.interval:
                 yield StepCost(
                     plugins=tuple(sorted(more)),
                     name=name,
@@ -69,4 +73,5 @@ def _alike(first: Group, second: Group, more: frozenset[str]) -> bool:
 
 def _times(group: Group) -> list[str]:
     found = (item for trial in group.trials for items in trial.measurements.values() for item in items)
-    return list(dict.fromkeys(item.name for item in found if item.timing and item.unit == "s" and not item.at))
+    repeated = (item for item in found if item.timing and item.unit == "s" and item.interval and not item.at)
+    return list(dict.fromkeys(item.name for item in repeated))

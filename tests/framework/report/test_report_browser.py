@@ -45,10 +45,12 @@ addEventListener('load', () => {
       const outer = svg.getBoundingClientRect(), box = text.getBoundingClientRect();
       if (box.width && (box.left < outer.left - 1 || box.right > outer.right + 1)) labels.push(text.textContent);
     }
+  const glance = document.querySelector('.glance');
+  const bottom = glance ? glance.getBoundingClientRect().bottom : 0;
   const found = parent.document.createElement('pre');
   found.id = 'probe';
   const scroll = document.documentElement.scrollWidth;
-  found.textContent = JSON.stringify({width, scroll, over, cut, empty, labels});
+  found.textContent = JSON.stringify({width, scroll, over, cut, empty, labels, bottom});
   parent.document.body.append(found);
 });
 </script>
@@ -102,6 +104,11 @@ def test_nothing_is_cut(pages, name, width):
     assert found["cut"] == []
     assert found["empty"] == []
     assert found["labels"] == []
+
+
+def test_the_first_screen_tells_the_story(tmp_path):
+    summary = finish(samples.first_look(tmp_path / "sweep"))
+    assert 0 < probe(summary.page, width=1265)["bottom"] < 800
 
 
 @pytest.mark.parametrize("name", ["run", "sweep"])

@@ -1,5 +1,6 @@
 """The report of one run: structure, honesty, escaping, redaction."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,18 +32,51 @@ def test_every_number_is_there_with_unit_and_interval(good):
     found = page(render(good))
     assert "0.922" in found.words
     assert "0.905 to 0.939" in found.words
-    assert "5.5 ms" in found.words
+    assert "5.50 ms" in found.words
     exact = {tag.attrs["value"] for tag in found.named("data")}
     card = samples.scorecard(private=True)
     values = {repr(float(item.value)) for item in card.measurements() if item.value is not None}
     assert values <= exact
 
 
+def test_every_number_says_once_what_it_means(good):
+    words = page(render(good)).words
+    assert "Share of the test examples that it decides right." in words
+    # A curve says it once, not at every point.
+    assert words.count("Share of the answers that change under noise of this level.") == 1
+
+
+def test_a_number_for_each_plugin_says_once_what_it_means(tmp_path):
+    rows = tuple(
+        Measurement(name="a.b.spent", value=1.0, at={"plugin": plugin}, meaning="what it took") for plugin in "cd"
+    )
+    section = Section(key="a.b", status=Status.MEASURED, measurements=rows)
+    words = page(render(samples.write(tmp_path / "run", samples.scorecard(extra=(section,))))).words
+    assert words.count("What it took.") == 1
+
+
+def test_parts_of_a_cell_do_not_run_together(good):
+    words = page(render(good)).words
+    assert "0.905 to 0.939, 95 % interval" in words
+    assert "n = 340, differs from run to run" in words
+    assert not re.search(r"[0-9](95 %|differs)", words)
+
+
+def test_a_scorecard_from_before_meanings_has_a_page(good):
+    path = good / "scorecard.json"
+    card = samples.json.loads(path.read_text())
+    for section in card["sections"]:
+        for row in section["measurements"]:
+            del row["meaning"]
+    path.write_text(samples.json.dumps(card))
+    assert "0.905 to 0.939" in page(render(good)).words
+
+
 def test_what_is_missing_is_said_and_never_zero(tmp_path):
     words = page(render(samples.write(tmp_path / "run", samples.failing()))).words
     assert "stability.noise failed while measuring" in words
     assert "1 of 2 requirements is not met" in words
-    assert "needs at least 1,000 members, there are 360" in words
+    assert "Needs at least 1,000 members, there are 360" in words
     assert "Not to be trusted, since a control failed: interpretability.attribution.agreement" in words
     assert "no</b> space left" in words
 

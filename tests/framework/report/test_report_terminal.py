@@ -26,7 +26,7 @@ def test_nothing_is_cut_at_any_width(width):
     text = printed(found)
     assert max(map(len, text.splitlines())) <= width
     squeezed = re.sub(r"\s+", "", text)
-    for words in ("0.922", "7.98", "skipped", "5.5ms", "invalid", "Interpretability", "isinconclusive"):
+    for words in ("0.922", "7.98", "skipped", "5.50ms", "invalid", "Interpretability", "isinconclusive"):
         assert words in squeezed
     assert "…" not in text
 
@@ -64,6 +64,16 @@ def test_piped_output_is_plain(capsys):
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert "delta=1e-5, Poisson sampling, RDP accountant" in text
+
+
+def test_a_meaning_is_said_where_the_line_has_room():
+    wide, less = console(160), console(100)
+    for found in (wide, less):
+        print_scorecard(samples.scorecard(), console=found)
+    meaning = "share of the test examples that it decides right"
+    lines = printed(wide).splitlines()
+    assert any("Accuracy" in line and "n = 360" in line and meaning in line for line in lines)
+    assert meaning not in printed(less)
 
 
 def test_a_curve_is_one_line(capsys):

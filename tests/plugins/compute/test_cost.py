@@ -26,15 +26,15 @@ from steelyard_compute import Cost
 from steelyard_compute._cost import CostAttachment
 
 TOLD = [
+    "step_seconds",
+    "peak_memory",
     "parameters",
-    "trainable_parameters",
     "flops_per_step",
+    "examples_per_second",
     "flops_per_example",
     "forward_flops_per_example",
-    "step_seconds",
-    "examples_per_second",
     "train_seconds",
-    "peak_memory",
+    "trainable_parameters",
 ]
 
 

@@ -1,0 +1,36 @@
+"""Names in words."""
+
+import pytest
+
+from steelyard.report.words import ACRONYMS, inside, words
+
+
+@pytest.mark.parametrize(
+    ("name", "phrase"),
+    [
+        ("auc", "AUC"),
+        ("tpr_at_low_fpr", "TPR at low FPR"),
+        ("forward_flops_per_example", "Forward FLOPs per example"),
+        ("worst_flips", "Worst flips"),
+        ("map_of_errors", "Map of errors"),
+        ("maes", "Maes"),
+        ("skipped by all", "Skipped by all"),
+        ("", ""),
+    ],
+)
+def test_acronyms_are_written_as_the_field_does(name, phrase):
+    assert words(name) == phrase
+
+
+@pytest.mark.parametrize("phrase", ["AUC", "FLOPs per step", "F1", "TPR at low FPR"])
+def test_acronyms_stay_inside_a_sentence(phrase):
+    assert inside(phrase) == phrase
+
+
+def test_other_capitals_go_inside_a_sentence():
+    assert inside("Accuracy, level 0.1") == "accuracy, level 0.1"
+    assert inside("Mean AUC") == "mean AUC"
+
+
+def test_no_acronym_is_also_a_common_word():
+    assert not {"map", "it", "is", "no"} & set(ACRONYMS)
