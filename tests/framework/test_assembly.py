@@ -14,11 +14,9 @@ from steelyard.selection import Selected
 
 def fit(draft: Draft, callbacks: list[pl.Callback] | None = None, **more: Any) -> pl.Trainer:
     trainer = pl.Trainer(
-        **{**draft.trainer, **more},
-        callbacks=callbacks,
+        **{**draft.trainer, "callbacks": callbacks, "num_sanity_val_steps": 0, **more},
         logger=False,
         enable_checkpointing=False,
-        num_sanity_val_steps=0,
     )
     with assembly.wrapped(draft):
         trainer.fit(draft.task, datamodule=draft.data)
