@@ -336,7 +336,7 @@ def _title(order: Order) -> str:
     # A task of one's own has no use for the model of the config.
     named = [choices["data"]] if "data" in choices else []
     named += [choices["model"]] if "model" in order.config.task and "model" in choices else [str(own)]
-    others = ("data", "model", "task", "optimizer", "trainer", "logger", "experiment")
+    others = ("data", "model", "task", "optimizer", "scheduler", "trainer", "logger", "experiment")
     return ", ".join(
         [*named, *(f"{group}={value}" for group, value in choices.items() if group not in others and value != "none")]
     )

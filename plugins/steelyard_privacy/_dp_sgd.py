@@ -124,6 +124,9 @@ class PrivateTraining(Attachment):
         self._optimizer = trainer.optimizers[0]
         if isinstance(self._optimizer, LBFGS):
             raise refuse("LBFGS looks at the same batch several times a step", fix="optimizer=sgd")
+        if getattr(self._optimizer, "looks_twice", False):
+            name = type(self._optimizer).__name__
+            raise refuse(f"{name} looks at each batch twice, and each look would cost epsilon", fix="optimizer=sgd")
         self._check_account()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:

@@ -21,6 +21,7 @@ DEFAULTS = {
     "model": "mlp",
     "task": "classification",
     "optimizer": "adam",
+    "scheduler": "none",
     "trainer": "default",
     "logger": "none",
 }
@@ -47,15 +48,18 @@ def options(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def test_the_choices_are_these():
-    assert {group: options(group) for group in DEFAULTS} == {
-        "data": ["breast_cancer", "custom", "digits", "fashion_mnist", "idx"],
-        "model": ["cnn", "custom", "mlp"],
-        "task": ["classification", "custom"],
-        "optimizer": ["adam", "adamw", "sgd"],
-        "trainer": ["default"],
-        "logger": ["csv", "none"],
+def test_the_choices_are_these_and_more():
+    wanted = {
+        "data": {"breast_cancer", "custom", "digits", "fashion_mnist", "idx"},
+        "model": {"cnn", "custom", "mlp"},
+        "task": {"classification", "custom"},
+        "optimizer": {"adam", "adamw", "lion", "rmsprop", "sam", "sgd"},
+        "scheduler": {"constant", "cosine", "custom", "linear", "none", "one_cycle"},
+        "trainer": {"default", "ema"},
+        "logger": {"csv", "none"},
     }
+    for group, some in wanted.items():
+        assert some <= {*options(group)}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +81,7 @@ def test_a_choice_names_every_option_of_its_class_with_the_same_default(group, o
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "lion", "sam", "rmsprop"])
 def test_every_model_trains_with_every_optimizer(model, optimizer):
     made = draft(*QUICK, model=model, optimizer=optimizer)
     before = [weight.clone() for weight in made.task.parameters()]
@@ -85,6 +89,23 @@ def test_every_model_trains_with_every_optimizer(model, optimizer):
     assert not any(torch.equal(old, new) for old, new in zip(before, made.task.parameters(), strict=True))
     assert made.adapter.modality == "image"
     assert made.adapter.bounds == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("scheduler", ["constant", "cosine", "linear", "one_cycle"])
+def test_every_schedule_trains(scheduler):
+    fit(draft(*QUICK, scheduler=scheduler))
+
+
+def test_a_schedule_of_pytorch_trains():
+    words = ("scheduler._target_=torch.optim.lr_scheduler.StepLR", "+scheduler.step_size=1", "+scheduler.gamma=0.5")
+    made = draft(*QUICK, *words, scheduler="custom")
+    fit(made)
+
+
+def test_the_moving_average_trains():
+    made = draft(*QUICK, trainer="ema")
+    assert made.trainer["callbacks"]
+    fit(made)
 
 
 def test_a_table_trains_and_gets_its_adapter():

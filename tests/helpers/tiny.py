@@ -19,7 +19,14 @@ CHOICES = {"data": "digits", "model": "mlp"}
 def config(**changes: Any) -> DictConfig:
     """The default experiment on a few digits; `trainer={"max_steps": 3}` changes a node, `seed=1` a value."""
     made = OmegaConf.create({"seed": 0, "require": {}, "checkpoints": "last", "logger": None})
-    chosen = {"data": "digits", "model": "mlp", "task": "classification", "optimizer": "adam", "trainer": "default"}
+    chosen = {
+        "data": "digits",
+        "model": "mlp",
+        "task": "classification",
+        "optimizer": "adam",
+        "scheduler": "none",
+        "trainer": "default",
+    }
     for group, option in chosen.items():
         made[group] = OmegaConf.load(CONF / group / f"{option}.yaml")
     quiet = {"max_epochs": 2, "enable_progress_bar": False, "accelerator": "cpu"}

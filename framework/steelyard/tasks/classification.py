@@ -1,7 +1,7 @@
 """Classification of anything by any model that gives logits."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, Literal, final
 
@@ -9,11 +9,10 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from steelyard.data.examples import Batch
 from steelyard.measurement import Artefact, Better, Measurement
+from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler, configured
 from steelyard.problem import refuse
 from steelyard.runs import Run
 from steelyard.statistics import proportion
@@ -33,9 +32,12 @@ class Classification(LightningModule):
         model: Any module from inputs (B, ...) to logits (B, classes).
         optimizer: Called with the parameters that are to be trained, e.g. a partial made by `_partial_: true`.
         classes: Number of classes.
-        scheduler: Called with the optimizer, or None for a constant learning rate.
-        interval: What the scheduler counts.
+        scheduler: A schedule of `steelyard.optimisation`, or anything called with the optimizer; None for a constant
+            learning rate.
+        interval: What a scheduler that is none of ours counts.
         label_smoothing: Part of the target's probability that is spread over all classes.
+        mixup: Both parameters of the Beta distribution by which pairs of examples are mixed in training; 0 for none.
+            A method that looks at one example at a time sees each mixed with itself, that is not at all.
         l1: Weight of the sum of the absolute values of all weights (biases and norm layers' scales excepted).
     """
 
@@ -43,11 +45,12 @@ class Classification(LightningModule):
         self,
         *,
         model: nn.Module,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: MakeOptimizer,
         classes: int,
-        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        scheduler: MakeScheduler | None = None,
         interval: Literal["epoch", "step"] = "epoch",
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
         l1: float = 0.0,
     ) -> None:
         super().__init__()
@@ -55,13 +58,16 @@ class Classification(LightningModule):
             raise refuse(
                 f"task.label_smoothing is {label_smoothing:g}, must be in [0, 1)", fix="task.label_smoothing=0.1"
             )
+        if mixup < 0:
+            raise refuse(f"task.mixup is {mixup:g}, must be at least 0", fix="task.mixup=0.2")
         if l1 < 0:
             raise refuse(f"task.l1 is {l1:g}, must be at least 0", fix="task.l1=0")
         self.model = model
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
-        self.interval = interval
+        self.interval: Literal["epoch", "step"] = interval
         self.label_smoothing = label_smoothing
+        self.mixup = mixup
         self.l1 = l1
         self.train_tally = Tally(classes=classes)
         self.val_tally = Tally(classes=classes)
@@ -72,11 +78,14 @@ class Classification(LightningModule):
         return self.model(inputs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss that is minimised: smoothed cross-entropy and L1."""
+        """The loss that is minimised: smoothed cross-entropy on mixed examples, and L1."""
         del batch_idx
         inputs, targets = batch
-        logits = self(inputs)
-        loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        if self.mixup:
+            logits, loss = self._mixed(inputs, targets)
+        else:
+            logits = self(inputs)
+            loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         if self.l1:
             loss = loss + self.l1 * absolute_weights(self.model)
         self.train_tally.add(loss=loss, logits=logits, targets=targets)
@@ -108,18 +117,9 @@ class Classification(LightningModule):
         """The optimizer over the parameters that require a gradient, and its scheduler.
 
         Raises:
-            Refused: If the optimizer does not take its options.
+            Refused: If the optimizer or the scheduler does not take its options.
         """
-        try:
-            optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
-        except (TypeError, ValueError) as error:
-            raise refuse(f"the optimizer cannot be made: {error}", fix="optimizer=adam") from error
-        if self.make_scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": self.interval},
-        }
+        return configured(self, optimizer=self.make_optimizer, scheduler=self.make_scheduler, interval=self.interval)
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """Accuracy and loss on the test split, and the accuracy on the training split beside it."""
@@ -146,6 +146,19 @@ class Classification(LightningModule):
             note="cross-entropy without smoothing and L1; the interval is Student's",
             meaning="how little the model believed in the right answer, on average; 0 is certain and always right",
         )
+
+    def _mixed(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and loss of convex combinations of pairs (Zhang et al. 2018)."""
+        concentration = torch.full((len(inputs),), self.mixup, device=inputs.device)
+        share = torch.distributions.Beta(concentration, concentration).sample()
+        partner = torch.randperm(len(inputs), device=inputs.device)
+        weight = share.reshape(-1, *[1] * (inputs.dim() - 1))
+        logits = self(weight * inputs + (1 - weight) * inputs[partner])
+        own, other = (
+            cross_entropy(logits, wanted, label_smoothing=self.label_smoothing, reduction="none")
+            for wanted in (targets, targets[partner])
+        )
+        return logits, (share * own + (1 - share) * other).mean()
 
     def _count(self, batch: Batch, tally: Tally) -> None:
         inputs, targets = batch

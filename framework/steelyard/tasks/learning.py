@@ -1,19 +1,13 @@
 """What the tasks share: the optimizer, its schedule, and the mean loss of each split."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 from typing import Any, Literal, final
 
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from steelyard.problem import refuse
+from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler, configured
 from steelyard.tasks.tally import MeanLoss
-
-Schedule = Callable[[Optimizer], LRScheduler]
-"""Made by `_partial_: true`."""
 
 
 class Learning(LightningModule, ABC):
@@ -22,23 +16,24 @@ class Learning(LightningModule, ABC):
     Args:
         model: What is trained.
         optimizer: Called with the parameters that require a gradient.
-        scheduler: Called with the optimizer, or None for a constant learning rate.
-        interval: What the scheduler counts.
+        scheduler: A schedule of `steelyard.optimisation`, or anything called with the optimizer; None for a constant
+            learning rate.
+        interval: What a scheduler that is none of ours counts.
     """
 
     def __init__(
         self,
         *,
         model: nn.Module,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        scheduler: Schedule | None = None,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler | None = None,
         interval: Literal["epoch", "step"] = "epoch",
     ) -> None:
         super().__init__()
         self.model = model
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
-        self.interval = interval
+        self.interval: Literal["epoch", "step"] = interval
         self.train_mean = MeanLoss()
         self.val_mean = MeanLoss()
         self.test_mean = MeanLoss()
@@ -87,16 +82,7 @@ class Learning(LightningModule, ABC):
         Raises:
             Refused: If the optimizer does not take its options.
         """
-        try:
-            optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
-        except (TypeError, ValueError) as error:
-            raise refuse(f"the optimizer cannot be made: {error}", fix="optimizer=adam") from error
-        if self.make_scheduler is None:
-            return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": self.interval},
-        }
+        return configured(self, optimizer=self.make_optimizer, scheduler=self.make_scheduler, interval=self.interval)
 
     def _count(self, batch: Any, mean: MeanLoss) -> Tensor:
         losses = self.example_losses(batch)
