@@ -1,7 +1,6 @@
 """A LightningModule that knows nothing of Steelyard.
 
-    cd examples
-    steelyard run task=custom task._target_=stranger.Net +task.width=16 trainer.max_epochs=3
+In this folder: `steelyard run task=custom task._target_=stranger.Net +task.width=16 trainer.max_epochs=3`.
 """
 
 import pytorch_lightning as pl
