@@ -35,7 +35,21 @@ _HOMES = {
     "run": "api",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Attachment",
+    "Better",
+    "Draft",
+    "Measurement",
+    "Option",
+    "Picture",
+    "Plugin",
+    "Problem",
+    "Run",
+    "Seam",
+    "Status",
+    "Table",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:
