@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from steelyard import assembly
-from steelyard.adapters.adapter import ClassScoring
+from steelyard.adapters import ClassScoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.draft import Draft
 from steelyard.selection import Selected

@@ -2,12 +2,13 @@
 # pyright: reportUnknownParameterType=false
 """Typed names for functions of torch whose own annotations are incomplete."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 
 def named_modules(module: nn.Module) -> dict[str, nn.Module]:
@@ -32,3 +33,13 @@ def like(loader: DataLoader[Any], dataset: Dataset[Any]) -> DataLoader[Any]:
     also when it has none.
     """
     return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, generator=torch.Generator())
+
+
+def chosen(loader: DataLoader[Any], numbers: Sequence[int]) -> DataLoader[Any]:
+    """The examples with these places in the data set of `loader`, collated as one batch."""
+    return DataLoader(
+        Subset(loader.dataset, [*numbers]),
+        batch_size=len(numbers),
+        collate_fn=loader.collate_fn,
+        generator=torch.Generator(),
+    )

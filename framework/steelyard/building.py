@@ -1,6 +1,7 @@
 """Building the plain draft from the config."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -8,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from steelyard.adapters import Adapter, adapter_for
+from steelyard.adapters import Adapter, Facts, adapter_for
 from steelyard.draft import Draft
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import Problem, Refused, refuse
@@ -38,7 +39,7 @@ def make_draft(config: DictConfig, data: LightningDataModule) -> Draft:
     task_node = filled.task
     modality, own_adapter = task_node.pop("modality", None), task_node.pop("adapter", None)
     task = _make(filled, "task", LightningModule)
-    adapter: Any = instantiate(own_adapter) if own_adapter is not None else _adapter(modality, data)
+    adapter: Any = instantiate(own_adapter) if own_adapter is not None else _adapter(modality, data, task)
     assert isinstance(adapter, Adapter)
     return Draft(task=task, data=data, trainer=_trainer(filled), adapter=adapter, seed=int(filled.seed))
 
@@ -108,12 +109,10 @@ def _hint(group: str, target: str, cause: BaseException | None) -> str:
     return ""
 
 
-def _adapter(modality: str | None, data: LightningDataModule) -> Adapter:
-    return adapter_for(
-        modality or getattr(data, "modality", None),
-        bounds=getattr(data, "bounds", None),
-        columns=getattr(data, "columns", ()),
-    )
+def _adapter(modality: str | None, data: LightningDataModule, task: LightningModule) -> Adapter:
+    known = {field.name: getattr(data, field.name) for field in fields(Facts) if hasattr(data, field.name)}
+    scoring: Any = getattr(task, "scoring", None)
+    return adapter_for(modality or getattr(data, "modality", None), facts=Facts(**known), scoring=scoring)
 
 
 def _trainer(config: DictConfig) -> dict[str, Any]:

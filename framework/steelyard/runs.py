@@ -1,6 +1,6 @@
 """The run after training, read-only: what `measure` gets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -8,10 +8,11 @@ from typing import Any, cast
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, Subset, SubsetRandomSampler
 
-from steelyard._untyped import like, sampler_of
-from steelyard.adapters import Adapter
+from steelyard._untyped import chosen, like, sampler_of
+from steelyard.adapters import IGNORED, Adapter
 from steelyard.problem import refuse
 
 SPLITS = ("train", "val", "test")
@@ -22,15 +23,17 @@ class Predictions:
     """A whole split, once through the model, on the CPU.
 
     Attributes:
-        outputs: Raw outputs (N, ...).
-        targets: What is right (N,).
-        decisions: What the model decides (N,).
+        targets: What is right (N,) or (N, ...), shorter rows filled up with IGNORED.
+        decisions: What the model decides, of the same shape.
+        marks: How right each decision is, from 0 to 1 (N,).
+        probabilities: That the model gives to each decision (N,).
         losses: Loss of each example (N,), in nats.
     """
 
-    outputs: Tensor
     targets: Tensor
     decisions: Tensor
+    marks: Tensor
+    probabilities: Tensor
     losses: Tensor
 
 
@@ -88,24 +91,37 @@ class Run:
             self._predictions[split] = self._predict(split)
         return self._predictions[split]
 
+    def batch(self, split: str, numbers: Sequence[int]) -> Any:
+        """The examples with these places in the order of `loader`, as one batch on the task's device."""
+        return self.to_device(next(iter(chosen(self.loader(split), numbers))))
+
     @torch.no_grad()
     def _predict(self, split: str) -> Predictions:
-        outputs: list[Tensor] = []
-        targets: list[Tensor] = []
+        scoring = self.adapter.scoring
+        rows: list[tuple[Tensor, ...]] = []
         for raw in self.loader(split):
             batch = self.to_device(raw)
-            outputs.append(self.adapter.outputs(self.task, self.adapter.inputs(batch)).float().cpu())
-            targets.append(self.adapter.targets(batch).cpu())
-        output, target = torch.cat(outputs), torch.cat(targets)
-        scoring = self.adapter.scoring
-        return Predictions(
-            outputs=output, targets=target, decisions=scoring.decisions(output), losses=scoring.losses(output, target)
-        )
+            outputs, targets = self.adapter.outputs(self.task, batch), self.adapter.targets(batch)
+            decisions = scoring.decisions(outputs, targets)
+            marks, chances = scoring.marks(decisions, targets), scoring.probabilities(outputs, decisions).float()
+            found = (targets, decisions, marks, chances, scoring.losses(outputs, targets).float())
+            rows.append(tuple(tensor.cpu() for tensor in found))
+        targets, decisions, marks, chances, losses = (_joined(column) for column in zip(*rows, strict=True))
+        return Predictions(targets=targets, decisions=decisions, marks=marks, probabilities=chances, losses=losses)
 
     def _loader_of(self, split: str) -> Any:
         if split not in SPLITS:
             raise ValueError(f"no split {split!r}: {', '.join(SPLITS)}")
         return getattr(self.data, f"{split}_dataloader")()
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """All rows; those of shorter batches are filled up at the end."""
+    if parts[0].dim() < 2:
+        return torch.cat([*parts])
+    longest = max(part.shape[1] for part in parts)
+    rest = [0, 0] * (parts[0].dim() - 2)
+    return torch.cat([pad(part, [*rest, 0, longest - part.shape[1]], value=IGNORED) for part in parts])
 
 
 def ordered(loader: object) -> DataLoader[Any]:

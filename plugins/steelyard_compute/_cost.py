@@ -128,7 +128,7 @@ class CostAttachment(Attachment):
                 yield _seconds("measure_seconds", seconds.measure, {"plugin": key}, "")
 
     def _examples(self, batch: Any) -> int:
-        return len(self._adapter.inputs(batch))
+        return self._adapter.size(batch)
 
     def _settle(self) -> None:
         if self._train_start is not None:
@@ -220,17 +220,18 @@ def _forward_flops(run: Run) -> Measurement:
     name = "forward_flops_per_example"
     if compiled(run.task):
         return _skipped(name, "a part of the task is compiled: its operations cannot be seen", "FLOP")
-    inputs = run.adapter.inputs(run.to_device(next(iter(run.loader("test")))))
+    batch = run.to_device(next(iter(run.loader("test"))))
+    size = run.adapter.size(batch)
     with FlopCount() as count:
-        run.adapter.outputs(run.task, inputs)
+        run.adapter.outputs(run.task, batch)
     unknown = f"; a lower bound, not counted: {', '.join(sorted(count.unknown))}" if count.unknown else ""
     return Measurement(
         name=name,
-        value=count.total / len(inputs),
+        value=count.total / size,
         better=Better.LOWER,
         unit="FLOP",
         split="test",
-        note=f"in a batch of {len(inputs)}; {DEFINITION}{unknown}",
+        note=f"in a batch of {size}; {DEFINITION}{unknown}",
     )
 
 

@@ -1,24 +1,9 @@
 # pyright: reportUnknownMemberType=false
 """Numbers over examples: means with intervals, medians, rank agreement."""
 
-import math
-
 import numpy as np
 from scipy import stats
 from torch import Tensor
-
-
-def mean_interval(values: Tensor, *, level: float = 0.95) -> tuple[float, tuple[float, float] | None]:
-    """The mean over examples and its Student t interval; None for a single example.
-
-    For paired values (two curves of the same example) hand in their differences.
-    """
-    count, mean = len(values), float(values.double().mean())
-    if count < 2:
-        return mean, None
-    error = float(values.double().std()) / math.sqrt(count)
-    half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
-    return mean, (mean - half, mean + half)
 
 
 def rank_agreement(ours: Tensor, theirs: Tensor) -> Tensor:

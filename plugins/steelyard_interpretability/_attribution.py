@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
 from steelyard.runs import Run
-from steelyard.statistics import proportion
-from steelyard_interpretability._agreement import mean_interval, rank_agreement
+from steelyard.statistics import mean_interval, proportion
+from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._deletion import area
 from steelyard_interpretability._explain import Explanations, Study, study
 from steelyard_interpretability._samples import SPLIT
@@ -79,30 +80,38 @@ class AttributionAttachment(Attachment):
         explained = found.explanations
         rows = torch.linspace(0, len(explained.errors) - 1, min(self._plugin.pictures, len(explained.errors))).long()
         png = run.adapter.draw(
-            found.samples.inputs[rows].cpu(),
+            run.adapter.take(found.samples.batch, rows.to(found.samples.inputs.device)),
             explained.attributions[rows],
-            titles=[_title(found, int(row)) for row in rows],
+            titles=[_title(run.adapter, found, int(row)) for row in rows],
         )
         return Picture(
             name="attributions",
             title=f"What spoke for the decision: {len(rows)} validation examples, baseline {self._plugin.baseline}",
             png=png,
-            alt="Each input with its Integrated Gradients. " + " ".join(_words(found, int(row)) for row in rows),
+            alt="Each input with its Integrated Gradients. "
+            + " ".join(_words(run.adapter, found, int(row)) for row in rows),
             split=SPLIT,
         )
 
 
-def _title(found: Study, row: int) -> str:
+def _title(adapter: Adapter, found: Study, row: int) -> str:
     """Short lines: pictures stand side by side."""
     explained = found.explanations
-    decision, target = int(explained.decisions[row]), int(found.samples.targets[row])
+    decision, target = _answers(adapter, found, row)
     flag = "" if explained.converged[row] else "\nnot complete"
     return f"says {decision} ({float(explained.probabilities[row]):.0%})\ntruth {target}{flag}"
 
 
-def _words(found: Study, row: int) -> str:
+def _answers(adapter: Adapter, found: Study, row: int) -> tuple[str, str]:
+    """The decision and the truth, in the words of the data."""
+    scoring = adapter.scoring
+    decision, target = found.explanations.decisions[row], found.samples.targets[row].cpu()
+    return adapter.told(scoring.said(decision)), adapter.told(scoring.wanted(target))
+
+
+def _words(adapter: Adapter, found: Study, row: int) -> str:
     explained = found.explanations
-    decision, target = int(explained.decisions[row]), int(found.samples.targets[row])
+    decision, target = _answers(adapter, found, row)
     flag = "" if explained.converged[row] else f", not complete: {float(explained.errors[row]):.0%} off"
     return f"Example {found.samples.numbers[row]}: decision {decision}, truth {target}{flag}."
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -97,18 +98,24 @@ def _explain(
     adapter, scoring = run.adapter, run.adapter.scoring
     inputs, units = samples.inputs[rows], _units(run, samples)
     baselines = samples.baseline.expand_as(inputs)
+    places = torch.arange(len(inputs), device=inputs.device)
+    batch = adapter.take(samples.batch, places + rows.start)
     with torch.no_grad():
-        outputs = adapter.outputs(run.task, inputs)
-    if not bool(torch.isfinite(outputs).all()):
+        outputs = adapter.outputs(run.task, batch)
+    decisions = scoring.decisions(outputs, samples.targets[rows])
+    probabilities = scoring.probabilities(outputs, decisions)
+    if not bool(torch.isfinite(probabilities).all()):
         raise ValueError("the task's outputs are not finite on the validation split, so there is nothing to explain")
-    decisions = scoring.decisions(outputs)
+
+    def asked(task: LightningModule, x: Tensor, which: Tensor) -> Any:
+        return adapter.outputs(task, adapter.replace(adapter.take(batch, which), x))
 
     def explained(task: LightningModule) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         found = integrated_gradients(
-            lambda x, decided: scoring.scores(adapter.outputs(task, x), decided),
+            lambda x, which: scoring.scores(asked(task, x, which), decisions[which]),
             inputs=inputs,
             baselines=baselines,
-            decisions=decisions,
+            rows=places,
             tolerance=plugin.tolerance,
             max_steps=plugin.max_steps,
         )
@@ -116,7 +123,7 @@ def _explain(
 
     @torch.no_grad()
     def probability(x: Tensor) -> Tensor:
-        return scoring.probabilities(adapter.outputs(run.task, x), decisions)
+        return scoring.probabilities(asked(run.task, x, places), decisions)
 
     def curve(ranks: Tensor) -> Tensor:
         return deletion_curve(probability, inputs=inputs, baselines=baselines, units=units, ranks=ranks, counts=counts)
@@ -130,7 +137,7 @@ def _explain(
         steps=steps,
         converged=converged,
         decisions=decisions,
-        probabilities=scoring.probabilities(outputs, decisions),
+        probabilities=probabilities,
         ours=curve(ranks_by(ours)),
         chance=torch.stack([curve(ranks) for ranks in shuffled]).mean(dim=0),
         untaught=curve(ranks_by(untaught)),

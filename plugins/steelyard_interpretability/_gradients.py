@@ -35,7 +35,7 @@ class Explained:
 
 
 def integrated_gradients(
-    score: Score, *, inputs: Tensor, baselines: Tensor, decisions: Tensor, tolerance: float, max_steps: int
+    score: Score, *, inputs: Tensor, baselines: Tensor, rows: Tensor, tolerance: float, max_steps: int
 ) -> Explained:
     """Doubles the number of steps from 8, only for the examples that still need it.
 
@@ -45,7 +45,7 @@ def integrated_gradients(
         score: What to explain; one score per example.
         inputs: (N, ...), without gradient.
         baselines: (N, ...), the inputs that say nothing.
-        decisions: (N,).
+        rows: What the score gets along with each input (N,), e.g. the number of the example.
         tolerance: Largest completeness error that counts as converged.
         max_steps: The last number of steps is the largest 8 * 2**k up to it.
 
@@ -53,23 +53,23 @@ def integrated_gradients(
         ValueError: If the score carries no gradient of the inputs.
     """
     method = IntegratedGradients(score)
-    if not score(inputs[:1].clone().requires_grad_(), decisions[:1]).requires_grad:
+    if not score(inputs[:1].clone().requires_grad_(), rows[:1]).requires_grad:
         raise ValueError(
             "the task's output carries no gradient (detached, or made of whole numbers), "
             "so Integrated Gradients has nothing to say of it"
         )
     with torch.no_grad():
-        difference = score(inputs, decisions) - score(baselines, decisions)
+        difference = score(inputs, rows) - score(baselines, rows)
     attributions = torch.zeros_like(inputs)
     errors = torch.full_like(difference, torch.inf)
-    used = torch.zeros_like(decisions)
+    used = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
     todo = torch.arange(len(inputs), device=inputs.device)
     steps = FIRST_STEPS
     while len(todo) and steps <= max_steps:
         found = method.attribute(
             inputs[todo],
             baselines=baselines[todo],
-            additional_forward_args=(decisions[todo],),
+            additional_forward_args=(rows[todo],),
             n_steps=steps,
             internal_batch_size=max(CHUNK, len(todo)),
         ).detach()

@@ -1,8 +1,9 @@
 """Which validation examples are explained, and against which baseline."""
 
+import math
 from collections.abc import Sized
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,13 +19,15 @@ class Samples:
 
     Attributes:
         numbers: Their places in the split.
-        inputs: (N, ...) raw.
-        targets: (N,).
+        batch: All of them, as the data module collates them.
+        inputs: Their continuous view (N, ...).
+        targets: (N,) or (N, ...).
         baseline: The input that says nothing, shaped as one example.
         population: Examples in the split.
     """
 
     numbers: tuple[int, ...]
+    batch: Any
     inputs: Tensor
     targets: Tensor
     baseline: Tensor
@@ -43,24 +46,30 @@ def collect(run: Run, *, count: int, baseline: Literal["mean", "zero"]) -> Sampl
     assert isinstance(loader.dataset, Sized)
     population = len(loader.dataset)
     numbers = evenly_spaced(population, count=count)
-    inputs: list[Tensor] = []
-    targets: list[Tensor] = []
-    total = torch.zeros(())
-    first = 0
-    for raw in loader:
-        batch = run.to_device(raw)
-        some = run.adapter.inputs(batch).detach()
-        total = total.to(some.device) + some.double().sum(dim=0)
-        here = [number - first for number in numbers if first <= number < first + len(some)]
-        inputs.append(some[here].clone())
-        targets.append(run.adapter.targets(batch)[here])
-        first += len(some)
-    chosen = torch.cat(inputs)
-    mean = (total / population).to(chosen.dtype)
+    batch = run.batch(SPLIT, numbers)
+    inputs = run.adapter.inputs(run.task, batch).detach().clone()
+    mean = _mean(run).to(inputs)
     return Samples(
         numbers=numbers,
-        inputs=chosen,
-        targets=torch.cat(targets),
-        baseline=mean if baseline == "mean" else torch.zeros_like(mean),
+        batch=batch,
+        inputs=inputs,
+        targets=run.adapter.targets(batch),
+        baseline=(mean if baseline == "mean" else torch.zeros_like(mean)).expand(inputs.shape[1:]),
         population=population,
     )
+
+
+def _mean(run: Run) -> Tensor:
+    """The mean input of the split, element by element; over all places where sequences differ in length."""
+    sums: dict[tuple[int, ...], Tensor] = {}
+    counts: dict[tuple[int, ...], int] = {}
+    for raw in run.loader(SPLIT):
+        view = run.adapter.inputs(run.task, run.to_device(raw)).detach().double()
+        shape = tuple(view.shape[1:])
+        sums[shape] = sums.get(shape, torch.zeros(shape, dtype=view.dtype, device=view.device)) + view.sum(dim=0)
+        counts[shape] = counts.get(shape, 0) + len(view)
+    if len(sums) == 1:
+        ((shape, total),) = sums.items()
+        return total / counts[shape]
+    places = sum(count * math.prod(shape[:-1]) for shape, count in counts.items())
+    return torch.stack([total.flatten(end_dim=-2).sum(dim=0) for total in sums.values()]).sum(dim=0) / places

@@ -154,7 +154,9 @@ def _losses(run: Run, split: str) -> Scores | None:
 def _inputs(run: Run, split: str, count: int) -> NDArray[Any]:
     found: list[Tensor] = []
     for batch in run.loader(split):
-        found.append(run.adapter.inputs(batch).detach().double().flatten(start_dim=1).cpu())
+        seen = run.adapter.inputs(run.task, run.to_device(batch)).detach().double().cpu()
+        # Sequences of different lengths are told apart by their means.
+        found.append(seen.flatten(start_dim=1) if seen.dim() != 3 else seen.mean(dim=1))
         if sum(map(len, found)) >= count:
             break
     return torch.cat(found)[:count].numpy()

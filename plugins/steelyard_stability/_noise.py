@@ -10,7 +10,7 @@ from torch import Tensor
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.runs import Run
-from steelyard.statistics import proportion
+from steelyard.statistics import mean_interval, proportion
 from steelyard_stability._draws import draws
 from steelyard_stability._intervals import paired_drop
 from steelyard_stability.noise import Noise
@@ -26,19 +26,21 @@ MEANINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What the model decided on the examples that were looked at.
+    """What became of the decisions on the examples that were looked at.
 
     Attributes:
-        targets: What is right (N,).
-        clean: Decisions on the clean inputs (N,).
-        noisy: Level -> decisions (N,).
+        right: How right the clean decision is, from 0 to 1 (N,).
+        flipped: Level -> whether the decision changed (N,).
+        noisy: Level -> how right it still is (N,).
+        constant: The one decision that the model makes for every clean input, or "".
         moved: Why level 0 changed an output, or "".
         whole: False where the deadline came first.
     """
 
-    targets: Tensor
-    clean: Tensor
+    right: Tensor
+    flipped: dict[float, Tensor]
     noisy: dict[float, Tensor]
+    constant: str
     moved: str
     whole: bool
 
@@ -61,35 +63,41 @@ class NoiseAttachment(Attachment):
 @torch.no_grad()
 def ask(run: Run, levels: list[float]) -> Answers:
     """The model's decisions on the test split, clean and at every level, in batches of the data module."""
-    adapter, decide = run.adapter, run.adapter.scoring.decisions
+    adapter, scoring = run.adapter, run.adapter.scoring
     scale = _scale(run)
-    targets: list[Tensor] = []
-    clean: list[Tensor] = []
+    right: list[Tensor] = []
+    flipped: dict[float, list[Tensor]] = {level: [] for level in levels}
     noisy: dict[float, list[Tensor]] = {level: [] for level in levels}
+    decided: set[str] = set()
     moved, first, whole = "", 0, True
     for raw in run.loader(SPLIT):
         if run.deadline is not None and first and time.monotonic() > run.deadline:
             whole = False
             break
         batch = run.to_device(raw)
-        inputs = adapter.inputs(batch)
+        inputs, targets = adapter.inputs(run.task, batch), adapter.targets(batch)
         noise = scale.to(inputs) * draws(run.seed, first=first, like=inputs)
-        outputs = adapter.outputs(run.task, inputs)
+        outputs = adapter.outputs(run.task, batch)
+        clean = scoring.decisions(outputs, targets)
         for level in levels:
             # Asked again at level 0 and not copied: a model that draws random numbers answers differently.
             shifted = adapter.clip(inputs + level * noise)
-            answer = adapter.outputs(run.task, shifted)
+            answer = adapter.outputs(run.task, adapter.replace(batch, shifted))
             if level == 0 and not moved and not torch.equal(answer, outputs):
                 same = torch.equal(shifted, inputs)
                 moved = _NOT_DETERMINISTIC if same else f"inputs lie outside the raw range {adapter.bounds}"
-            noisy[level].append(decide(answer).cpu())
-        targets.append(adapter.targets(batch).cpu())
-        clean.append(decide(outputs).cpu())
+            decisions = scoring.decisions(answer, targets)
+            flipped[level].append(~scoring.same(decisions, clean).cpu())
+            noisy[level].append(scoring.marks(decisions, targets).cpu())
+        right.append(scoring.marks(clean, targets).cpu())
+        if len(decided) < 2:
+            decided |= {adapter.told(scoring.said(row)) for row in clean.cpu()}
         first += len(inputs)
     return Answers(
-        targets=torch.cat(targets),
-        clean=torch.cat(clean),
+        right=torch.cat(right),
+        flipped={level: torch.cat(parts) for level, parts in flipped.items()},
         noisy={level: torch.cat(parts) for level, parts in noisy.items()},
+        constant=next(iter(decided)) if len(decided) == 1 and first > 1 else "",
         moved=moved,
         whole=whole,
     )
@@ -102,17 +110,17 @@ def _scale(run: Run) -> Tensor:
     """1 where the data has a raw range, else the standard deviation of every input value over the split."""
     if run.adapter.bounds is not None:
         return torch.ones(())
-    inputs = torch.cat([run.adapter.inputs(batch).double() for batch in run.loader(SPLIT)])
-    return inputs.std(dim=0, correction=0)
+    views = (run.adapter.inputs(run.task, run.to_device(batch)) for batch in run.loader(SPLIT))
+    values = torch.cat([view.detach().double().cpu().flatten(end_dim=-2) for view in views])
+    return values.std(dim=0, correction=0)
 
 
 def _doubt(answers: Answers) -> str:
     """The control that failed, or ""."""
     if answers.moved:
         return f"control at level 0 failed: {answers.moved}"
-    constant = len(answers.clean) > 1 and bool((answers.clean == answers.clean[0]).all())
-    if constant and all(torch.equal(noisy, answers.clean) for noisy in answers.noisy.values()):
-        return f"the model decides {int(answers.clean[0])} for every input, so nothing could ever change its decision"
+    if answers.constant and not any(bool(flipped.any()) for flipped in answers.flipped.values()):
+        return f"the model decides {answers.constant} for every input, so nothing could ever change its decision"
     return ""
 
 
@@ -123,33 +131,53 @@ def _note(run: Run, answers: Answers) -> str:
         if bounds
         else f"level in standard deviations of each input value over the {SPLIT} split"
     )
-    cut = "" if answers.whole else f"; the deadline left time for the first {len(answers.clean)} examples"
+    cut = "" if answers.whole else f"; the deadline left time for the first {len(answers.right)} examples"
     return f"Gaussian noise, one draw per example, {where}{cut}"
 
 
 def _rows(answers: Answers, note: str) -> Iterator[Measurement]:
-    count = len(answers.clean)
-    right = answers.clean == answers.targets
-    flips = {level: int((noisy != answers.clean).sum()) for level, noisy in answers.noisy.items()}
-    highest = max(answers.noisy)
+    count = len(answers.right)
+    flips = {level: int(flipped.sum()) for level, flipped in answers.flipped.items()}
+    highest = max(answers.flipped)
     yield proportion(
         "worst_flips", flips[highest], count, better=Better.LOWER, split=SPLIT, note=f"at level {highest:g}; {note}"
     )
-    for level in answers.noisy:
+    for level in answers.flipped:
         at = {"level": level}
         yield proportion("flips", flips[level], count, better=Better.LOWER, split=SPLIT, at=dict(at), note=note)
-    for level, noisy in answers.noisy.items():
-        still = noisy == answers.targets
-        at = {"level": level}
-        yield proportion("accuracy", int(still.sum()), count, better=Better.HIGHER, split=SPLIT, at=dict(at), note=note)
-        drop, interval = paired_drop(lost=int((right & ~still).sum()), gained=int((~right & still).sum()), count=count)
-        yield Measurement(
-            name="accuracy_drop",
-            value=drop,
-            better=Better.LOWER,
-            interval=interval,
-            count=count,
-            at=dict(at),
-            split=SPLIT,
-            note=f"paired with the clean answer; {note}",
+    for level, still in answers.noisy.items():
+        yield from _accuracy(answers.right, still, level, note)
+
+
+def _accuracy(right: Tensor, still: Tensor, level: float, note: str) -> Iterator[Measurement]:
+    count, paired = len(right), f"paired with the clean answer; {note}"
+    if bool(((right == 0) | (right == 1)).all()) and bool(((still == 0) | (still == 1)).all()):
+        yield proportion(
+            "accuracy", int(still.sum()), count, better=Better.HIGHER, split=SPLIT, at={"level": level}, note=note
         )
+        lost, gained = int((right > still).sum()), int((right < still).sum())
+        drop, interval = paired_drop(lost=lost, gained=gained, count=count)
+    else:
+        # An answer of many places is right in part.
+        mean, around = mean_interval(still)
+        yield Measurement(
+            name="accuracy",
+            value=mean,
+            interval=around,
+            better=Better.HIGHER,
+            count=count,
+            split=SPLIT,
+            at={"level": level},
+            note=note,
+        )
+        drop, interval = mean_interval(right - still)
+    yield Measurement(
+        name="accuracy_drop",
+        value=drop,
+        better=Better.LOWER,
+        interval=interval,
+        count=count,
+        at={"level": level},
+        split=SPLIT,
+        note=paired,
+    )

@@ -1,8 +1,21 @@
 """One small class per modality, so that no plugin needs a modality of its own."""
 
-from steelyard.adapters.adapter import Adapter, ClassScoring, Scoring
-from steelyard.adapters.factory import MODALITIES, adapter_for
+from steelyard.adapters.adapter import Adapter, PairAdapter
+from steelyard.adapters.factory import MODALITIES, Facts, adapter_for
 from steelyard.adapters.image import ImageAdapter
+from steelyard.adapters.scoring import IGNORED, ClassScoring, Scoring, TokenScoring
 from steelyard.adapters.table import TableAdapter
 
-__all__ = ["MODALITIES", "Adapter", "ClassScoring", "ImageAdapter", "Scoring", "TableAdapter", "adapter_for"]
+__all__ = [
+    "IGNORED",
+    "MODALITIES",
+    "Adapter",
+    "ClassScoring",
+    "Facts",
+    "ImageAdapter",
+    "PairAdapter",
+    "Scoring",
+    "TableAdapter",
+    "TokenScoring",
+    "adapter_for",
+]

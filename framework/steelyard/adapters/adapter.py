@@ -1,66 +1,28 @@
 """Adapters: how the challenges look at a batch and at an output, whatever the modality."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-
-class Scoring(ABC):
-    """The output side: what a task's raw output decides, and how wrong it is."""
-
-    @abstractmethod
-    def decisions(self, outputs: Tensor) -> Tensor:
-        """What the output decides, one integer per example: shape (B,)."""
-
-    @abstractmethod
-    def scores(self, outputs: Tensor, decisions: Tensor) -> Tensor:
-        """The raw, differentiable score that spoke for each decision: shape (B,); what attribution explains."""
-
-    @abstractmethod
-    def probabilities(self, outputs: Tensor, decisions: Tensor) -> Tensor:
-        """The probability that the output gives to each decision: shape (B,), in [0, 1]."""
-
-    @abstractmethod
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each example: shape (B,), in nats."""
-
-
-@final
-class ClassScoring(Scoring):
-    """Logits over classes, shape (B, C), against integer targets, shape (B,)."""
-
-    def decisions(self, outputs: Tensor) -> Tensor:
-        """The most likely class."""
-        return outputs.argmax(dim=1)
-
-    def scores(self, outputs: Tensor, decisions: Tensor) -> Tensor:
-        """The logit of the class: explaining softmax outputs saturates."""
-        return outputs.gather(1, decisions[:, None])[:, 0]
-
-    def probabilities(self, outputs: Tensor, decisions: Tensor) -> Tensor:
-        """The softmax probability of the class."""
-        return outputs.softmax(dim=1).gather(1, decisions[:, None])[:, 0]
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy."""
-        return torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+from steelyard.adapters.scoring import Scoring
+from steelyard.narrowing import is_mapping
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter(ABC):
-    """The input side: one small class per modality.
+    """One small class per modality: the input side, and by `scoring` the output side.
 
-    A batch is a sequence (inputs, targets, ...) or a mapping with the keys of `fields`; the adapter never changes it.
+    What it changes it gives back as something new: a batch belongs to the data module.
 
     Attributes:
         scoring: The output side.
         bounds: The smallest and largest raw value, e.g. (0, 1) for pixels; None where the data has no natural range.
-        fields: Keys of inputs and targets in a batch that is a mapping.
+        names: What the classes are called; empty where they go by their numbers.
+        decode: Token numbers to text, where decisions are texts.
     """
 
     modality: ClassVar[str]
@@ -69,38 +31,41 @@ class Adapter(ABC):
 
     scoring: Scoring
     bounds: tuple[float, float] | None
-    fields: tuple[str, str] = ("inputs", "targets")
+    names: tuple[str, ...] = ()
+    decode: Callable[[Sequence[int]], str] | None = None
 
-    @final
-    def inputs(self, batch: Any) -> Tensor:
-        """The continuous view: a float tensor (B, ...), in raw units."""
-        return batch[self._key(batch, 0)]
+    @abstractmethod
+    def inputs(self, task: LightningModule, batch: Any) -> Tensor:
+        """The continuous view of a batch on the task's device: a float tensor (B, ...), in raw units.
 
-    @final
-    def targets(self, batch: Any) -> Tensor:
-        """What the data says is right: integers, shape (B,)."""
-        return batch[self._key(batch, 1)]
+        For text these are the embeddings of the tokens, so that gradients exist.
+        """
 
-    @final
+    @abstractmethod
     def replace(self, batch: Any, inputs: Tensor) -> Any:
-        """The same batch with other inputs."""
-        key = self._key(batch, 0)
-        if isinstance(key, str):
-            return {**batch, key: inputs}
-        return (inputs, *batch[1:])
+        """The same batch with this continuous view in place of its own."""
+
+    @abstractmethod
+    def take(self, batch: Any, rows: Tensor) -> Any:
+        """The examples with these numbers, in this order; a number may come several times."""
+
+    @abstractmethod
+    def outputs(self, task: LightningModule, batch: Any) -> Any:
+        """The task's raw output, e.g. logits (B, C), for a batch or for one that `replace` made."""
+
+    @abstractmethod
+    def targets(self, batch: Any) -> Tensor:
+        """What the data says is right: integers, shape (B,) or (B, ...)."""
 
     @final
-    def outputs(self, task: LightningModule, inputs: Tensor) -> Tensor:
-        """The task's raw output for raw inputs: logits (B, C)."""
-        return task(inputs)
+    def size(self, batch: Any) -> int:
+        """The number of examples."""
+        return len(self.targets(batch))
 
     @final
     def clip(self, inputs: Tensor) -> Tensor:
         """Inputs pushed back into the raw range."""
         return inputs if self.bounds is None else inputs.clamp(*self.bounds)
-
-    def _key(self, batch: Any, place: int) -> str | int:
-        return self.fields[place] if isinstance(batch, Mapping) else place
 
     @abstractmethod
     def features(self, inputs: Tensor) -> Tensor:
@@ -110,13 +75,74 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def draw(self, inputs: Tensor, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
-        """A PNG with one column per example: the input, and its attribution on one signed scale for all of them.
+    def draw(self, batch: Any, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+        """A PNG of every example with its attribution, all on one signed scale.
 
-        An attribution that is zero everywhere is a grey tile, as is every value that is not finite.
+        An attribution that is zero everywhere or not finite is grey.
 
         Args:
-            inputs: (N, ...) raw.
-            attributions: (N, ...) of the same shape.
+            batch: N examples.
+            attributions: (N, ...), shaped as their continuous view.
             titles: N captions.
         """
+
+    @final
+    def told(self, numbers: Sequence[int]) -> str:
+        """Integers as `Scoring.said` or `Scoring.wanted` gives them, in the words of the data."""
+        if self.decode is not None:
+            return self.decode(numbers)
+        known = range(len(self.names))
+        return ", ".join(self.names[number] if number in known else str(number) for number in numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairAdapter(Adapter):
+    """The input side of modalities whose examples all have one shape.
+
+    A batch is a sequence (inputs, targets, ...) or a mapping with the keys of `fields`, and the task takes the inputs.
+
+    Attributes:
+        fields: Keys of inputs and targets in a batch that is a mapping.
+    """
+
+    fields: tuple[str, str] = ("inputs", "targets")
+
+    @final
+    def inputs(self, task: LightningModule, batch: Any) -> Tensor:
+        """The inputs as they are."""
+        del task
+        return self.field(batch, 0)
+
+    @final
+    def replace(self, batch: Any, inputs: Tensor) -> Any:
+        """The same batch with other inputs."""
+        if is_mapping(batch):
+            return {**batch, self.fields[0]: inputs}
+        return (inputs, *batch[1:])
+
+    @final
+    def take(self, batch: Any, rows: Tensor) -> Any:
+        """The chosen rows of everything that has a row per example."""
+        count = self.size(batch)
+        if is_mapping(batch):
+            return {key: _rows(value, rows, count) for key, value in batch.items()}
+        return tuple(_rows(value, rows, count) for value in batch)
+
+    @final
+    def outputs(self, task: LightningModule, batch: Any) -> Any:
+        """What the task's `forward` gives for the inputs."""
+        return task(self.field(batch, 0))
+
+    @final
+    def targets(self, batch: Any) -> Tensor:
+        """The targets as they are."""
+        return self.field(batch, 1)
+
+    @final
+    def field(self, batch: Any, place: int) -> Tensor:
+        """Inputs (0) or targets (1) of a batch."""
+        return batch[self.fields[place] if is_mapping(batch) else place]
+
+
+def _rows(value: Any, rows: Tensor, count: int) -> Any:
+    return value[rows] if isinstance(value, Tensor) and value.dim() and len(value) == count else value

@@ -1,44 +1,62 @@
 """Which adapter a modality gets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
-from steelyard.adapters.adapter import Adapter, ClassScoring, Scoring
+from steelyard.adapters.adapter import Adapter
 from steelyard.adapters.image import ImageAdapter
+from steelyard.adapters.scoring import ClassScoring, Scoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.problem import refuse
 
 MODALITIES = (ImageAdapter.modality, TableAdapter.modality)
 
 
-def adapter_for(
-    modality: str | None,
-    *,
-    bounds: tuple[float, float] | None = None,
-    columns: Sequence[str] = (),
-    scoring: Scoring | None = None,
-) -> Adapter:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a data module knows of its examples, by attributes of these names.
+
+    Attributes:
+        bounds: The smallest and largest raw value, where there are any.
+        columns: Names of the columns of a table.
+        names: What the classes are called.
+        decode: Token numbers to text, where what comes out is text.
+    """
+
+    bounds: tuple[float, float] | None = None
+    columns: Sequence[str] = ()
+    names: Sequence[str] = ()
+    decode: Callable[[Sequence[int]], str] | None = None
+
+
+def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Scoring | None = None) -> Adapter:
     """The adapter of a known modality.
 
     Args:
         modality: One of `MODALITIES`.
-        bounds: The smallest and largest raw value, where the data knows them.
-        columns: Names of the columns of a table.
+        facts: What the data knows.
         scoring: How to read the output; None for logits over classes.
 
     Raises:
         Refused: If the modality is not known, or nobody named one.
     """
-    output = scoring or ClassScoring()
+    known = facts or Facts()
+    shared: dict[str, Any] = {
+        "scoring": scoring or ClassScoring(),
+        "bounds": known.bounds,
+        "names": tuple(known.names),
+        "decode": known.decode,
+    }
     match modality:
         case ImageAdapter.modality:
-            return ImageAdapter(scoring=output, bounds=bounds)
+            return ImageAdapter(**shared)
         case TableAdapter.modality:
-            return TableAdapter(scoring=output, bounds=bounds, columns=tuple(columns))
+            return TableAdapter(**shared, columns=tuple(known.columns))
         case None:
-            known = ", ".join(MODALITIES)
             raise refuse(
-                f"neither the task nor the data says what the inputs are (known: {known}; "
+                f"neither the task nor the data says what the inputs are (known: {', '.join(MODALITIES)}; "
                 "or give an adapter of your own: +task.adapter._target_=my.Adapter)",
                 fix=f"task.modality={MODALITIES[0]}",
             )

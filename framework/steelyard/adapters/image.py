@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from steelyard.adapters import _drawing
-from steelyard.adapters.adapter import Adapter
+from steelyard.adapters.adapter import PairAdapter
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class ImageAdapter(Adapter):
+class ImageAdapter(PairAdapter):
     """Pixels (B, channels, height, width); a pixel is one unit of attribution across its channels."""
 
     modality: ClassVar[str] = "image"
@@ -25,10 +25,10 @@ class ImageAdapter(Adapter):
         pixels = torch.arange(height * width, device=inputs.device)
         return pixels.reshape(1, height, width).expand(channels, height, width)
 
-    def draw(self, inputs: Tensor, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+    def draw(self, batch: Any, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
         """Each image above its attribution, summed over the channels."""
         return _drawing.images(
-            inputs.detach().cpu().double(),
+            self.field(batch, 0).detach().cpu().double(),
             attributions.detach().cpu().double().sum(dim=1),
             titles=titles,
             bounds=self.bounds,

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from steelyard.adapters import _drawing
-from steelyard.adapters.adapter import Adapter
+from steelyard.adapters.adapter import PairAdapter
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class TableAdapter(Adapter):
+class TableAdapter(PairAdapter):
     """Rows (B, columns); a column is one unit of attribution.
 
     Attributes:
@@ -29,8 +29,9 @@ class TableAdapter(Adapter):
         """The number of the column: shape (columns,)."""
         return torch.arange(inputs.shape[1], device=inputs.device)
 
-    def draw(self, inputs: Tensor, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+    def draw(self, batch: Any, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
         """For each row the columns that count most, with their values, as bars to the left and right of zero."""
+        inputs = self.field(batch, 0)
         width = inputs.shape[1]
         return _drawing.bars(
             inputs.detach().cpu().double(),

@@ -4,5 +4,7 @@ from steelyard.data.breast_cancer import BreastCancer
 from steelyard.data.digits import Digits
 from steelyard.data.idx import Idx
 from steelyard.data.in_memory import Corpus, InMemory
+from steelyard.data.motion import Motion
+from steelyard.data.shapes import Shapes
 
-__all__ = ["BreastCancer", "Corpus", "Digits", "Idx", "InMemory"]
+__all__ = ["BreastCancer", "Corpus", "Digits", "Idx", "InMemory", "Motion", "Shapes"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from steelyard.data.examples import Batch, Examples, collate
-from steelyard.data.splits import Splits, split
+from steelyard.data.splits import Splits, split, split_groups
 from steelyard.problem import refuse
 
 
@@ -27,6 +27,8 @@ class Corpus:
         classes: How many there are.
         divisor: Turns the source's numbers into raw units.
         tests: How many examples at the end are the source's own test set; 0 where a fraction is dealt out instead.
+        groups: (N,) integers from 0: whom each example comes from, e.g. a voice. A group lies in one split as a whole,
+            and the fractions are of the groups. None where every example stands for itself.
     """
 
     inputs: Tensor
@@ -34,6 +36,7 @@ class Corpus:
     classes: int
     divisor: float = 1.0
     tests: int = 0
+    groups: Tensor | None = None
 
 
 class InMemory(LightningDataModule, ABC):
@@ -100,11 +103,16 @@ class InMemory(LightningDataModule, ABC):
     def splits(self) -> Splits:
         """Indices into the corpus."""
         own = self.corpus.tests
+        if self.corpus.groups is not None:
+            whole = split_groups(
+                self.corpus.groups, seed=self.split_seed, val=self.val_fraction, test=self.test_fraction
+            )
+            return whole.cut(self.limit)
         count = len(self.corpus.targets) - own
         splits = split(count, seed=self.split_seed, val=self.val_fraction, test=0 if own else self.test_fraction)
         if own:
             splits = Splits(train=splits.train, val=splits.val, test=torch.arange(count, count + own))
-        return Splits(train=splits.train[: self.limit], val=splits.val[: self.limit], test=splits.test[: self.limit])
+        return splits.cut(self.limit)
 
     @final
     @property

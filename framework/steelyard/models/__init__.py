@@ -3,5 +3,7 @@
 from steelyard.models.cnn import CNN
 from steelyard.models.mlp import MLP
 from steelyard.models.normalise import Normalise
+from steelyard.models.resnet import ResNet
+from steelyard.models.videomae import VideoMAE
 
-__all__ = ["CNN", "MLP", "Normalise"]
+__all__ = ["CNN", "MLP", "Normalise", "ResNet", "VideoMAE"]

@@ -1,8 +1,6 @@
 """Classification of anything by any model that gives logits."""
 
-import math
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any, Literal, final
 
 import torch
@@ -15,7 +13,7 @@ from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler, configured
 from steelyard.problem import refuse
 from steelyard.runs import Run
-from steelyard.statistics import proportion
+from steelyard.statistics import mean_interval, proportion
 from steelyard.tasks.tally import Tally
 
 
@@ -125,11 +123,11 @@ class Classification(LightningModule):
         """Accuracy and loss on the test split, and the accuracy on the training split beside it."""
         for name, split, of in (("accuracy", "test", "test"), ("train_accuracy", "train", "training")):
             predictions = run.predict(split)
-            right = int((predictions.decisions == predictions.targets).sum())
+            right = int(predictions.marks.sum())
             yield proportion(
                 name,
                 right,
-                len(predictions.targets),
+                len(predictions.marks),
                 better=Better.HIGHER,
                 split=split,
                 meaning=f"share of the {of} examples that the model decides right",
@@ -140,7 +138,7 @@ class Classification(LightningModule):
             value=float(losses.mean()),
             better=Better.LOWER,
             unit="nats",
-            interval=mean_interval(losses),
+            interval=mean_interval(losses)[1],
             count=len(losses),
             split="test",
             note="cross-entropy without smoothing and L1; the interval is Student's",
@@ -175,14 +173,3 @@ def absolute_weights(model: nn.Module) -> Tensor:
     """The sum of the absolute values of all weight matrices and kernels that are trained."""
     weights = [p.abs().sum() for p in model.parameters() if p.requires_grad and p.dim() > 1]
     return torch.stack(weights).sum() if weights else torch.zeros(())
-
-
-def mean_interval(values: Tensor, *, level: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval of a mean; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    stats: Any = import_module("scipy.stats")
-    exact = values.double()
-    mean, error = float(exact.mean()), float(exact.std(correction=1)) / math.sqrt(len(exact))
-    reach = float(stats.t.ppf((1 + level) / 2, len(exact) - 1)) * error
-    return mean - reach, mean + reach

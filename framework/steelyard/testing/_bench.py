@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, seed_everything
 
 from steelyard import assembly, registry, training
-from steelyard.adapters import Adapter, adapter_for
+from steelyard.adapters import Adapter, Facts, adapter_for
 from steelyard.attachment import Attachment
 from steelyard.draft import Draft
 from steelyard.plugin import Plugin
@@ -93,7 +93,7 @@ class Bench:
 
     def adapter(self, data: LightningDataModule) -> Adapter:
         """How to look at the batches; here by the modality and bounds that the data module names."""
-        return adapter_for(getattr(data, "modality", None), bounds=getattr(data, "bounds", None))
+        return adapter_for(getattr(data, "modality", None), facts=Facts(bounds=getattr(data, "bounds", None)))
 
     def _key(self) -> str:
         target = f"{type(self.plugin).__module__}:{type(self.plugin).__qualname__}"

@@ -3,7 +3,8 @@ import pytest
 import torch
 from scipy import stats
 
-from steelyard_interpretability._agreement import mean_interval, rank_agreement
+from steelyard.statistics import mean_interval
+from steelyard_interpretability._agreement import rank_agreement
 
 
 def test_the_interval_is_students() -> None:

@@ -13,7 +13,7 @@ def explain(score: Callable[[Tensor], Tensor], inputs: Tensor, baselines: Tensor
         lambda x, _: score(x),
         inputs=inputs,
         baselines=baselines,
-        decisions=torch.zeros(len(inputs), dtype=torch.long),
+        rows=torch.zeros(len(inputs), dtype=torch.long),
         tolerance=settings.get("tolerance", 0.05),
         max_steps=int(settings.get("max_steps", 512)),
     )
@@ -60,7 +60,7 @@ def test_it_is_captum_called_by_hand() -> None:
         lambda x, chosen: model(x).gather(1, chosen[:, None])[:, 0],
         inputs=inputs,
         baselines=baselines,
-        decisions=decisions,
+        rows=decisions,
         tolerance=1e-9,
         max_steps=32,
     )

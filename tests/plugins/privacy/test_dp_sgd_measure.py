@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from private_runs import Task, data, fit
-from steelyard.adapters.adapter import ClassScoring
+from steelyard.adapters import ClassScoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.measurement import Measurement, Picture, Status
 from steelyard.runs import Run

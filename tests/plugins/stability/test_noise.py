@@ -199,7 +199,7 @@ def test_measuring_leaves_no_trace_also_when_it_fails(digits_run: Run) -> None:
         told(digits_run)
     assert streams() == random_streams
 
-    def broken(outputs: Tensor) -> Tensor:
+    def broken(outputs: Tensor, targets: Tensor) -> Tensor:
         torch.rand(1)
         raise RuntimeError("no decision")
 

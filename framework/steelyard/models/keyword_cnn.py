@@ -1,0 +1,101 @@
+"""A small convolutional network over log-mel spectrograms."""
+
+import math
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from steelyard.models.dropping import dropout_layers
+from steelyard.models.mel import LogMel
+from steelyard.problem import refuse
+
+
+@final
+class KeywordCNN(nn.Module):
+    """Samples to logits: log-mel bands, blocks of convolution, group norm and ReLU, the mean over time, one layer.
+
+    Each example's spectrogram is brought to mean 0 and spread 1 by its own numbers, so loudness does not count. Every
+    activation is a module used once, so that hooks see each of them.
+
+    Args:
+        input_shape: (T,) of one example.
+        classes: Number of logits.
+        sample_rate: Samples a second.
+        channels: Of each block; every block halves time and bands.
+        mels: Number of mel bands.
+        window: Samples in a window.
+        hop: Samples from one window to the next.
+        dropout: Probability that a value before the last layer is dropped in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        classes: int,
+        sample_rate: int,
+        channels: Sequence[int] = (16, 32, 64),
+        mels: int = 40,
+        window: int = 256,
+        hop: int = 80,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_sound(input_shape, model="keyword_cnn")
+        self.embedding = SoundEmbedding(
+            sample_rate=sample_rate, channels=channels, mels=mels, window=window, hop=hop, dropout=dropout
+        )
+        self.head = nn.Linear(self.embedding.width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (B, classes)."""
+        return self.head(self.embedding(inputs))
+
+
+@final
+class SoundEmbedding(nn.Module):
+    """Samples (B, T) to one vector of `width` numbers; the arguments are `KeywordCNN`'s.
+
+    Attributes:
+        width: How many numbers.
+    """
+
+    def __init__(
+        self, *, sample_rate: int, channels: Sequence[int], mels: int, window: int, hop: int, dropout: float
+    ) -> None:
+        super().__init__()
+        if not channels or min(channels) < 1:
+            raise refuse(f"model.channels is {list(channels)}: a block needs at least one", fix="model.channels=[16]")
+        self.mel = LogMel(sample_rate=sample_rate, mels=mels, window=window, hop=hop)
+        layers: list[nn.Module] = []
+        before, bands = 1, mels
+        for wide in channels:
+            layers += [
+                nn.Conv2d(before, wide, kernel_size=3, padding=1),
+                nn.GroupNorm(math.gcd(8, wide), wide),
+                nn.ReLU(),
+                nn.MaxPool2d(2, ceil_mode=True),
+            ]
+            before, bands = wide, math.ceil(bands / 2)
+        self.layers = nn.Sequential(*layers)
+        self.drop = nn.Sequential(*dropout_layers(dropout))
+        self.width = before * bands
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, width)."""
+        mels = self.mel(inputs)
+        mean, std = mels.mean(dim=(1, 2), keepdim=True), mels.std(dim=(1, 2), keepdim=True)
+        seen = self.layers(((mels - mean) / (std + 1e-3))[:, None])
+        return self.drop(torch.flatten(seen.mean(dim=3), start_dim=1))
+
+
+def check_sound(input_shape: Sequence[int], *, model: str) -> None:
+    """Refuses what is no sound.
+
+    Raises:
+        Refused: If an example has more than one dimension.
+    """
+    if len(input_shape) != 1:
+        raise refuse(f"model={model} needs samples (T,), got {tuple(input_shape)}", fix="data=spoken_digits")

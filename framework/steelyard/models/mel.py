@@ -1,0 +1,68 @@
+"""The mel spectrogram as a differentiable module."""
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from steelyard.problem import refuse
+
+
+@final
+class LogMel(nn.Module):
+    """Samples (B, T) in [-1, 1] to the logarithm of the energy in mel bands (B, mels, frames).
+
+    Windowed Fourier transform, squared magnitude, triangular filters that are evenly spaced on the mel scale
+    (O'Shaughnessy's formula, 2595 log10(1 + f / 700)), natural logarithm. Frame k is centred on sample k * hop.
+    Each example is taken by itself, and a gradient reaches every sample.
+
+    Args:
+        sample_rate: Samples a second.
+        mels: Number of bands, from 0 Hz to half the rate.
+        window: Samples in a window (Hann), also the length of the transform.
+        hop: Samples from one window to the next.
+        floor: Energy that is added before the logarithm: silence stays finite, and so does its gradient.
+    """
+
+    filters: Tensor
+    hann: Tensor
+
+    def __init__(
+        self, *, sample_rate: int, mels: int = 40, window: int = 256, hop: int = 80, floor: float = 1e-4
+    ) -> None:
+        super().__init__()
+        if not 1 <= hop <= window:
+            raise refuse(f"model.hop is {hop}, must be 1 to model.window={window}", fix=f"model.hop={window // 2}")
+        if floor <= 0:
+            raise refuse(f"model.floor is {floor:g}, must be more than 0", fix="model.floor=1e-4")
+        filters = mel_filters(sample_rate=sample_rate, mels=mels, bins=window // 2 + 1)
+        if not bool(filters.sum(dim=0).gt(0).all()):
+            raise refuse(
+                f"model.mels={mels} is too many for a window of {window} samples: some bands hold no frequency",
+                fix=f"model.mels={max(1, mels // 2)}",
+            )
+        self.window, self.hop, self.floor = window, hop, floor
+        # Made anew from the options, so they are no part of a checkpoint.
+        self.register_buffer("filters", filters, persistent=False)
+        self.register_buffer("hann", torch.hann_window(window), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """(B, mels, 1 + T // hop)."""
+        edge = self.window // 2
+        padded = nn.functional.pad(samples, (edge, edge))
+        # Frames as a view and a real transform: the same numbers as torch.stft, which pads and checks more slowly.
+        frames = padded.unfold(1, self.window, self.hop) * self.hann
+        energy = torch.view_as_real(torch.fft.rfft(frames)).square().sum(dim=-1)
+        return (energy @ self.filters + self.floor).log().transpose(1, 2)
+
+
+def mel_filters(*, sample_rate: int, mels: int, bins: int) -> Tensor:
+    """Triangles of height 1 (bins, mels): each rises from its lower neighbour's centre and falls to its upper one's."""
+    half = sample_rate / 2
+    top = 2595 * math.log10(1 + half / 700)
+    centres = 700 * (10 ** (torch.linspace(0, top, mels + 2, dtype=torch.float64) / 2595) - 1)
+    frequencies = torch.linspace(0, half, bins, dtype=torch.float64)
+    rising = (frequencies[:, None] - centres[:-2]) / (centres[1:-1] - centres[:-2])
+    falling = (centres[2:] - frequencies[:, None]) / (centres[2:] - centres[1:-1])
+    return torch.minimum(rising, falling).clamp(min=0).float()

@@ -1,0 +1,29 @@
+"""Mu-law companding: samples in [-1, 1] to 256 levels that are fine where it is quiet (ITU-T G.711)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def compress(samples: Tensor, *, levels: int) -> Tensor:
+    """Samples in [-1, 1] on the companded scale, also in [-1, 1]."""
+    top = levels - 1
+    return samples.sign() * torch.log1p(top * samples.abs()) / math.log1p(top)
+
+
+def encode(samples: Tensor, *, levels: int) -> Tensor:
+    """The nearest level of each sample: integers 0 to `levels` - 1."""
+    scaled = (compress(samples.clamp(-1, 1), levels=levels) + 1) / 2 * (levels - 1)
+    return scaled.round().long()
+
+
+def place(codes: Tensor, *, levels: int) -> Tensor:
+    """Where levels lie on the companded scale, in [-1, 1]."""
+    return codes.float() / (levels - 1) * 2 - 1
+
+
+def decode(codes: Tensor, *, levels: int) -> Tensor:
+    """The sample in the middle of each level."""
+    spread = place(codes, levels=levels)
+    return spread.sign() * torch.expm1(spread.abs() * math.log(levels)) / (levels - 1)
