@@ -38,10 +38,10 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Debian packages that some tests use and skip without: a browser for the report, Fashion-MNIST.
+# Debian packages that some tests use and skip without: a browser for the report, a speech synthesiser, Fashion-MNIST.
 system:
-	-command -v chromium >/dev/null && test -d /usr/share/datasets/fashion-mnist || \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium dataset-fashion-mnist; } >/dev/null 2>&1
+	-command -v chromium >/dev/null && command -v espeak-ng >/dev/null && test -d /usr/share/datasets/fashion-mnist || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium espeak-ng dataset-fashion-mnist; } >/dev/null 2>&1
 
 # Writes constraints.txt from a clean environment; read the diff.
 constraints:
