@@ -1,16 +1,15 @@
-"""Loss and accuracy of one split over an epoch."""
+"""Means over the examples of a split."""
 
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 
 @final
-class MeanLoss(Metric):
-    """The mean loss of all examples, each counted once.
+class Mean(Metric):
+    """The mean of a number that each example has, each counted once, whatever pieces a batch comes in.
 
     torchmetrics' own MeanMetric either waits for the GPU in each step to look for NaN, or (1.9.0, nan_strategy
     "disable") takes a batch of one for as much as a full one.
@@ -25,10 +24,10 @@ class MeanLoss(Metric):
         for name in ("total", "count"):
             untyped.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
 
-    def update(self, mean: Tensor, count: int) -> None:
-        """Counts the mean loss of `count` examples."""
-        self.total += mean * count
-        self.count += count
+    def update(self, values: Tensor) -> None:
+        """Counts a number (B,) of each example."""
+        self.total += values.sum()
+        self.count += len(values)
 
     def compute(self) -> Tensor:
         """The mean over all of them."""
@@ -37,27 +36,20 @@ class MeanLoss(Metric):
 
 @final
 class Tally(nn.Module):
-    """Two metrics that are fed in each step and logged once an epoch.
+    """What is fed in each step and logged once an epoch: logging in each step costs what a small model feels."""
 
-    Logging in each step would cost several times as much, which a small model feels. What is counted weighs each
-    example once, whatever pieces a batch comes in.
-
-    Args:
-        classes: Number of classes.
-    """
-
-    def __init__(self, *, classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.loss = MeanLoss()
-        self.accuracy: Any = MulticlassAccuracy(classes, average="micro", validate_args=False)
+        self.loss = Mean()
+        self.accuracy = Mean()
 
-    def add(self, *, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+    def add(self, *, losses: Tensor, marks: Tensor | None) -> None:
         """Counts a batch, or a piece of one.
 
         Args:
-            loss: Its mean.
-            logits: (B, classes).
-            targets: (B,).
+            losses: Of its examples (B,).
+            marks: How right each decision is (B,), from 0 to 1; None where that is not known in training.
         """
-        self.loss.update(loss.detach(), len(targets))
-        self.accuracy.update(logits.detach(), targets)
+        self.loss.update(losses.detach())
+        if marks is not None:
+            self.accuracy.update(marks.detach())

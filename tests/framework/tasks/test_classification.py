@@ -15,7 +15,7 @@ from steelyard.models import CNN, MLP
 from steelyard.problem import Refused
 from steelyard.statistics import clopper_pearson, mean_interval
 from steelyard.tasks import Classification, Measured
-from steelyard.tasks.classification import absolute_weights
+from steelyard.tasks.learning import Learning, absolute_weights
 
 
 def task(model=None, **options):
@@ -69,6 +69,77 @@ def test_l1_leaves_biases_norms_and_frozen_weights_alone():
     next(model.parameters()).requires_grad_(False)
     assert float(absolute_weights(model)) == pytest.approx(sum(sizes[1:]), rel=1e-5)
     assert absolute_weights(nn.ReLU()) == 0
+
+
+class Worded(nn.Module):
+    """Takes the whole mapping, as models of texts do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Embedding(7, 10)
+
+    def forward(self, batch):
+        return self.layer(batch["input_ids"]).mean(dim=1)
+
+
+def test_a_batch_may_be_a_mapping_with_labels():
+    made = task(Worded())
+    words = {"input_ids": torch.tensor([[1, 2], [3, 4]]), "labels": torch.tensor([0, 9])}
+    torch.testing.assert_close(
+        made.example_losses(words), cross_entropy(made(words), words["labels"], reduction="none")
+    )
+    assert float(made.training_step(words, 0).detach()) == pytest.approx(float(made.example_losses(words).mean()))
+
+
+def test_tokens_cannot_be_mixed(batch):
+    made = task(Worded(), mixup=0.2)
+    with pytest.raises(Refused, match="tokens") as caught:
+        made.training_step({"input_ids": torch.tensor([[1, 2]]), "labels": torch.tensor([0])}, 0)
+    assert caught.value.problems[0].fix == "task.mixup=0"
+
+
+def test_mixing_is_for_training_alone(batch):
+    made = task(mixup=0.4, label_smoothing=0.1)
+    torch.testing.assert_close(made.example_losses(batch), cross_entropy(made(batch[0]), batch[1], reduction="none"))
+
+
+def test_mixed_losses_are_those_of_the_mixed_pairs(batch):
+    inputs, targets = batch
+    made = task(mixup=0.4, label_smoothing=0.1)
+    torch.manual_seed(3)
+    found = made.judge(batch, learning=True).losses
+    torch.manual_seed(3)
+    share = torch.distributions.Beta(torch.full((12,), 0.4), torch.full((12,), 0.4)).sample()
+    partner = torch.randperm(12)
+    for row in range(12):
+        other = int(partner[row])
+        logits = made((share[row] * inputs[row] + (1 - share[row]) * inputs[other])[None])
+        soft = share[row] * nn.functional.one_hot(targets[row], 10) + (1 - share[row]) * nn.functional.one_hot(
+            targets[other], 10
+        )
+        wanted = 0.9 * soft + 0.1 / 10
+        torch.testing.assert_close(found[row], -(wanted * logits[0].log_softmax(dim=0)).sum(), rtol=1e-4, atol=1e-5)
+
+
+class Sum(Learning):
+    """The least that a task has to say."""
+
+    def example_losses(self, batch):
+        return self.model(batch[0])[:, 0].square()
+
+
+def test_a_task_of_a_few_lines_has_the_regularisation_and_logs_no_accuracy():
+    made = Sum(model=nn.Linear(3, 1), optimizer=partial(torch.optim.SGD, lr=0.1), l1=0.5)
+    inputs = torch.rand(8, 3)
+    weight = made.model.weight.abs().sum()
+    by_hand = made.model(inputs).square().mean() + 0.5 * weight
+    torch.testing.assert_close(made.training_step((inputs,), 0), by_hand)
+    trainer = fit(made, Two((inputs,), (inputs,)), epochs=1)
+    assert set(trainer.callback_metrics) == {"train_loss"}
+    [tested] = trainer.test(made, Two((inputs,), (inputs,)), verbose=False)
+    assert tested == {"test_loss": pytest.approx(float(made.example_losses((inputs,)).mean().detach()))}
+    with pytest.raises(Refused, match=r"task\.l1"):
+        Sum(model=nn.Linear(3, 1), optimizer=partial(torch.optim.SGD, lr=0.1), l1=-1.0)
 
 
 def test_l1_makes_weights_smaller():
