@@ -83,6 +83,7 @@ class AttributionAttachment(Attachment):
             run.adapter.take(found.samples.batch, rows.to(found.samples.inputs.device)),
             explained.attributions[rows],
             titles=[_title(run.adapter, found, int(row)) for row in rows],
+            decisions=explained.decisions[rows],
         )
         return Picture(
             name="attributions",

@@ -75,7 +75,9 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def draw(self, batch: Any, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+    def draw(
+        self, batch: Any, attributions: Tensor, *, titles: Sequence[str], decisions: Tensor | None = None
+    ) -> bytes:
         """A PNG of every example with its attribution, all on one signed scale.
 
         An attribution that is zero everywhere or not finite is grey.
@@ -84,6 +86,7 @@ class Adapter(ABC):
             batch: N examples.
             attributions: (N, ...), shaped as their continuous view.
             titles: N captions.
+            decisions: N rows of `Scoring.decisions`, for a modality that can show where they lie.
         """
 
     @final

@@ -25,8 +25,11 @@ class ImageAdapter(PairAdapter):
         pixels = torch.arange(height * width, device=inputs.device)
         return pixels.reshape(1, height, width).expand(channels, height, width)
 
-    def draw(self, batch: Any, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+    def draw(
+        self, batch: Any, attributions: Tensor, *, titles: Sequence[str], decisions: Tensor | None = None
+    ) -> bytes:
         """Each image above its attribution, summed over the channels."""
+        del decisions
         return _drawing.images(
             self.field(batch, 0).detach().cpu().double(),
             attributions.detach().cpu().double().sum(dim=1),

@@ -29,8 +29,11 @@ class TableAdapter(PairAdapter):
         """The number of the column: shape (columns,)."""
         return torch.arange(inputs.shape[1], device=inputs.device)
 
-    def draw(self, batch: Any, attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+    def draw(
+        self, batch: Any, attributions: Tensor, *, titles: Sequence[str], decisions: Tensor | None = None
+    ) -> bytes:
         """For each row the columns that count most, with their values, as bars to the left and right of zero."""
+        del decisions
         inputs = self.field(batch, 0)
         width = inputs.shape[1]
         return _drawing.bars(

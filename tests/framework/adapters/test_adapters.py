@@ -1,4 +1,5 @@
 import io
+from inspect import signature
 
 import matplotlib
 import numpy as np
@@ -41,6 +42,11 @@ def test_the_factory_knows_every_modality(modality):
     assert adapter.bounds == (0.0, 1.0)
     assert isinstance(adapter, Adapter)
     assert isinstance(adapter.scoring, ClassScoring)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_every_adapter_may_be_told_the_decisions_when_it_draws(modality):
+    assert signature(type(adapter_for(modality)).draw).parameters["decisions"].default is None
 
 
 @pytest.mark.parametrize(
