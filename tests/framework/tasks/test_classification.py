@@ -134,9 +134,11 @@ def test_a_task_of_a_few_lines_has_the_regularisation_and_logs_no_accuracy():
     weight = made.model.weight.abs().sum()
     by_hand = made.model(inputs).square().mean() + 0.5 * weight
     torch.testing.assert_close(made.training_step((inputs,), 0), by_hand)
-    trainer = fit(made, Two((inputs,), (inputs,)), epochs=1)
-    assert set(trainer.callback_metrics) == {"train_loss"}
-    [tested] = trainer.test(made, Two((inputs,), (inputs,)), verbose=False)
+    data = Two((inputs,), (inputs,))
+    data.val_dataloader = data.test_dataloader
+    trainer = fit(made, data, epochs=1)
+    assert set(trainer.callback_metrics) == {"train_loss", "val_loss"}
+    [tested] = trainer.test(made, data, verbose=False)
     assert tested == {"test_loss": pytest.approx(float(made.example_losses((inputs,)).mean().detach()))}
     with pytest.raises(Refused, match=r"task\.l1"):
         Sum(model=nn.Linear(3, 1), optimizer=partial(torch.optim.SGD, lr=0.1), l1=-1.0)
