@@ -5,6 +5,7 @@ from steelyard.adapters.factory import MODALITIES, Facts, adapter_for
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.scoring import IGNORED, ClassScoring, Scoring, TokenScoring
 from steelyard.adapters.table import TableAdapter
+from steelyard.adapters.video import VideoAdapter
 
 __all__ = [
     "IGNORED",
@@ -17,5 +18,6 @@ __all__ = [
     "Scoring",
     "TableAdapter",
     "TokenScoring",
+    "VideoAdapter",
     "adapter_for",
 ]

@@ -25,19 +25,27 @@ PANELS_ACROSS = 2
 """Bar panels side by side."""
 
 
-def images(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], bounds: tuple[float, float] | None) -> bytes:
-    """A column per image, the image above its attribution; a new band after `ACROSS` of them.
+def images(
+    inputs: Tensor,
+    attributions: Tensor,
+    *,
+    titles: Sequence[str],
+    bounds: tuple[float, float] | None,
+    across: int = ACROSS,
+) -> bytes:
+    """A column per image, the image above its attribution; a new band after `across` of them.
 
     Args:
         inputs: (N, channels, height, width).
         attributions: (N, height, width).
         titles: N captions.
         bounds: Black and white; None for the smallest and largest value.
+        across: Images side by side.
     """
     assert len(inputs) == len(attributions) == len(titles) > 0
     low, high = bounds or (float(inputs.min()), float(inputs.max()))
     limit = reach(attributions)
-    columns = min(ACROSS, len(inputs))
+    columns = min(across, len(inputs))
     bands = -(-len(inputs) // columns)
     figure = Figure(figsize=(1.7 * columns + 1.0, 4.0 * bands), dpi=DPI, layout="constrained")
     grid = figure.subplots(2 * bands, columns, squeeze=False)

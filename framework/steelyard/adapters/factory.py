@@ -9,9 +9,10 @@ from steelyard.adapters.adapter import Adapter
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.scoring import ClassScoring, Scoring
 from steelyard.adapters.table import TableAdapter
+from steelyard.adapters.video import VideoAdapter
 from steelyard.problem import refuse
 
-MODALITIES = (ImageAdapter.modality, TableAdapter.modality)
+MODALITIES = (ImageAdapter.modality, TableAdapter.modality, VideoAdapter.modality)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Sc
             return ImageAdapter(**shared)
         case TableAdapter.modality:
             return TableAdapter(**shared, columns=tuple(known.columns))
+        case VideoAdapter.modality:
+            return VideoAdapter(**shared)
         case None:
             raise refuse(
                 f"neither the task nor the data says what the inputs are (known: {', '.join(MODALITIES)}; "

@@ -34,6 +34,7 @@ class Motion(InMemory):
 
     modality = "video"
     bounds = (0.0, 1.0)
+    names = KINDS
 
     def __init__(
         self,

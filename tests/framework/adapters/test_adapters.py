@@ -53,7 +53,7 @@ def test_every_adapter_may_be_told_the_decisions_when_it_draws(modality):
     ("asked", "meant"), [("imgae", "image"), ("tables", "table"), ("sound", "image"), (None, "image")]
 )
 def test_an_unknown_modality_is_refused_with_the_known_ones(asked, meant):
-    with pytest.raises(Refused, match=r"known: image, table; .*task\.adapter\._target_") as caught:
+    with pytest.raises(Refused, match=rf"known: {', '.join(MODALITIES)}; .*task\.adapter\._target_") as caught:
         adapter_for(asked)
     assert caught.value.problems[0].fix == f"task.modality={meant}"
 
