@@ -2,14 +2,13 @@
 # pyright: reportPrivateImportUsage=false
 """The only place of the text models that touches `transformers` and `peft`."""
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 
-from steelyard.extras import place_of, require
+from steelyard.extras import require
+from steelyard.models._pretrained import pretrained
 from steelyard.problem import refuse
 
 LENGTHS = ("max_position_embeddings", "n_positions")
@@ -52,33 +51,9 @@ def loaded(place: str, *, of: str, vocabulary: int, longest: int, **config: Any)
     Raises:
         Refused: If it cannot be loaded safely, or does not fit the data.
     """
-    require("transformers", extra="text")
-    import transformers
-
-    found = place_of(place, key="model.pretrained")
-    if found is not None and found.is_dir() and not [*found.glob("*.safetensors")]:
-        pickles = ", ".join(sorted(path.name for path in (*found.glob("*.bin"), *found.glob("*.pt"))))
-        raise refuse(
-            f"model.pretrained={place} has no *.safetensors"
-            + (f"; {pickles} is a pickle, which can run any code when it is read" if pickles else ""),
-            fix="model.pretrained=FOLDER",
-        )
-    kind: Any = getattr(transformers, of)
-    origin = str(found or place)
-    options = {"trust_remote_code": False, "local_files_only": found is not None}
-    try:
-        with _silent(transformers):
-            stored: Any = transformers.AutoConfig.from_pretrained(origin, **options, **config)
-            if _on_meta():
-                model = kind.from_config(stored, attn_implementation="eager")
-            else:
-                model = kind.from_pretrained(
-                    origin, config=stored, use_safetensors=True, attn_implementation="eager", **options
-                )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise refuse(f"model.pretrained={place} cannot be loaded: {reason}", fix="model.pretrained=FOLDER") from error
-    _check(stored, place, vocabulary=vocabulary, longest=longest)
+    # What BERT pools is never used, and not every checkpoint has it.
+    model = pretrained(place, of=of, extra="text", fresh=("pooler.",), **config)
+    _check(model.config, place, vocabulary=vocabulary, longest=longest)
     return model
 
 
@@ -117,22 +92,3 @@ def _check(config: Any, place: str, *, vocabulary: int, longest: int) -> None:
             f"texts have up to {longest} tokens, model.pretrained={place} takes {limits[0]}",
             fix=f"data.max_length={limits[0]}",
         )
-
-
-def _on_meta() -> bool:
-    return torch.empty(0).device.type == "meta"
-
-
-@contextmanager
-def _silent(transformers: Any) -> Generator[None]:
-    """Quiet while weights are loaded: that some are left out and others are new is what was asked for."""
-    logging: Any = transformers.utils.logging
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

@@ -31,6 +31,24 @@ def made(name: str, config: str, **options: Any) -> Any:
         raise refuse(f"the model cannot be made: {error}", fix="model.width=64 model.heads=4") from error
 
 
+def check_kind(model: Any, kind: str, *, place: str) -> None:
+    """Refuses a stored model of another kind, e.g. a vision transformer where a ResNet is meant."""
+    if model.config.model_type != kind:
+        raise refuse(
+            f"model.pretrained={place} is of the kind {model.config.model_type}, not {kind}",
+            fix="model.pretrained=FOLDER",
+        )
+
+
+def check_channels(model: Any, channels: int, *, place: str) -> None:
+    """Refuses a stored model for pictures of another number of channels."""
+    if model.config.num_channels != channels:
+        raise refuse(
+            f"model.pretrained={place} takes pictures of {model.config.num_channels} channels, the data has {channels}",
+            fix=f"data.channels={model.config.num_channels}",
+        )
+
+
 def backbone_config(name: str, **options: Any) -> Any:
     """A config to put into another one."""
     require("transformers", extra="vision")
@@ -40,12 +58,14 @@ def backbone_config(name: str, **options: Any) -> Any:
 
 
 def group_normed(model: nn.Module) -> None:
-    """Replaces every BatchNorm2d by a GroupNorm, which looks at one example at a time."""
+    """Replaces every BatchNorm2d by a GroupNorm of the same scales, which looks at one example at a time."""
     for name, module in [*model.named_modules()]:
         if isinstance(module, nn.BatchNorm2d):
             channels = module.num_features
             parent, _, own = name.rpartition(".")
-            setattr(model.get_submodule(parent), own, nn.GroupNorm(math.gcd(8, channels), channels, eps=module.eps))
+            made = nn.GroupNorm(math.gcd(8, channels), channels, eps=module.eps)
+            made.load_state_dict({"weight": module.weight, "bias": module.bias})
+            setattr(model.get_submodule(parent), own, made)
 
 
 def layered(model: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:

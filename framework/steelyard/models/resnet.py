@@ -6,6 +6,7 @@ from typing import Any, Literal, final, get_args
 from torch import Tensor, nn
 
 from steelyard.models import _vision
+from steelyard.models._pretrained import pretrained as stored
 from steelyard.models.dropping import dropout_layers
 from steelyard.models.flip import Flip
 from steelyard.models.normalise import Normalise
@@ -34,6 +35,11 @@ class ResNet(nn.Module):
         dropout: Probability that a feature is dropped before the last layer in training.
         mean: Subtracted from the inputs.
         std: The inputs are divided by it.
+        pretrained: A folder, `package://NAME/FOLDER` or a name of the hub whose weights are taken (safetensors only),
+            all but the last layer; `widths`, `depths`, `bottleneck` and `stem` are then its own.
+
+    Raises:
+        Refused: If the options or the weights do not fit the images.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class ResNet(nn.Module):
         dropout: float = 0.0,
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         if len(input_shape) != 3:
@@ -58,29 +65,42 @@ class ResNet(nn.Module):
             )
         _one_of("norm", norm, get_args(Norm))
         _one_of("stem", stem, get_args(Stem))
-        if len(widths) != len(depths) or min(*widths, *depths) < 1:
+        if not widths or len(widths) != len(depths) or min(*widths, *depths) < 1:
             raise refuse(
                 f"model.widths={[*widths]} and model.depths={[*depths]} must name the same stages",
                 fix="model.widths=[16,32,64] model.depths=[1,1,1]",
             )
-        network: Any = _vision.made(
-            "ResNetForImageClassification",
-            "ResNetConfig",
-            num_channels=input_shape[0],
-            embedding_size=widths[0],
-            hidden_sizes=[*widths],
-            depths=[*depths],
-            layer_type="bottleneck" if bottleneck else "basic",
-            num_labels=classes,
-        )
-        if stem == "small" or (stem == "auto" and min(input_shape[1:]) < LARGE):
-            _shrink(network.resnet.embedder, input_shape[0], widths[0])
+        if pretrained is not None:
+            network: Any = stored(
+                pretrained,
+                of="AutoModelForImageClassification",
+                extra="vision",
+                fresh=("classifier.",),
+                num_labels=classes,
+            )
+            _vision.check_kind(network, "resnet", place=pretrained)
+            _vision.check_channels(network, input_shape[0], place=pretrained)
+        else:
+            network = _vision.made(
+                "ResNetForImageClassification",
+                "ResNetConfig",
+                num_channels=input_shape[0],
+                embedding_size=widths[0],
+                hidden_sizes=[*widths],
+                depths=[*depths],
+                layer_type="bottleneck" if bottleneck else "basic",
+                num_labels=classes,
+            )
+            if stem == "small" or (stem == "auto" and min(input_shape[1:]) < LARGE):
+                _shrink(network.resnet.embedder, input_shape[0], widths[0])
         if norm == "group":
             _vision.group_normed(network)
         self.normalise = Normalise(input_shape, mean=mean, std=std)
         self.flip = Flip(flip)
         self.body: Any = network.resnet
-        self.head = nn.Sequential(nn.Flatten(), *dropout_layers(dropout), nn.Linear(widths[-1], classes))
+        self.head = nn.Sequential(
+            nn.Flatten(), *dropout_layers(dropout), nn.Linear(network.config.hidden_sizes[-1], classes)
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes)."""

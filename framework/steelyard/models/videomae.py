@@ -6,6 +6,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from steelyard.models import _vision
+from steelyard.models._pretrained import pretrained as stored
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
 
@@ -25,6 +26,11 @@ class VideoMAE(nn.Module):
         dropout: Probability that a value is dropped in training.
         mean: Subtracted from the inputs.
         std: The inputs are divided by it.
+        pretrained: A folder, `package://NAME/FOLDER` or a name of the hub whose weights are taken (safetensors only),
+            all but the last layer; `patch`, `tubelet`, `width`, `layers` and `heads` are then its own.
+
+    Raises:
+        Refused: If the options or the weights do not fit the videos.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class VideoMAE(nn.Module):
         dropout: float = 0.0,
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         if len(input_shape) != 4:
@@ -48,6 +55,21 @@ class VideoMAE(nn.Module):
                 fix="model=mlp",
             )
         frames, channels, height, across = input_shape
+        self.normalise = Normalise(input_shape, mean=mean, std=std)
+        dropped = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        if pretrained is not None:
+            self.network: Any = stored(
+                pretrained,
+                of="AutoModelForVideoClassification",
+                extra="vision",
+                fresh=("classifier.", "fc_norm."),
+                num_labels=classes,
+                **dropped,
+            )
+            _vision.check_kind(self.network, "videomae", place=pretrained)
+            _vision.check_channels(self.network, channels, place=pretrained)
+            _check_size(self.network.config, (frames, height, across), place=pretrained)
+            return
         if height != across or height % patch or frames % tubelet:
             raise refuse(
                 f"{frames} frames of {height}x{across} pixels cannot be cut into pieces of {tubelet} frames and "
@@ -56,8 +78,7 @@ class VideoMAE(nn.Module):
             )
         if width % heads:
             raise refuse(f"model.heads={heads} does not divide model.width={width}", fix="model.heads=4")
-        self.normalise = Normalise(input_shape, mean=mean, std=std)
-        self.network: Any = _vision.made(
+        self.network = _vision.made(
             "VideoMAEForVideoClassification",
             "VideoMAEConfig",
             image_size=height,
@@ -69,11 +90,20 @@ class VideoMAE(nn.Module):
             num_hidden_layers=layers,
             num_attention_heads=heads,
             intermediate_size=4 * width,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
             num_labels=classes,
+            **dropped,
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, classes)."""
         return self.network(self.normalise(inputs)).logits
+
+
+def _check_size(config: Any, size: tuple[int, int, int], *, place: str) -> None:
+    frames, height, width = size
+    if (config.num_frames, config.image_size, config.image_size) != size:
+        raise refuse(
+            f"model.pretrained={place} takes {config.num_frames} frames of {config.image_size}x{config.image_size} "
+            f"pixels, the data has {frames} of {height}x{width}",
+            fix="model.pretrained=null",
+        )
