@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import LightningDataModule, seed_everything
+from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
 
 from steelyard import assembly, building, checkpoints, folder, provenance, requirements, spec, training
 from steelyard.draft import Draft
@@ -256,7 +256,7 @@ def _steps(prepared: Prepared, place: Path) -> Scorecard:
     logged = training.test(trainer, draft)
     deadline = order.config.get("deadline")
     run = Run(
-        task=draft.task.to(device).eval(),
+        task=_widened(draft.task.to(device)).eval(),
         data=draft.data,
         adapter=draft.adapter,
         seed=draft.seed,
@@ -282,6 +282,12 @@ def _steps(prepared: Prepared, place: Path) -> Scorecard:
     )
     folder.write_json(place / "scorecard.json", scorecard.to_json())
     return scorecard
+
+
+def _widened(task: LightningModule) -> LightningModule:
+    """Weights that were trained in 16 bits keep their values in 32, as the data is: whoever measures feeds the data."""
+    halves = {torch.bfloat16, torch.float16}
+    return task.float() if any(weight.dtype in halves for weight in task.parameters()) else task
 
 
 def _report(place: Path) -> None:

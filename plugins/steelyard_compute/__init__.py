@@ -1,5 +1,11 @@
 """Steelyard's plugins for the challenge `compute`."""
 
+from steelyard_compute.accumulation import Accumulation
+from steelyard_compute.budget import Budget
+from steelyard_compute.checkpointing import Checkpointing
 from steelyard_compute.cost import Cost
+from steelyard_compute.early_stopping import EarlyStopping
+from steelyard_compute.freeze import Freeze
+from steelyard_compute.precision import Precision
 
-__all__ = ["Cost"]
+__all__ = ["Accumulation", "Budget", "Checkpointing", "Cost", "EarlyStopping", "Freeze", "Precision"]

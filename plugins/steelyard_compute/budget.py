@@ -1,0 +1,53 @@
+"""`compute=budget`: training that ends before it costs more than it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from steelyard.option import Option
+from steelyard.plugin import Plugin
+from steelyard.problem import Problem
+from steelyard.seam import Seam
+
+if TYPE_CHECKING:
+    from steelyard.attachment import Attachment
+    from steelyard.draft import Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget(Plugin):
+    """Limits of training, looked at before a step would pass them; what is spent is kept across a resume.
+
+    The next step, and the validation after it, are taken to cost as much as the dearest so far, so that steps of one
+    shape never pass a limit and end less than a step short of it. `trainer.min_epochs` and `trainer.min_steps` yield to
+    a limit. A limit knows nothing of the data, so under differential privacy it gives nothing away.
+    """
+
+    shares = frozenset({Seam.LENGTH})
+
+    seconds: Annotated[float | None, Option("wall time from the start of training, validation included", gt=0)] = None
+    steps: Annotated[int | None, Option("optimizer steps", ge=1)] = None
+    examples: Annotated[int | None, Option("training examples, repeated ones counted again", ge=1)] = None
+    flops: Annotated[
+        float | None, Option("operations of training steps, counted as `compute.cost` counts them", gt=0)
+    ] = None
+    on_breach: Annotated[
+        Literal["stop", "fail"], Option("stop: the run ends well and says what ran out; fail: it ends with exit code 3")
+    ] = "stop"
+
+    def preflight(self, draft: Draft) -> Iterator[Problem]:
+        """At least one limit."""
+        del draft
+        if self.seconds is self.steps is self.examples is self.flops is None:
+            yield Problem("no limit is set", fix="compute.budget.seconds=600")
+
+    def attach(self, draft: Draft) -> Attachment:
+        """Lets the Trainer end before its minimum, and at the last step that the limit on steps affords."""
+        from steelyard_compute._budget import BudgetAttachment
+
+        for name in ("min_epochs", "min_steps"):
+            if draft.trainer.get(name) is not None:
+                draft.trainer[name] = None
+        return BudgetAttachment(self, draft.adapter)
