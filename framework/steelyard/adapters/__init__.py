@@ -1,6 +1,7 @@
 """One small class per modality, so that no plugin needs a modality of its own."""
 
 from steelyard.adapters.adapter import Adapter, PairAdapter
+from steelyard.adapters.audio import AudioAdapter
 from steelyard.adapters.factory import MODALITIES, Facts, adapter_for
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.scoring import IGNORED, ClassScoring, Scoring, TokenScoring
@@ -11,6 +12,7 @@ __all__ = [
     "IGNORED",
     "MODALITIES",
     "Adapter",
+    "AudioAdapter",
     "ClassScoring",
     "Facts",
     "ImageAdapter",

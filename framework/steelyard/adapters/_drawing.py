@@ -65,7 +65,7 @@ def images(
     bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), ax=grid, fraction=0.05, pad=0.02)
     bar.set_label("against | for", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def bars(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], columns: Sequence[str]) -> bytes:
@@ -90,7 +90,7 @@ def bars(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], columns
         _panel(axes, row, attribution, columns=columns)
         axes.set_title(title, fontsize=9, parse_math=False)
         axes.set_xlim(-1.05 * limit, 1.05 * limit)
-    return _png(figure)
+    return png(figure)
 
 
 def reach(attributions: Tensor) -> float:
@@ -114,8 +114,8 @@ def _panel(axes: Axes, row: Tensor, attribution: Tensor, *, columns: Sequence[st
     axes.tick_params(axis="x", labelsize=8)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The encoded picture: the same one is the same bytes."""
     buffer = io.BytesIO()
-    # Without metadata: the same picture is the same bytes.
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()

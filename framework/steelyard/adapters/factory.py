@@ -6,13 +6,14 @@ from difflib import get_close_matches
 from typing import Any
 
 from steelyard.adapters.adapter import Adapter
+from steelyard.adapters.audio import AudioAdapter
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.scoring import ClassScoring, Scoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.adapters.video import VideoAdapter
 from steelyard.problem import refuse
 
-MODALITIES = (ImageAdapter.modality, TableAdapter.modality, VideoAdapter.modality)
+MODALITIES = (ImageAdapter.modality, TableAdapter.modality, VideoAdapter.modality, AudioAdapter.modality)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +25,14 @@ class Facts:
         columns: Names of the columns of a table.
         names: What the classes are called.
         decode: Token numbers to text, where what comes out is text.
+        sample_rate: Samples a second of sound.
     """
 
     bounds: tuple[float, float] | None = None
     columns: Sequence[str] = ()
     names: Sequence[str] = ()
     decode: Callable[[Sequence[int]], str] | None = None
+    sample_rate: int | None = None
 
 
 def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Scoring | None = None) -> Adapter:
@@ -57,6 +60,8 @@ def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Sc
             return TableAdapter(**shared, columns=tuple(known.columns))
         case VideoAdapter.modality:
             return VideoAdapter(**shared)
+        case AudioAdapter.modality:
+            return AudioAdapter(**shared, sample_rate=known.sample_rate)
         case None:
             raise refuse(
                 f"neither the task nor the data says what the inputs are (known: {', '.join(MODALITIES)}; "

@@ -6,5 +6,6 @@ from steelyard.data.idx import Idx
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.motion import Motion
 from steelyard.data.shapes import Shapes
+from steelyard.data.spoken_words import SpokenWords
 
-__all__ = ["BreastCancer", "Corpus", "Digits", "Idx", "InMemory", "Motion", "Shapes"]
+__all__ = ["BreastCancer", "Corpus", "Digits", "Idx", "InMemory", "Motion", "Shapes", "SpokenWords"]

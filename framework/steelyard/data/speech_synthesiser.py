@@ -6,8 +6,11 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -47,31 +50,38 @@ def spoken(utterances: Sequence[Utterance], *, rate: int, cache: Path) -> list[N
         cache: A folder; one file is kept for each list of utterances.
 
     Raises:
-        Refused: If espeak-ng is missing or fails.
+        Refused: If espeak-ng is missing or fails, or the cache cannot be written.
     """
-    version = _version()
+    version = _version({said.speaker.variant for said in utterances})
     told = "\n".join(f"{said.text}\t{astuple(said.speaker)}" for said in utterances)
     key = hashlib.sha256(f"{RECIPE}\n{version}\n{rate}\n{told}".encode()).hexdigest()[:16]
     kept = cache.expanduser() / f"speech-{key}.npz"
     found = _load(kept, count=len(utterances))
     if found is None:
+        _make(kept.parent)
         # Each is a process of its own: threads only wait for them.
         with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
-            found = list(pool.map(lambda said: _speak(said, rate=rate), utterances))
+            found = list(pool.map(partial(_speak, rate=rate), utterances))
         _save(kept, found)
     return found
 
 
-def _version() -> str:
+def _version(variants: AbstractSet[str]) -> str:
     program = shutil.which(PROGRAM)
     if program is None:
         raise refuse(
-            f"speech is made by {PROGRAM}, which is not installed: on Debian and Ubuntu `sudo apt-get install {PROGRAM}`, "
-            f"on macOS `brew install {PROGRAM}`",
+            f"speech is made by {PROGRAM}, which is not installed: on Debian and Ubuntu "
+            f"`sudo apt-get install {PROGRAM}`, on macOS `brew install {PROGRAM}`",
             fix="data=digits",
         )
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
-    return said.stdout.partition("Data at")[0].strip()
+    version, _, place = said.stdout.partition("Data at:")
+    # What it does not know it leaves out without a word, and different people would have one voice.
+    known = Path(place.strip()) / "voices" / "!v"
+    missing = sorted(variants - {path.name for path in known.glob("*")})
+    if known.is_dir() and missing:
+        raise refuse(f"{version.strip()} does not know the voice variants {', '.join(missing)}", fix="data.variants=20")
+    return version.strip()
 
 
 def _speak(said: Utterance, *, rate: int) -> NDArray[np.int16]:
@@ -83,7 +93,7 @@ def _speak(said: Utterance, *, rate: int) -> NDArray[np.int16]:
         raise refuse(f"{' '.join(words)} {said.text!r} failed: {reason}", fix="data=digits")
     # The header of a stream promises no length, so it is read by hand: the rate at byte 24, the samples from byte 44.
     made = Sound(
-        samples=np.frombuffer(done.stdout, dtype="<i2", offset=44).astype(np.float32) / 32768,
+        samples=np.frombuffer(done.stdout, dtype="<i2", offset=44).astype(np.float32) / np.float32(32768),
         rate=int.from_bytes(done.stdout[24:28], "little"),
     )
     samples = resample(made, rate=rate).samples
@@ -94,19 +104,24 @@ def _speak(said: Utterance, *, rate: int) -> NDArray[np.int16]:
     return np.round(np.clip(part, -1, 1) * 32767).astype(np.int16)
 
 
-def _save(path: Path, made: Sequence[NDArray[np.int16]]) -> None:
-    from io import BytesIO
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refuse(f"speech is kept in {folder}, which cannot be made: {error}", fix="data.cache=FOLDER") from error
 
+
+def _save(path: Path, made: Sequence[NDArray[np.int16]]) -> None:
     packed = BytesIO()
     np.savez(packed, samples=np.concatenate(made), lengths=np.array([len(one) for one in made]))
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, packed.getvalue())
 
 
 def _load(path: Path, *, count: int) -> list[NDArray[np.int16]] | None:
     """What is kept; None where there is nothing, or nothing that can be read: then it is made anew."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        # Numpy leaves a file open that it cannot read.
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             samples, lengths = kept["samples"], kept["lengths"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

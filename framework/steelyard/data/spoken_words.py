@@ -37,6 +37,12 @@ class SpokenWords(InMemory):
         val_fraction: Part of the variants for validation.
         test_fraction: Part of them for the test.
         limit: At most this many examples in each split.
+
+    Attributes:
+        names: The words.
+
+    Raises:
+        Refused: If an option is out of range; when it is set up, if espeak-ng is missing.
     """
 
     modality = "audio"
@@ -69,7 +75,9 @@ class SpokenWords(InMemory):
         check_voices(variants=variants, speakers_per_variant=speakers_per_variant, sample_rate=sample_rate)
         if len(set(words)) < len(words) or not words:
             raise refuse(f"data.words is {list(words)}: each word once, and at least one", fix="data=spoken_digits")
-        self.words = tuple(words)
+        if not seconds > 0:
+            raise refuse(f"data.seconds is {seconds:g}, must be more than 0", fix="data.seconds=1.0")
+        self.names = tuple(words)
         self.variants = variants
         self.speakers_per_variant = speakers_per_variant
         self.sample_rate = sample_rate
@@ -79,15 +87,15 @@ class SpokenWords(InMemory):
     def read(self) -> Corpus:
         """All words by all speakers."""
         people = speakers(variants=self.variants, each=self.speakers_per_variant)
-        said = [Utterance(text=word, speaker=person) for person in people for word in self.words]
+        said = [Utterance(text=word, speaker=person) for person in people for word in self.names]
         made = [
             fitted(samples, length=self.length) for samples in spoken(said, rate=self.sample_rate, cache=self.cache)
         ]
-        each = self.speakers_per_variant * len(self.words)
+        each = self.speakers_per_variant * len(self.names)
         return Corpus(
-            inputs=torch.from_numpy(np.stack(made)),
-            targets=torch.arange(len(self.words)).repeat(len(people)),
-            classes=len(self.words),
+            inputs=torch.as_tensor(np.stack(made)),
+            targets=torch.arange(len(self.names)).repeat(len(people)),
+            classes=len(self.names),
             divisor=32768.0,
             groups=torch.arange(self.variants).repeat_interleave(each),
         )

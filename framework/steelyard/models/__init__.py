@@ -1,9 +1,10 @@
 """Plain `nn.Module`s, sized by the data."""
 
 from steelyard.models.cnn import CNN
+from steelyard.models.keyword_cnn import KeywordCNN
 from steelyard.models.mlp import MLP
 from steelyard.models.normalise import Normalise
 from steelyard.models.resnet import ResNet
 from steelyard.models.videomae import VideoMAE
 
-__all__ = ["CNN", "MLP", "Normalise", "ResNet", "VideoMAE"]
+__all__ = ["CNN", "MLP", "KeywordCNN", "Normalise", "ResNet", "VideoMAE"]

@@ -11,6 +11,9 @@ from steelyard.models.dropping import dropout_layers
 from steelyard.models.mel import LogMel
 from steelyard.problem import refuse
 
+FLAT = 1e-4
+"""Variance of a spectrogram that counts as none."""
+
 
 @final
 class KeywordCNN(nn.Module):
@@ -28,6 +31,9 @@ class KeywordCNN(nn.Module):
         window: Samples in a window.
         hop: Samples from one window to the next.
         dropout: Probability that a value before the last layer is dropped in training.
+
+    Raises:
+        Refused: If an example is no sound, or an option is out of range.
     """
 
     def __init__(
@@ -86,8 +92,10 @@ class SoundEmbedding(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, width)."""
         mels = self.mel(inputs)
-        mean, std = mels.mean(dim=(1, 2), keepdim=True), mels.std(dim=(1, 2), keepdim=True)
-        seen = self.layers(((mels - mean) / (std + 1e-3))[:, None])
+        centred = mels - mels.mean(dim=(1, 2), keepdim=True)
+        # Silence is flat, and there a root has no gradient.
+        spread = (centred.square().mean(dim=(1, 2), keepdim=True) + FLAT).sqrt()
+        seen = self.layers((centred / spread)[:, None])
         return self.drop(torch.flatten(seen.mean(dim=3), start_dim=1))
 
 

@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """The mel spectrogram as a differentiable module."""
 
 import math
@@ -5,6 +6,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.fft import rfft
 
 from steelyard.problem import refuse
 
@@ -20,9 +22,12 @@ class LogMel(nn.Module):
     Args:
         sample_rate: Samples a second.
         mels: Number of bands, from 0 Hz to half the rate.
-        window: Samples in a window (Hann), also the length of the transform.
+        window: Samples in a window (Hann), also the length of the transform; even.
         hop: Samples from one window to the next.
         floor: Energy that is added before the logarithm: silence stays finite, and so does its gradient.
+
+    Raises:
+        Refused: If an option is out of range, or a band holds no frequency of the transform.
     """
 
     filters: Tensor
@@ -32,6 +37,10 @@ class LogMel(nn.Module):
         self, *, sample_rate: int, mels: int = 40, window: int = 256, hop: int = 80, floor: float = 1e-4
     ) -> None:
         super().__init__()
+        if window < 2 or window % 2:
+            raise refuse(f"model.window is {window}, must be an even number of samples", fix="model.window=256")
+        if mels < 1:
+            raise refuse(f"model.mels is {mels}, must be at least 1", fix="model.mels=40")
         if not 1 <= hop <= window:
             raise refuse(f"model.hop is {hop}, must be 1 to model.window={window}", fix=f"model.hop={window // 2}")
         if floor <= 0:
@@ -53,7 +62,7 @@ class LogMel(nn.Module):
         padded = nn.functional.pad(samples, (edge, edge))
         # Frames as a view and a real transform: the same numbers as torch.stft, which pads and checks more slowly.
         frames = padded.unfold(1, self.window, self.hop) * self.hann
-        energy = torch.view_as_real(torch.fft.rfft(frames)).square().sum(dim=-1)
+        energy = torch.view_as_real(rfft(frames)).square().sum(dim=-1)
         return (energy @ self.filters + self.floor).log().transpose(1, 2)
 
 

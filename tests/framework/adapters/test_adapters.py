@@ -50,7 +50,7 @@ def test_every_adapter_may_be_told_the_decisions_when_it_draws(modality):
 
 
 @pytest.mark.parametrize(
-    ("asked", "meant"), [("imgae", "image"), ("tables", "table"), ("sound", "image"), (None, "image")]
+    ("asked", "meant"), [("imgae", "image"), ("tables", "table"), ("sounds", "image"), (None, "image")]
 )
 def test_an_unknown_modality_is_refused_with_the_known_ones(asked, meant):
     with pytest.raises(Refused, match=rf"known: {', '.join(MODALITIES)}; .*task\.adapter\._target_") as caught:

@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+
+from steelyard.models import KeywordCNN
+from steelyard.models.keyword_cnn import SoundEmbedding
+from steelyard.models.mel import LogMel, mel_filters
+from steelyard.problem import Refused
+
+
+@pytest.fixture
+def samples():
+    return torch.rand(3, 4000, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.mark.parametrize(("rate", "mels", "window", "hop"), [(8000, 40, 256, 80), (16000, 80, 400, 160)])
+def test_mel_is_that_of_transformers(samples, rate, mels, window, hop):
+    audio = pytest.importorskip("transformers.audio_utils")
+    bank = audio.mel_filter_bank(window // 2 + 1, mels, 0.0, rate / 2, rate, norm=None, mel_scale="htk")
+    np.testing.assert_allclose(mel_filters(sample_rate=rate, mels=mels, bins=window // 2 + 1).numpy(), bank, atol=1e-6)
+    module = LogMel(sample_rate=rate, mels=mels, window=window, hop=hop, floor=1e-6)
+    found = module(samples)
+    assert found.shape == (3, mels, 1 + 4000 // hop)
+    for row, wanted in zip(found, samples.numpy(), strict=True):
+        energy = audio.spectrogram(
+            wanted.astype(np.float64),
+            audio.window_function(window, "hann"),
+            frame_length=window,
+            hop_length=hop,
+            power=2.0,
+            center=True,
+            pad_mode="constant",
+            mel_filters=bank,
+            mel_floor=0.0,
+        )
+        np.testing.assert_allclose(row.exp().numpy(), energy + 1e-6, rtol=2e-3, atol=1e-4)
+
+
+def test_mel_is_differentiable_also_on_silence():
+    module = LogMel(sample_rate=8000, mels=8, window=64, hop=32).double()
+    module.hann, module.filters = module.hann.double(), module.filters.double()
+    some = torch.rand(1, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    assert torch.autograd.gradcheck(module, (some,))
+    silence = torch.zeros(2, 4000, requires_grad=True)
+    LogMel(sample_rate=8000)(silence).sum().backward()
+    assert silence.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"hop": 0}, "model.hop is 0"),
+        ({"hop": 300}, "model.hop is 300"),
+        ({"window": 255}, "model.window is 255"),
+        ({"mels": 0}, "model.mels is 0"),
+        ({"mels": 200}, "model.mels=200 is too many"),
+        ({"floor": 0.0}, "model.floor is 0"),
+    ],
+)
+def test_a_mel_that_cannot_be_is_refused(options, said):
+    with pytest.raises(Refused, match=said):
+        LogMel(sample_rate=8000, **options)
+
+
+def cnn(**options):
+    torch.manual_seed(0)
+    return KeywordCNN(**{"input_shape": (4000,), "classes": 5, "sample_rate": 8000, "channels": (4, 8), **options})
+
+
+def test_an_example_does_not_see_its_neighbours(samples):
+    model = cnn()
+    together = model(samples)
+    assert together.shape == (3, 5)
+    for row, sound in zip(together, samples, strict=True):
+        torch.testing.assert_close(model(sound[None])[0], row)
+
+
+def test_loudness_hardly_counts(samples):
+    model = cnn()
+    torch.testing.assert_close(model(samples), model(0.3 * samples), atol=1e-2, rtol=1e-2)
+
+
+def test_silence_has_an_answer_and_a_gradient():
+    silence = torch.zeros(2, 4000, requires_grad=True)
+    made = cnn()(silence)
+    made.sum().backward()
+    assert made.isfinite().all()
+    assert silence.grad.isfinite().all()
+
+
+def test_the_embedding_says_how_wide_it_is(samples):
+    made = SoundEmbedding(sample_rate=8000, channels=(4, 6, 10), mels=21, window=256, hop=80, dropout=0.1)
+    assert made(samples).shape == (3, made.width)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"input_shape": (1, 8, 8)}, r"model=keyword_cnn needs samples \(T,\), got \(1, 8, 8\)"),
+        ({"channels": ()}, "model.channels is"),
+        ({"channels": (4, 0)}, "model.channels is"),
+        ({"dropout": 1.0}, "model.dropout is 1"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(options, said):
+    with pytest.raises(Refused, match=said):
+        cnn(**options)
