@@ -1,5 +1,7 @@
 """Steelyard's plugins for the challenge `stability`."""
 
+from steelyard_stability.calibration import Calibration
+from steelyard_stability.consistency import Consistency
 from steelyard_stability.noise import Noise
 
-__all__ = ["Noise"]
+__all__ = ["Calibration", "Consistency", "Noise"]

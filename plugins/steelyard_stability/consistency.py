@@ -1,0 +1,37 @@
+"""`stability=consistency`: does the same input get the same answer, whatever stands beside it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from steelyard.option import Option
+from steelyard.plugin import Plugin
+
+if TYPE_CHECKING:
+    from steelyard.attachment import Attachment
+    from steelyard.draft import Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency(Plugin):
+    """Asks about the same test examples in ways that must not matter, and counts the decisions that change.
+
+    * `again`: the same batch a second time. What changes here is chance inside the model.
+    * `alone`: each example in a batch of its own. Other sums in another order may move a close decision; more says that
+      the examples of a batch influence each other.
+    * `order`: the batch backwards.
+    * `threads`: one thread of computation (on the CPU).
+    * `bfloat16`: multiplied in 16 bits.
+
+    The largest shift of the probability stands beside each share. None of it needs a label.
+    """
+
+    examples: Annotated[int, Option("test examples, the first of the split", ge=2)] = 256
+
+    def attach(self, draft: Draft) -> Attachment:
+        """Claims no seam: it looks at the trained model only."""
+        del draft
+        from steelyard_stability._consistency import ConsistencyAttachment
+
+        return ConsistencyAttachment(self)

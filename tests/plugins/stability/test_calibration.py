@@ -1,0 +1,86 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from small_runs import TABLE, Points, digits, digits_task, frozen, train
+from steelyard.adapters import TableAdapter, TokenScoring
+from steelyard.measurement import Measurement, Picture, Status
+from steelyard.tasks import Classification
+from steelyard_stability import Calibration
+from steelyard_stability._calibration import CalibrationAttachment
+
+
+class Scaled(nn.Module):
+    """Logits that are the inputs, times a number."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, inputs):
+        return self.factor * inputs
+
+
+def calibrated(count=4000):
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(count, 3, generator=generator)
+    targets = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+    return Points(logits, targets, batch_size=256)
+
+
+def task(factor):
+    return Classification(model=Scaled(factor), optimizer=partial(torch.optim.SGD, lr=0.1), classes=3)
+
+
+def weighed(factor, adapter=TABLE):
+    attachment = CalibrationAttachment(Calibration())
+    run = frozen(task(factor), calibrated(), adapter=adapter)
+    items = list(attachment.measure(run))
+    return {item.name: item for item in items if isinstance(item, Measurement)}, items
+
+
+def test_a_calibrated_model_cannot_be_told_from_one():
+    rows, items = weighed(1.0)
+    assert rows["error"].value < 0.05
+    assert "cannot be told from it" in rows["error"].note
+    assert rows["temperature"].value == pytest.approx(1, abs=0.1)
+    low, high = rows["overconfidence"].interval
+    assert low <= 0 <= high
+    assert rows["set_coverage"].interval[0] <= 0.9 <= rows["set_coverage"].interval[1] + 0.02
+    assert any(isinstance(item, Picture) for item in items)
+
+
+def test_a_model_that_is_too_sure_is_caught_and_mended():
+    rows, _ = weighed(4.0)
+    assert rows["error"].value > rows["error_null"].interval[1]
+    assert "shows more" in rows["error"].note
+    assert rows["overconfidence"].interval[0] > 0
+    assert rows["temperature"].value == pytest.approx(4, rel=0.1)
+    assert rows["error_scaled"].value < rows["error"].value / 3
+
+
+def test_a_model_that_is_too_modest_is_told_so():
+    rows, _ = weighed(0.25)
+    assert rows["overconfidence"].interval[1] < 0
+
+
+def test_logits_that_are_no_numbers_fail_with_words():
+    with pytest.raises(ValueError, match="not finite on the test split"):
+        weighed(float("nan"))
+
+
+def test_a_task_without_classes_is_skipped_with_a_reason():
+    rows, _ = weighed(1.0, adapter=TableAdapter(scoring=TokenScoring(), bounds=None))
+    assert {row.status for row in rows.values()} == {Status.SKIPPED}
+    assert "does not choose one of several classes" in rows["error"].note
+
+
+def test_digits_are_weighed():
+    run = frozen(train(digits_task, digits(), epochs=1), digits())
+    rows = {
+        item.name: item for item in CalibrationAttachment(Calibration()).measure(run) if isinstance(item, Measurement)
+    }
+    assert 1 <= rows["set_size"].value <= 10
+    assert all(row.meaning for row in rows.values())
