@@ -2,10 +2,23 @@
 
 from steelyard.data.breast_cancer import BreastCancer
 from steelyard.data.digits import Digits
+from steelyard.data.huggingface_images import HuggingFaceImages
 from steelyard.data.idx import Idx
+from steelyard.data.image_folder import ImageFolder
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.motion import Motion
 from steelyard.data.shapes import Shapes
 from steelyard.data.spoken_words import SpokenWords
 
-__all__ = ["BreastCancer", "Corpus", "Digits", "Idx", "InMemory", "Motion", "Shapes", "SpokenWords"]
+__all__ = [
+    "BreastCancer",
+    "Corpus",
+    "Digits",
+    "HuggingFaceImages",
+    "Idx",
+    "ImageFolder",
+    "InMemory",
+    "Motion",
+    "Shapes",
+    "SpokenWords",
+]

@@ -13,13 +13,19 @@ from steelyard.problem import refuse
 FILES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
 
-def load(path: str, *, name: str | None, encoding: str) -> Mapping[str, Any]:
+def load(path: str, *, name: str | None, encoding: str, extra: str = "text") -> Mapping[str, Any]:
     """Split -> `datasets.Dataset`, read without running any code of the data set.
+
+    Args:
+        path: A name of the hub, a folder or a file.
+        name: The configuration of a data set of the hub.
+        encoding: Of a CSV or JSON file.
+        extra: The extra of Steelyard that brings the library.
 
     Raises:
         Refused: If it cannot be read.
     """
-    require("datasets", extra="text")
+    require("datasets", extra=extra)
     import datasets
 
     place = place_of(path, key="data.path")
@@ -36,7 +42,11 @@ def load(path: str, *, name: str | None, encoding: str) -> Mapping[str, Any]:
         raise refuse(
             f"data.path={path} cannot be read: {_reason(error)}", fix="data.encoding=cp1252" if _garbled(error) else ""
         ) from error
-    return found if isinstance(found, datasets.DatasetDict) else {"train": found}
+    return (
+        {str(split): one for split, one in found.items()}
+        if isinstance(found, datasets.DatasetDict)
+        else {"train": found}
+    )
 
 
 def _file(path: Path, *, encoding: str) -> Any:
@@ -47,7 +57,7 @@ def _file(path: Path, *, encoding: str) -> Any:
         raise ValueError(f"its ending is none of {', '.join(FILES)}")
     if path.stat().st_size == 0:
         raise ValueError("the file is empty")
-    options = {} if kind == "parquet" else {"encoding": encoding}
+    options: dict[str, Any] = {} if kind == "parquet" else {"encoding": encoding}
     # What is read stays in memory: the library would keep a copy of every file in the user's cache for ever.
     with tempfile.TemporaryDirectory() as cache:
         found: Any = datasets.load_dataset(kind, data_files=str(path), cache_dir=cache, keep_in_memory=True, **options)
@@ -67,3 +77,14 @@ def _garbled(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def undecoded(found: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    """The same with a column of pictures as the bytes or paths that are stored, so that a damaged one can be named."""
+    import datasets
+
+    def cast(one: Any) -> Any:
+        kind = one.features.get(column)
+        return one.cast_column(column, datasets.Image(decode=False)) if isinstance(kind, datasets.Image) else one
+
+    return {split: cast(one) for split, one in found.items()}

@@ -1,9 +1,9 @@
 """Texts of any data set of the library `datasets`."""
 
-from collections.abc import Sequence
 from typing import Any, final
 
 from steelyard.data import _datasets
+from steelyard.data.columns import Columns
 from steelyard.data.records import Records
 from steelyard.data.texts import Texts
 from steelyard.problem import refuse
@@ -13,11 +13,12 @@ from steelyard.problem import refuse
 class HuggingFace(Texts):
     """A data set of the hub, of a local folder, or of CSV, JSON or parquet files; the columns are named by the config.
 
-    With `label_column` the classes are learned, with `answer_column` the answers are written, and with neither the texts
-    themselves are modelled. A split called "test" is the test set; without one a fraction is dealt out.
+    With `label_column` the classes are learned, with `answer_column` the answers are written, and with neither the
+    texts themselves are modelled. A split called "test" is the test set; without one a fraction is dealt out.
 
     Args:
-        path: A name of the hub, a folder (also one written by `save_to_disk`), or a .csv, .json, .jsonl or .parquet file.
+        path: A name of the hub, a folder (also one written by `save_to_disk`), or a .csv, .json, .jsonl or .parquet
+            file.
         name: The configuration of a data set of the hub that has several.
         text_column: The column of the texts.
         label_column: The column of the classes: whole numbers from 0 or words.
@@ -55,51 +56,27 @@ class HuggingFace(Texts):
     def read(self) -> Records:
         """All examples of the splits train, validation and test; those of "test" last."""
         found = _datasets.load(self.path, name=self.name, encoding=self.encoding)
-        tests = [split for split in found if split == "test" and len(found) > 1]
-        order = [*(split for split in found if split not in tests), *tests]
-        columns = {
+        wanted = {
             "data.text_column": self.text_column,
             "data.label_column": self.label_column,
             "data.answer_column": self.answer_column,
         }
-        for key, column in columns.items():
-            for split in order:
-                if column is not None and column not in found[split].column_names:
-                    known = ", ".join(map(repr, found[split].column_names))
-                    raise refuse(
-                        f"{self.path} ({split}) has no column {column!r}; it has {known}",
-                        fix=f"{key}={(found[split].column_names or ['...'])[0]}",
-                    )
-        texts = self._texts(found, order, self.text_column)
-        if not texts:
-            raise refuse(f"{self.path} is empty", fix="data.path=FOLDER")
-        labels, names = (None, ()) if self.label_column is None else self._labels(found, order, self.label_column)
+        columns = Columns(found, self.path, wanted=wanted)
+        labels, names = (None, ()) if self.label_column is None else columns.labels(self.label_column)
         return Records(
-            texts=texts,
+            texts=_texts(columns, self.text_column),
             labels=labels,
             names=names,
-            answers=None if self.answer_column is None else self._texts(found, order, self.answer_column),
-            tests=sum(len(found[split]) for split in tests),
+            answers=None if self.answer_column is None else _texts(columns, self.answer_column),
+            tests=columns.tests,
             source=self.path,
         )
 
-    def _texts(self, found: Any, order: Sequence[str], column: str) -> list[str]:
-        texts: list[str] = []
-        for split in order:
-            for at, text in enumerate(found[split][column]):
-                if not isinstance(text, str) or not text.strip():
-                    raise refuse(f"{self.path} ({split}), row {at + 1}: {column} is {text!r}, no text")
-                texts.append(text)
-        return texts
 
-    def _labels(self, found: Any, order: Sequence[str], column: str) -> tuple[list[int], tuple[str, ...]]:
-        given: list[Any] = [label for split in order for label in found[split][column]]
-        named: tuple[str, ...] = tuple(getattr(found[order[0]].features[column], "names", None) or ())
-        for at, label in enumerate(given):
-            if not isinstance(label, str | int) or (named and label not in range(len(named))):
-                raise refuse(f"{self.path}, row {at + 1}: {column} is {label!r}, no class", fix="data.label_column=...")
-        if named:
-            return given, named
-        kinds = sorted(set(given), key=lambda label: (isinstance(label, str), label))
-        numbers = {kind: number for number, kind in enumerate(kinds)}
-        return [numbers[label] for label in given], tuple(map(str, kinds))
+def _texts(columns: Columns, column: str) -> list[str]:
+    texts: list[str] = []
+    for where, text in columns.rows(column):
+        if not isinstance(text, str) or not text.strip():
+            raise refuse(f"{where}: {column} is {text!r}, no text")
+        texts.append(text)
+    return texts
