@@ -76,7 +76,8 @@ def temperature(logits: Floats, targets: NDArray[np.int64]) -> float:
 
     def loss(log_heat: float) -> float:
         cooled = logits * math.exp(-log_heat)
-        return float((logsumexp(cooled, axis=1) - cooled[np.arange(len(targets)), targets]).mean())
+        whole: Any = logsumexp(cooled, axis=1)
+        return float((whole - cooled[np.arange(len(targets)), targets]).mean())
 
     found: Any = minimize_scalar(loss, bounds=(math.log(COLDEST), math.log(HOTTEST)), method="bounded")
     return math.exp(float(found.x))
