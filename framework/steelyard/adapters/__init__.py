@@ -2,6 +2,7 @@
 
 from steelyard.adapters.adapter import Adapter, PairAdapter
 from steelyard.adapters.audio import AudioAdapter
+from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
 from steelyard.adapters.factory import MODALITIES, Facts, adapter_for
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.scoring import IGNORED, ClassScoring, Scoring, TokenScoring
@@ -14,6 +15,8 @@ __all__ = [
     "Adapter",
     "AudioAdapter",
     "ClassScoring",
+    "DetectionAdapter",
+    "DetectionScoring",
     "Facts",
     "ImageAdapter",
     "PairAdapter",

@@ -2,7 +2,9 @@
 """Drawing attributions with matplotlib's object interface: no pyplot, no global state."""
 
 import io
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import colormaps
@@ -11,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 GREY = "0.75"
@@ -21,8 +24,25 @@ SHOWN = 10
 """Columns of a table that are drawn."""
 ACROSS = 4
 """Images side by side, so that a telephone shows them at a size that can be read."""
+TITLE = 26
+"""Letters in a line above an image."""
+PAPER, INK, FOUND = "white", "0.2", "#ffb000"
+"""What is there is outlined in white or grey, what was found in amber."""
 PANELS_ACROSS = 2
 """Bar panels side by side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """A box to draw on an image.
+
+    Attributes:
+        box: Centre, width and height in parts of the image.
+        true: Dashed for what is there, a full line for what was found.
+    """
+
+    box: tuple[float, float, float, float]
+    true: bool
 
 
 def images(
@@ -32,6 +52,7 @@ def images(
     titles: Sequence[str],
     bounds: tuple[float, float] | None,
     across: int = ACROSS,
+    frames: Sequence[Sequence[Frame]] = (),
 ) -> bytes:
     """A column per image, the image above its attribution; a new band after `across` of them.
 
@@ -41,6 +62,7 @@ def images(
         titles: N captions.
         bounds: Black and white; None for the smallest and largest value.
         across: Images side by side.
+        frames: Of each image, to be drawn on it and on its attribution; empty for none at all.
     """
     assert len(inputs) == len(attributions) == len(titles) > 0
     low, high = bounds or (float(inputs.min()), float(inputs.max()))
@@ -59,9 +81,12 @@ def images(
             above.imshow(shown.permute(1, 2, 0).numpy())
         else:
             above.imshow(shown.mean(dim=0).numpy(), cmap="gray", vmin=0, vmax=1)
-        above.set_title(title, fontsize=9, parse_math=False)
+        above.set_title(_wrapped(title), fontsize=9, parse_math=False)
         tile = attribution if bool((attribution != 0).any()) else attribution.new_full(attribution.shape, float("nan"))
         below.imshow(tile.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
+        for frame in frames[index] if frames else ():
+            above.add_patch(_outline(frame, image, PAPER))
+            below.add_patch(_outline(frame, image, INK))
     bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), ax=grid, fraction=0.05, pad=0.02)
     bar.set_label("against | for", fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -97,6 +122,26 @@ def reach(attributions: Tensor) -> float:
     """The largest finite absolute value, so that zero sits in the middle of the scale; 1 where all is zero."""
     finite = attributions[attributions.isfinite()].abs()
     return (float(finite.max()) if finite.numel() else 0.0) or 1.0
+
+
+def _outline(frame: Frame, image: Tensor, colour: str) -> Rectangle:
+    """In pixels, whose centres matplotlib has at whole numbers."""
+    height, width = image.shape[1:]
+    x, y, across, up = frame.box
+    return Rectangle(
+        ((x - across / 2) * width - 0.5, (y - up / 2) * height - 0.5),
+        across * width,
+        up * height,
+        fill=False,
+        linewidth=1.2,
+        linestyle=(0, (2, 2)) if frame.true else "solid",
+        edgecolor=colour if frame.true else FOUND,
+    )
+
+
+def _wrapped(title: str) -> str:
+    """Lines that do not run into the next column."""
+    return "\n".join(line for part in title.split("\n") for line in textwrap.wrap(part, TITLE) or [part])
 
 
 def _panel(axes: Axes, row: Tensor, attribution: Tensor, *, columns: Sequence[str]) -> None:

@@ -91,7 +91,9 @@ class Adapter(ABC):
 
     @final
     def told(self, numbers: Sequence[int]) -> str:
-        """Integers as `Scoring.said` or `Scoring.wanted` gives them, in the words of the data."""
+        """Integers as `Scoring.said` or `Scoring.wanted` gives them, in the words of the data; none are "nothing"."""
+        if not numbers:
+            return "nothing"
         if self.decode is not None:
             return self.decode(numbers)
         known = range(len(self.names))

@@ -7,13 +7,20 @@ from typing import Any
 
 from steelyard.adapters.adapter import Adapter
 from steelyard.adapters.audio import AudioAdapter
+from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.scoring import ClassScoring, Scoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.adapters.video import VideoAdapter
 from steelyard.problem import refuse
 
-MODALITIES = (ImageAdapter.modality, TableAdapter.modality, VideoAdapter.modality, AudioAdapter.modality)
+MODALITIES = (
+    ImageAdapter.modality,
+    TableAdapter.modality,
+    AudioAdapter.modality,
+    DetectionAdapter.modality,
+    VideoAdapter.modality,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +48,14 @@ def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Sc
     Args:
         modality: One of `MODALITIES`.
         facts: What the data knows.
-        scoring: How to read the output; None for logits over classes.
+        scoring: How to read the output; None for logits over classes, and for boxes in detection.
 
     Raises:
         Refused: If the modality is not known, or nobody named one.
     """
     known = facts or Facts()
     shared: dict[str, Any] = {
-        "scoring": scoring or ClassScoring(),
+        "scoring": scoring or (DetectionScoring() if modality == DetectionAdapter.modality else ClassScoring()),
         "bounds": known.bounds,
         "names": tuple(known.names),
         "decode": known.decode,
@@ -62,6 +69,8 @@ def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Sc
             return VideoAdapter(**shared)
         case AudioAdapter.modality:
             return AudioAdapter(**shared, sample_rate=known.sample_rate)
+        case DetectionAdapter.modality:
+            return DetectionAdapter(**shared)
         case None:
             raise refuse(
                 f"neither the task nor the data says what the inputs are (known: {', '.join(MODALITIES)}; "

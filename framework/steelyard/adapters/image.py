@@ -11,6 +11,13 @@ from steelyard.adapters import _drawing
 from steelyard.adapters.adapter import PairAdapter
 
 
+def pixels(inputs: Tensor) -> Tensor:
+    """The number of each pixel of images (B, channels, height, width), row by row: (channels, height, width)."""
+    channels, height, width = inputs.shape[1:]
+    numbers = torch.arange(height * width, device=inputs.device)
+    return numbers.reshape(1, height, width).expand(channels, height, width)
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class ImageAdapter(PairAdapter):
@@ -21,9 +28,7 @@ class ImageAdapter(PairAdapter):
 
     def features(self, inputs: Tensor) -> Tensor:
         """The number of the pixel, row by row: shape (channels, height, width)."""
-        channels, height, width = inputs.shape[1:]
-        pixels = torch.arange(height * width, device=inputs.device)
-        return pixels.reshape(1, height, width).expand(channels, height, width)
+        return pixels(inputs)
 
     def draw(
         self, batch: Any, attributions: Tensor, *, titles: Sequence[str], decisions: Tensor | None = None

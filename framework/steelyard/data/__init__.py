@@ -1,6 +1,7 @@
 """LightningDataModules that know their sizes, modality and fingerprint."""
 
 from steelyard.data.breast_cancer import BreastCancer
+from steelyard.data.coco import Coco
 from steelyard.data.digits import Digits
 from steelyard.data.huggingface_images import HuggingFaceImages
 from steelyard.data.idx import Idx
@@ -12,6 +13,7 @@ from steelyard.data.spoken_words import SpokenWords
 
 __all__ = [
     "BreastCancer",
+    "Coco",
     "Corpus",
     "Digits",
     "HuggingFaceImages",

@@ -2,6 +2,7 @@
 """The only place of the data modules that touches Pillow."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,53 @@ def read_picture(source: Any, *, size: int, channels: int, where: str) -> Tensor
     Raises:
         Refused: If it is damaged, or no picture.
     """
-    require("PIL", extra="vision")
+    upright = _read(source, channels=channels, where=where)
     from PIL import Image, ImageOps
+
+    return _pixels(ImageOps.fit(upright, (size, size), method=Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretched:
+    """A whole picture, brought to a square whatever its sides are.
+
+    Attributes:
+        pixels: Bytes (3, size, size), red, green and blue.
+        width: Before, as people see it.
+        height: Before.
+    """
+
+    pixels: Tensor
+    width: int
+    height: int
+
+
+def read_stretched(source: Any, *, size: int, where: str) -> Stretched:
+    """One whole picture, so that places in it keep their meaning in parts of its sides; see `read_picture`."""
+    upright = _read(source, channels=3, where=where)
+    from PIL import Image
+
+    square = upright.resize((size, size), Image.Resampling.BILINEAR)
+    return Stretched(pixels=_pixels(square), width=upright.width, height=upright.height)
+
+
+def _read(source: Any, *, channels: int, where: str) -> Any:
+    """A Pillow image, turned as people see it."""
+    require("PIL", extra="vision")
+    from PIL import ImageOps
 
     try:
         with _opened(source) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            square = ImageOps.fit(_plain(upright, channels), (size, size), method=Image.Resampling.BILINEAR)
+            return _plain(ImageOps.exif_transpose(opened), channels)
     # Pillow raises whatever comes to hand where a file is damaged.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise refuse(f"{where} cannot be read as a picture: {reason}") from error
-    pixels = torch.from_numpy(np.array(square, dtype=np.uint8))
-    return pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
+
+
+def _pixels(image: Any) -> Tensor:
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
 def _opened(source: Any) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 Batch = tuple[Tensor, Tensor]
-"""Inputs (B, ...) as float32 and targets (B,) as int64."""
+"""Inputs (B, ...) as float32 and targets (B, ...), for classes int64."""
 
 
 @final
@@ -20,7 +20,7 @@ class Examples(Dataset[Batch]):
 
     Args:
         inputs: (N, ...), in any number type; kept as it is and made float32 batch by batch.
-        targets: (N,) integers.
+        targets: (N, ...), for classes integers.
         divisor: What the inputs are divided by, e.g. 255 for bytes that shall lie in [0, 1].
     """
 

@@ -23,7 +23,8 @@ class Corpus:
 
     Attributes:
         inputs: (N, ...) in the number type of the source.
-        targets: (N,) int64, from 0 to `classes` - 1.
+        targets: (N,) int64, from 0 to `classes` - 1; or (N, objects, 5) float32 of the objects in each picture, see
+            `Shapes`.
         classes: How many there are.
         divisor: Turns the source's numbers into raw units.
         tests: How many examples at the end are the source's own test set; 0 where a fraction is dealt out instead.

@@ -6,18 +6,22 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from steelyard.adapters import IGNORED
 from steelyard.data.in_memory import Corpus, InMemory
+from steelyard.detection.boxes import ROW
 from steelyard.problem import refuse
 
 KINDS = ("ellipse", "rectangle", "triangle")
 """The classes."""
-SIDE, MOST, NOTHING = 64, 3, -100
-"""Pixels, objects in a picture at most, and what stands in the rows of a target that hold no object."""
+SIDE, MOST = 64, 3
+"""Pixels, and objects in a picture at most."""
 
 
 @final
 class Shapes(InMemory):
     """Pictures (3, 64, 64) in [0, 1] of one to three coloured shapes on a noisy ground, made up from `content_seed`.
+
+    Nothing here was photographed, and no figure made on it says how well a model finds things in photographs.
 
     The target of a picture has a row for each of three objects, shape (3, 5): class, and centre, width and height of
     its box in parts of the side. Rows without an object are -100. Objects do not overlap.
@@ -35,6 +39,7 @@ class Shapes(InMemory):
 
     modality = "detection"
     bounds = (0.0, 1.0)
+    names = KINDS
 
     def __init__(
         self,
@@ -70,7 +75,7 @@ class Shapes(InMemory):
         # Each object has one of the four quarters for itself.
         quarters = torch.rand(count, 4, generator=random).argsort(dim=1)
         objects = 1 + torch.arange(count) % MOST
-        targets = torch.full((count, MOST, 5), float(NOTHING))
+        targets = torch.full((count, MOST, ROW), float(IGNORED))
         for place in range(MOST):
             kinds = torch.randint(len(KINDS), (count,), generator=random)
             reach = 6 + 7 * torch.rand(count, 2, generator=random)

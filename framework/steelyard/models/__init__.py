@@ -5,6 +5,15 @@ from steelyard.models.keyword_cnn import KeywordCNN
 from steelyard.models.mlp import MLP
 from steelyard.models.normalise import Normalise
 from steelyard.models.resnet import ResNet
+from steelyard.models.rt_detr import RTDETR
 from steelyard.models.videomae import VideoMAE
 
-__all__ = ["CNN", "MLP", "KeywordCNN", "Normalise", "ResNet", "VideoMAE"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "RTDETR",
+    "KeywordCNN",
+    "Normalise",
+    "ResNet",
+    "VideoMAE",
+]

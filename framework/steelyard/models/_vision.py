@@ -3,11 +3,13 @@
 """The only place of the vision models that touches `transformers`."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, final
 
-from torch import nn
+from torch import Tensor, nn
 
 from steelyard.extras import require
+from steelyard.models._pretrained import pretrained
 from steelyard.problem import refuse
 
 
@@ -68,6 +70,113 @@ def group_normed(model: nn.Module) -> None:
             setattr(model.get_submodule(parent), own, made)
 
 
+def frozen_normed(model: nn.Module) -> None:
+    """Replaces every BatchNorm2d by what it does in evaluation, which training leaves as it is."""
+    for name, module in [*model.named_modules()]:
+        if isinstance(module, nn.BatchNorm2d):
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, FixedNorm(module))
+
+
+@final
+class FixedNorm(nn.Module):
+    """The fixed scale and shift of each channel that a trained BatchNorm2d comes to."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight.detach() * (norm.running_var + norm.eps).rsqrt()
+        self.register_buffer("scale", scale[:, None, None])
+        self.register_buffer("shift", (norm.bias.detach() - scale * norm.running_mean)[:, None, None])
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, channels, height, width)."""
+        return self.scale * inputs + self.shift
+
+
+def unit_normed(model: nn.Module) -> None:
+    """Lets every BatchNorm2d begin with scale 1, where a model of transformers would begin near 0."""
+    for norm in layered(model, nn.BatchNorm2d):
+        assert isinstance(norm, nn.BatchNorm2d)
+        norm.reset_parameters()
+
+
 def layered(model: nn.Module, kind: type[nn.Module]) -> list[nn.Module]:
     """The layers of one kind, in order."""
     return [module for module in model.modules() if isinstance(module, kind)]
+
+
+def detector(
+    *,
+    channels: int,
+    classes: int,
+    widths: Sequence[int],
+    depths: Sequence[int],
+    width: int,
+    layers: int,
+    heads: int,
+    queries: int,
+) -> Any:
+    """A small RT-DETR with random weights on the maps of all stages of its backbone but the first.
+
+    See `steelyard.models.rt_detr.RTDETR`.
+    """
+    levels = len(widths) - 1
+    backbone = backbone_config(
+        "RTDetrResNetConfig",
+        num_channels=channels,
+        embedding_size=widths[0],
+        hidden_sizes=[*widths],
+        depths=[*depths],
+        layer_type="basic",
+        out_indices=[*range(2, len(widths) + 1)],
+    )
+    network = made(
+        "RTDetrForObjectDetection",
+        "RTDetrConfig",
+        backbone_config=backbone,
+        freeze_backbone_batch_norms=False,
+        encoder_in_channels=[*widths[1:]],
+        feat_strides=[8 * 2**level for level in range(levels)],
+        encode_proj_layers=[levels - 1],
+        encoder_hidden_dim=width,
+        d_model=width,
+        encoder_ffn_dim=2 * width,
+        decoder_ffn_dim=2 * width,
+        encoder_attention_heads=heads,
+        decoder_attention_heads=heads,
+        decoder_in_channels=[width] * levels,
+        num_feature_levels=levels,
+        decoder_layers=layers,
+        num_queries=queries,
+        num_denoising=0,
+        num_labels=classes,
+        attn_implementation="eager",
+    )
+    unit_normed(network)
+    return network
+
+
+def stored_detector(place: str, *, channels: int, classes: int) -> Any:
+    """A stored RT-DETR; its last layers begin anew where it knows another number of classes.
+
+    Raises:
+        Refused: If it cannot be loaded safely, or is something else.
+    """
+    network = pretrained(
+        place,
+        of="AutoModelForObjectDetection",
+        extra="vision",
+        fresh=("model.decoder.class_embed.", "model.enc_score_head."),
+        num_labels=classes,
+        num_denoising=0,
+        eval_size=None,
+        freeze_backbone_batch_norms=False,
+    )
+    check_kind(network, "rt_detr", place=place)
+    check_channels(network.model.backbone.model, channels, place=place)
+    return network

@@ -1,6 +1,7 @@
 """LightningModules that learn a task and say how well."""
 
 from steelyard.tasks.classification import Classification
+from steelyard.tasks.detection import Detection
 from steelyard.tasks.measured import Measured
 
-__all__ = ["Classification", "Measured"]
+__all__ = ["Classification", "Detection", "Measured"]

@@ -15,6 +15,7 @@ from steelyard.adapters import (
     MODALITIES,
     Adapter,
     ClassScoring,
+    DetectionScoring,
     Facts,
     ImageAdapter,
     TokenScoring,
@@ -41,7 +42,7 @@ def test_the_factory_knows_every_modality(modality):
     assert adapter.modality == modality
     assert adapter.bounds == (0.0, 1.0)
     assert isinstance(adapter, Adapter)
-    assert isinstance(adapter.scoring, ClassScoring)
+    assert isinstance(adapter.scoring, DetectionScoring if modality == "detection" else ClassScoring)
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
