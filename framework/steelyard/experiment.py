@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import LightningDataModule, LightningModule, seed_everything
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, seed_everything
 
 from steelyard import assembly, building, checkpoints, folder, provenance, requirements, spec, training
 from steelyard.draft import Draft
@@ -43,6 +43,7 @@ class Order:
         notes: Remarks of the composition.
         checkpoint: Weights to weigh, or the state to go on from.
         train: False for `weigh`.
+        watch: Follows the training from outside and changes nothing; it takes the place of the progress bar.
     """
 
     config: DictConfig
@@ -51,6 +52,7 @@ class Order:
     notes: Sequence[str] = ()
     checkpoint: Path | None = None
     train: bool = True
+    watch: Callback | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ def run(
     outputs: Path = Path("outputs"),
     folder_name: str | None = None,
     announce: Announce | None = None,
+    watch: Callback | None = None,
 ) -> Scorecard:
     """Trains, weighs and reports one run in a folder of its own.
 
@@ -94,6 +97,7 @@ def run(
         outputs: Where the run folder is made.
         folder_name: Its name in a sweep; a refused trial then leaves its status there.
         announce: Called with the run folder as soon as it exists.
+        watch: Follows the training from outside and changes nothing; it takes the place of the progress bar.
 
     Raises:
         Refused: Before training; no folder stays behind (except in a sweep).
@@ -101,9 +105,8 @@ def run(
         Terminated: The folder says `terminated`, and `resume` goes on.
         Exception: The folder says `failed` and holds traceback.txt.
     """
-    return _fresh(
-        Order(config=config, choices=choices, overrides=overrides, notes=notes), outputs, folder_name, announce
-    )
+    order = Order(config=config, choices=choices, overrides=overrides, notes=notes, watch=watch)
+    return _fresh(order, outputs, folder_name, announce)
 
 
 def weigh(
@@ -116,15 +119,22 @@ def weigh(
     outputs: Path = Path("outputs"),
     folder_name: str | None = None,
     announce: Announce | None = None,
+    watch: Callback | None = None,
 ) -> Scorecard:
     """Weighs the model of a Lightning checkpoint without training it; all else is as for `run`."""
     order = Order(
-        config=config, choices=choices, overrides=overrides, notes=notes, checkpoint=ckpt.absolute(), train=False
+        config=config,
+        choices=choices,
+        overrides=overrides,
+        notes=notes,
+        checkpoint=ckpt.absolute(),
+        train=False,
+        watch=watch,
     )
     return _fresh(order, outputs, folder_name, announce)
 
 
-def resume(place: Path, *, announce: Announce | None = None) -> Scorecard:
+def resume(place: Path, *, announce: Announce | None = None, watch: Callback | None = None) -> Scorecard:
     """Goes on with a run that was interrupted, terminated, killed or failed; composes nothing.
 
     Raises:
@@ -155,6 +165,7 @@ def resume(place: Path, *, announce: Announce | None = None) -> Scorecard:
             notes=came_from["notes"],
             checkpoint=checkpoint,
             train=weighed is None,
+            watch=watch,
         )
     )
     if prepared.fingerprint != came_from["data_fingerprint"]:
@@ -212,7 +223,7 @@ def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
             if discard:
                 folder.discard(place)
             raise
-        stack.enter_context(_terminable())
+        stack.enter_context(terminable())
         try:
             scorecard = _steps(prepared, place)
             journal.end(State.DONE, exit_code=scorecard.exit_code, message=_verdict(scorecard))
@@ -243,7 +254,7 @@ def _steps(prepared: Prepared, place: Path) -> Scorecard:
     # 8. Attach, each plugin checked against its claims.
     attachments = assembly.attach(selected, draft)
     clocks = assembly.timed(attachments)
-    trainer = training.make_trainer(prepared.order.config, draft, selected, attachments, place)
+    trainer = training.make_trainer(order.config, draft, selected, attachments, place, watch=order.watch)
     device = trainer.strategy.root_device
     folder.write_json(place / "provenance.json", _provenance(prepared, device))
     # 9. Train, with the wraps on; or load what is to be weighed.
@@ -356,7 +367,7 @@ def _verdict(scorecard: Scorecard) -> str:
 
 
 @contextlib.contextmanager
-def _terminable() -> Generator[None]:
+def terminable() -> Generator[None]:
     """Turns SIGTERM into `Terminated`; only the main thread may, so that a notebook's worker keeps its own handler."""
     if threading.current_thread() is not threading.main_thread():
         yield

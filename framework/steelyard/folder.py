@@ -160,6 +160,17 @@ def opened(folder: Path) -> Generator[Journal]:
         yield Journal(folder, lock, resumed=earlier.resumed + 1 if earlier else 0)
 
 
+def conclude(folder: Path, state: State, *, exit_code: int, message: str) -> None:
+    """Writes the last words of a run whose process is gone, on its behalf."""
+    found = _read(folder)
+    if found is None:
+        raise FileNotFoundError(f"{folder} is no run folder: it has no {STATUS}")
+    with contextlib.suppress(OSError):
+        (folder / RESERVE).unlink()
+    last = replace(found, state=state, exit_code=exit_code, message=message, ended=time.time())
+    write_json(folder / STATUS, asdict(last))
+
+
 def status(folder: Path) -> RunStatus:
     """What became of the run in `folder`.
 

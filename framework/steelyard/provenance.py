@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from typing import Any
 
@@ -26,33 +27,34 @@ CORE = (
 def versions(imports: Iterable[str] = ()) -> dict[str, str]:
     """Distribution -> version, of the core and of the given import names."""
     names: set[str] = {*CORE}
-    by_import = packages_distributions()
+    by_import = _distributions()
     for name in imports:
         names.update(by_import.get(name.partition(".")[0], ()))
     found: dict[str, str] = {}
     for name in sorted(names):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+        installed = _version(name)
+        if installed is not None:
+            found[name] = installed
     return found
 
 
 def git_state() -> dict[str, Any] | None:
     """Commit, branch and dirtiness of the working folder, or None outside a checkout (or without git)."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10)  # noqa: S603, S607 - fixed words, git from PATH
-        return done.stdout.strip()
-
+    words = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "branch": git("rev-parse", "--abbrev-ref", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
-        }
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 - fixed words, git from PATH
     except (OSError, subprocess.SubprocessError):
         return None
+    lines = done.stdout.splitlines()
+    head = dict(line.split(" ", 2)[1:3] for line in lines if line.startswith("# "))
+    commit, branch = head["branch.oid"], head["branch.head"]
+    if commit == "(initial)":
+        return None
+    return {
+        "commit": commit,
+        "branch": "HEAD" if branch == "(detached)" else branch,
+        "dirty": any(not line.startswith("# ") for line in lines),
+    }
 
 
 def collect(
@@ -81,11 +83,27 @@ def collect(
         "versions": versions(imports),
         "git": git_state(),
         # Lightning adds callbacks of any installed package without a word.
-        "callback_factories": [
-            f"{entry.name}={entry.value}" for entry in entry_points(group="lightning.pytorch.callbacks_factory")
-        ],
+        "callback_factories": list(_callback_factories()),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+@lru_cache(maxsize=1)
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+@lru_cache(maxsize=256)
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _callback_factories() -> tuple[str, ...]:
+    return tuple(f"{entry.name}={entry.value}" for entry in entry_points(group="lightning.pytorch.callbacks_factory"))
 
 
 def _device(device: torch.device) -> str:

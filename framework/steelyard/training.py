@@ -29,8 +29,12 @@ def make_trainer(
     selected: Sequence[Selected],
     attachments: Mapping[str, Attachment],
     place: Path,
+    *,
+    watch: Callback | None = None,
 ) -> Trainer:
     """The Trainer with all callbacks: late preflight, attachments in order, the user's, the core's own.
+
+    One that watches from outside comes last, and Lightning's progress bar gives way to it.
 
     Raises:
         Refused: If Lightning does not take the arguments.
@@ -40,6 +44,9 @@ def make_trainer(
     if config.get("checkpoints", "last") == "last":
         own.append(checkpoints.keeper(place))
     arguments.setdefault("enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in own))
+    if watch is not None:
+        own.append(watch)
+        arguments["enable_progress_bar"] = False
     arguments["plugins"] = [*plain_list(arguments.get("plugins")), checkpoints.AtomicCheckpointIO()]
     arguments["logger"] = _loggers(config, place)
     gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), FiniteLoss(), *own]

@@ -1,37 +1,23 @@
-"""Carrying out what was composed: one job, or the trials of a sweep one after the other."""
+"""Carrying out what was composed: one job, or the trials of a sweep."""
 
 import tempfile
-import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-
-from omegaconf import OmegaConf
 
 from steelyard import folder, spec
 from steelyard.cli import _console
 from steelyard.cli._main import Exit, explain
 from steelyard.composing import Composed, Trial, expand, known_to_hydra
 from steelyard.problem import Refused
-from steelyard.scorecard import Scorecard
+from steelyard.sweeping import record
+from steelyard.sweeping.record import Record
+from steelyard.sweeping.trial import Job, carry_out, weighed
 
 OUTPUTS = Path("outputs")
 STOPPING = (Exit.INTERRUPTED, Exit.TERMINATED)
 """What ends a whole sweep, and not one trial of it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What is done with a config.
-
-    Attributes:
-        verb: run, weigh or plan.
-        checkpoint: What `weigh` weighs.
-    """
-
-    verb: str
-    checkpoint: Path | None = None
 
 
 def single(job: Job, composed: Composed) -> int:
@@ -40,7 +26,7 @@ def single(job: Job, composed: Composed) -> int:
         return _plan(composed)
     made: list[Path] = []
     try:
-        scorecard = _weighed(job, composed, outputs=OUTPUTS, name=None, made=made)
+        scorecard = weighed(job, composed, outputs=OUTPUTS, name=None, announce=made.append)
     except BaseException as error:
         return explain(error, folder=str(made[0]) if made else None)
     _console.print_scorecard(scorecard)
@@ -59,82 +45,97 @@ def sweep(job: Job, overrides: Sequence[str], folders: Sequence[Path]) -> int:
     except BaseException:
         folder.discard(place)
         raise
-    codes: dict[str, int] = {}
-    for trial in trials:
-        identity = spec.spec_hash(trial.composed.config) if trial.composed else str(trial.number)
-        _console.say(f"trial {trial.number + 1} of {len(trials)}: {' '.join(trial.overrides)}")
-        if identity in codes:
-            _console.say("an earlier trial has the same spec: it is not run again")
+    made = Record(
+        verb=job.verb,
+        words=spec.masked_overrides(overrides),
+        folders=tuple(str(one.absolute()) for one in folders),
+        checkpoint=str(job.checkpoint.absolute()) if job.checkpoint else None,
+        specs={},
+    )
+    with record.held(place):
+        return _run(job, trials, place, made, before=made)
+
+
+def resume_sweep(place: Path, settings: Sequence[str]) -> int:
+    """Goes on with a sweep: trials that finished stay, all others run again.
+
+    Args:
+        place: The sweep folder.
+        settings: Overrides of `sweep.*` for this time.
+    """
+    before = record.read(place)
+    job = Job(verb=before.verb, checkpoint=Path(before.checkpoint) if before.checkpoint else None)
+    with record.held(place):
+        folders = [Path(one) for one in before.folders]
+        trials = expand(*before.words, *settings, place=place, folders=folders)
+        return _run(job, trials, place, before, before=before)
+
+
+def _run(job: Job, trials: Sequence[Trial], place: Path, made: Record, *, before: Record) -> int:
+    hashes = record.hashes(trials)
+    replace(made, specs={str(number): value for number, value in hashes.items()}).write(place)
+    distinct = _distinct(trials, hashes)
+    settings = next((trial.composed.sweep for trial in trials if trial.composed), None)
+    assert settings is not None
+    left: list[Trial] = []
+    for trial in distinct:
+        own = place / str(trial.number)
+        if record.is_finished(own, hashes[trial.number], before, rerun=settings.rerun):
             continue
-        codes[identity] = _trial(job, trial, place)
-        if codes[identity] in STOPPING:
-            break
+        if not record.goes_on(own, hashes[trial.number], before):
+            record.set_aside(own)
+        left.append(trial)
+    if len(left) < len(distinct):
+        _console.say(f"{len(distinct) - len(left)} of {len(distinct)} trials are finished already")
+    codes = _carry_out(job, left, place)
     from steelyard import sweep as sweeps
 
     summary = sweeps.finish(place)
     sweeps.print_sweep(summary)
-    return max(codes.values())
+    missing = len(left) - sum(1 for number in codes if number >= 0)
+    if missing or any(code in STOPPING for code in codes.values()):
+        _console.say(f"{missing} trials were not started; go on with: steelyard resume {place}")
+    return max([summary.exit_code, *codes.values()])
 
 
-def _trial(job: Job, trial: Trial, place: Path) -> int:
-    made: list[Path] = []
-    try:
-        if trial.composed is None:
-            assert trial.refused is not None
-            raise trial.refused
-        return _weighed(job, trial.composed, outputs=place, name=str(trial.number), made=made).exit_code
-    except BaseException as error:
-        if not made and not (place / str(trial.number)).exists():
-            made.append(_record(trial, error, place))
-        return explain(error, folder=str(made[0]) if made else None)
+def _distinct(trials: Sequence[Trial], hashes: Mapping[int, str]) -> list[Trial]:
+    """The first trial of each spec; refused ones stay, so that each has its row."""
+    first: dict[str, int] = {}
+    for trial in trials:
+        first.setdefault(hashes[trial.number] or str(trial.number), trial.number)
+    kept = set(first.values())
+    for trial in trials:
+        if trial.number not in kept:
+            _console.say(f"trial {trial.number} has the same spec as trial {first[hashes[trial.number]]}: it runs once")
+    return [trial for trial in trials if trial.number in kept]
 
 
-def _record(trial: Trial, error: BaseException, place: Path) -> Path:
-    """A trial that never came to a run folder gets one, so that the sweep's table has its row."""
-    made = folder.create(place, str(trial.number))
-    state, code = (folder.State.REFUSED, Exit.REFUSED) if isinstance(error, Refused) else _ended(error)
-    with folder.opened(made) as journal:
-        text = OmegaConf.to_yaml(spec.masked(spec.plain(trial.config)))
-        folder.write_atomically(made / "config.yaml", text.encode())
-        folder.write_atomically(made / "traceback.txt", "".join(traceback.format_exception(error)).encode())
-        journal.end(
-            state, exit_code=code, message=f"{type(error).__name__}: {error}" if code == Exit.FAILED else str(error)
-        )
-    return made
+def _carry_out(job: Job, trials: Sequence[Trial], place: Path) -> Mapping[int, int]:
+    """Exit codes by trial number; negative numbers for what befell the sweep itself."""
+    composed = next((trial.composed for trial in trials if trial.composed), None)
+    if composed is not None and composed.hydra.runtime.choices.get("hydra/launcher") == "steelyard":
+        from steelyard.report.terminal import terminal
+        from steelyard.sweeping.driver import Driver
+        from steelyard.sweeping.view import View, labels
+
+        view = View(labels({trial.number: trial.overrides for trial in trials}), terminal(stderr=True))
+        driver = Driver(job=job, place=place, settings=composed.sweep, view=view, explain=_explain)
+        return driver.run(trials)
+    codes: dict[int, int] = {}
+    for trial in trials:
+        _console.say(f"trial {trial.number}: {' '.join(trial.overrides)}")
+        codes[trial.number] = carry_out(job, trial, place, announce=_nothing, explain=_explain)
+        if codes[trial.number] in STOPPING:
+            break
+    return codes
 
 
-def _ended(error: BaseException) -> tuple[folder.State, int]:
-    if isinstance(error, KeyboardInterrupt):
-        return folder.State.INTERRUPTED, Exit.INTERRUPTED
-    if isinstance(error, Exception):
-        return folder.State.FAILED, Exit.FAILED
-    return folder.State.TERMINATED, Exit.TERMINATED
+def _explain(error: BaseException, place: str | None) -> int:
+    return explain(error, folder=place)
 
 
-def _weighed(job: Job, composed: Composed, *, outputs: Path, name: str | None, made: list[Path]) -> Scorecard:
-    from steelyard import experiment
-
-    with known_to_hydra(composed):
-        if job.checkpoint is not None:
-            return experiment.weigh(
-                composed.config,
-                ckpt=job.checkpoint,
-                choices=composed.choices,
-                overrides=composed.overrides,
-                notes=composed.notes,
-                outputs=outputs,
-                folder_name=name,
-                announce=made.append,
-            )
-        return experiment.run(
-            composed.config,
-            choices=composed.choices,
-            overrides=composed.overrides,
-            notes=composed.notes,
-            outputs=outputs,
-            folder_name=name,
-            announce=made.append,
-        )
+def _nothing(place: Path) -> None:
+    del place
 
 
 def _plan(composed: Composed) -> int:

@@ -33,7 +33,8 @@ def main(verb: str, words: Sequence[str]) -> int:
     from steelyard.composing import compose
 
     composed = None if flags.multirun else compose(*overrides, folders=flags.folders)
-    from steelyard.cli._jobs import Job, single, sweep
+    from steelyard.cli._jobs import single, sweep
+    from steelyard.sweeping.trial import Job
 
     job = Job(verb=verb, checkpoint=checkpoint)
     if composed is None or composed.wants_sweep:

@@ -8,7 +8,10 @@ from pathlib import Path
 from steelyard.cli import _console
 from steelyard.cli._main import Exit, explain
 from steelyard.cli._verbs import VERBS
+from steelyard.folder import STATUS
 from steelyard.problem import refuse
+
+SWEEP = "sweep.json"
 
 
 def parser(verb: str) -> argparse.ArgumentParser:
@@ -22,8 +25,10 @@ def parser(verb: str) -> argparse.ArgumentParser:
             "folder",
             type=Path,
             metavar="DIR",
-            help="a run folder; for report also a sweep" if verb == "report" else "a run folder",
+            help="a run folder or a sweep folder",
         )
+    if verb == "resume":
+        made.add_argument("settings", nargs="*", metavar="sweep.KEY=VALUE", help="of a sweep: how to run it this time")
     if verb == "report":
         made.add_argument("--public", action="store_true", help="leave out what the privacy budget does not cover")
     return made
@@ -38,7 +43,7 @@ def main(verb: str, words: Sequence[str]) -> int:
             raise refuse(f"there is no folder {folder}", fix="ls outputs")
     match verb:
         case "resume":
-            return _resume(folders[0])
+            return _resume(folders[0], found.settings)
         case "report":
             return _report(folders[0], public=found.public)
         case "compare":
@@ -47,7 +52,16 @@ def main(verb: str, words: Sequence[str]) -> int:
             return _status(folders[0])
 
 
-def _resume(folder: Path) -> int:
+def _resume(folder: Path, settings: Sequence[str]) -> int:
+    if (folder / SWEEP).exists():
+        from steelyard.cli._jobs import resume_sweep
+
+        wrong = [word for word in settings if not word.startswith("sweep.")]
+        if wrong:
+            raise refuse(f"{wrong[0]} would change the trials: resume takes sweep.KEY=VALUE", fix="sweep.workers=2")
+        return resume_sweep(folder, settings)
+    if settings:
+        raise refuse(f"{settings[0]} is for a sweep: a run goes on as it was started", fix=f"steelyard resume {folder}")
     from steelyard import experiment
 
     try:
@@ -89,6 +103,8 @@ def _compare(folders: Sequence[Path], *, to: Path) -> int:
 def _status(folder: Path) -> int:
     from steelyard.folder import status
 
+    if (folder / SWEEP).exists():
+        return _sweep_status(folder)
     try:
         found = status(folder)
     except FileNotFoundError as error:
@@ -105,6 +121,19 @@ def _status(folder: Path) -> int:
     for name, value in rows.items():
         if value:
             _console.write(f"{name:>10}  {value}")
+    return Exit.DONE
+
+
+def _sweep_status(folder: Path) -> int:
+    from collections import Counter
+
+    from steelyard.folder import read_json, status
+
+    specs: dict[str, str] = read_json(folder / SWEEP)["specs"]
+    distinct = {value or number: number for number, value in reversed(specs.items())}
+    places = [folder / number for number in distinct.values()]
+    states = Counter(status(place).state.value if (place / STATUS).exists() else "not started" for place in places)
+    _console.write(f"{len(places)} trials: " + ", ".join(f"{count} {state}" for state, count in states.most_common()))
     return Exit.DONE
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -19,6 +20,8 @@ from steelyard.composing._settle import settle
 from steelyard.composing._words import Word, read, searchpath, without_effect
 from steelyard.composing.source import PACKAGE, PRIMARY, register
 from steelyard.problem import Problem, Refused
+from steelyard.schema import build
+from steelyard.sweeping.settings import Sweep
 
 JOB = "steelyard"
 VERSION = "1.3"
@@ -36,6 +39,7 @@ class Composed:
         notes: What was dropped on the way.
         number: The trial's number in a sweep.
         hydra: Hydra's own config, for `${hydra:...}`.
+        sweep: How a sweep of it is run; no part of a trial's own config.
     """
 
     config: DictConfig
@@ -43,6 +47,7 @@ class Composed:
     overrides: tuple[str, ...]
     notes: tuple[str, ...]
     hydra: DictConfig
+    sweep: Sweep
     number: int = 0
 
     @property
@@ -82,12 +87,13 @@ def compose(*words: str, folders: Sequence[Path] = ()) -> Composed:
 
 
 def finished(raw: Raw, config: DictConfig, notes: tuple[str, ...], *, sweep: bool) -> Composed:
-    """Puts together what is known of one config."""
+    """Puts together what is known of one config, which it may change."""
     if config.get("checkpoints") == "auto":
-        config = config.copy()
         config.checkpoints = "none" if sweep else "last"
+    settings: Any = config.pop("sweep", None)
     return Composed(
         config=config,
+        sweep=build(Sweep, settings or {}, path="sweep"),
         choices={group: ",".join(options) for group, options in raw.choices.items()},
         overrides=raw.overrides,
         notes=notes,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from steelyard.composing._catalogue import Raw, look
 from steelyard.composing._compose import Composed, finished
@@ -14,6 +14,9 @@ from steelyard.composing._hydra_main import through_hydra
 from steelyard.composing._settle import settle
 from steelyard.composing._words import read, without_effect
 from steelyard.problem import Refused, refuse
+
+LAUNCHERS = ("steelyard", "basic")
+"""Those that run trials here: each in a process of its own, or one after the other in this one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,33 @@ class Trial:
     refused: Refused | None = None
 
 
+class Collector:
+    """A job that only writes down its config.
+
+    Attributes:
+        seen: What Hydra made of each job.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[Raw] = []
+
+    def __call__(self, config: DictConfig) -> None:
+        """What Hydra's own launcher calls."""
+        own: Any = HydraConfig.get()
+        self._note(config, own.copy())
+
+    def take(self, whole: DictConfig) -> None:
+        """What our launcher calls, with the config of a job still in one piece."""
+        own = whole.hydra
+        OmegaConf.set_struct(whole, False)
+        del whole["hydra"]
+        self._note(whole, own)
+
+    def _note(self, config: DictConfig, own: DictConfig) -> None:
+        _check(own)
+        self.seen.append(look(config, own, number=int(own.job.num)))
+
+
 def expand(*words: str, place: Path, folders: Sequence[Path] = ()) -> tuple[Trial, ...]:
     """All trials of a sweep, in Hydra's order.
 
@@ -52,24 +82,18 @@ def expand(*words: str, place: Path, folders: Sequence[Path] = ()) -> tuple[Tria
     ignored = list(without_effect(read(words)))
     if ignored:
         raise Refused(ignored)
-    seen: list[Raw] = []
-
-    def note(config: DictConfig) -> None:
-        hydra: Any = HydraConfig.get()
-        _check_basic(hydra)
-        seen.append(look(config, hydra.copy(), number=int(hydra.job.num)))
-
+    collector = Collector()
     quoted = str(place).replace("'", r"\'")
-    through_hydra(["--multirun", *words, f"hydra.sweep.dir='{quoted}'"], folders=folders, task=note)
-    trials = tuple(_trial(raw, seen) for raw in seen)
+    through_hydra(["--multirun", *words, f"hydra.sweep.dir='{quoted}'"], folders=folders, task=collector)
+    elsewhere = frozenset(key for raw in collector.seen for key in raw.fillers)
+    trials = tuple(_trial(raw, elsewhere) for raw in collector.seen)
     if trials and all(trial.refused for trial in trials):
         problems = [problem for trial in trials if trial.refused for problem in trial.refused.problems]
         raise Refused(list(dict.fromkeys(problems)))
     return trials
 
 
-def _trial(raw: Raw, trials: Sequence[Raw]) -> Trial:
-    elsewhere = frozenset(key for other in trials for key in other.fillers)
+def _trial(raw: Raw, elsewhere: frozenset[str]) -> Trial:
     try:
         config, notes = settle(raw, elsewhere=elsewhere)
     except Refused as refused:
@@ -78,8 +102,8 @@ def _trial(raw: Raw, trials: Sequence[Raw]) -> Trial:
     return Trial(number=raw.number, overrides=raw.overrides, config=raw.config, composed=composed)
 
 
-def _check_basic(hydra: DictConfig) -> None:
-    for group in ("hydra/launcher", "hydra/sweeper"):
+def _check(hydra: DictConfig) -> None:
+    for group, known in (("hydra/launcher", LAUNCHERS), ("hydra/sweeper", ("basic",))):
         option = hydra.runtime.choices.get(group)
-        if option != "basic":
-            raise refuse(f"{group}={option} is not supported yet", fix=f"{group}=basic")
+        if option not in known:
+            raise refuse(f"{group}={option} is not supported yet", fix=f"{group}={known[0]}")

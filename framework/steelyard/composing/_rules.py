@@ -14,7 +14,8 @@ from steelyard.composing.source import NONE
 from steelyard.option import Option
 from steelyard.problem import Problem
 from steelyard.registry import did_you_mean, nearest
-from steelyard.schema import show
+from steelyard.schema import attempt, show
+from steelyard.sweeping.settings import Sweep
 
 ROOT: dict[str, tuple[Any, Option | None]] = {
     "seed": (int, Option("of everything random", ge=0)),
@@ -72,6 +73,7 @@ def values(tree: Mapping[str, Any]) -> Iterator[Problem]:
         except Wrong as wrong:
             if "${" not in str(tree.get(key)):
                 yield Problem(f"{key} {wrong.reason}", f"{key}={wrong.example}")
+    yield from attempt(Sweep, tree.get("sweep") or {}, path="sweep")[1]
 
 
 def _choosing(challenge: str, options: Iterable[str]) -> str:

@@ -17,6 +17,12 @@ def fill(template: str, **values: Any) -> bytes:
     return _environment().get_template(template).render(css=_css(), **values).encode()
 
 
+def warm() -> None:
+    """Compiles all templates, so that processes forked from this one need not."""
+    for name in _environment().list_templates(extensions=["html"]):
+        _environment().get_template(name)
+
+
 @lru_cache(maxsize=1)
 def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined

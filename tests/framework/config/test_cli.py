@@ -21,6 +21,8 @@ from steelyard.problem import Problem, Refused
 from steelyard.scorecard import Judgement, Requirement, Scorecard, Section
 
 Words = tuple[str, ...]
+BASIC = "hydra/launcher=basic"
+"""The trials of a sweep run in this process, where the stand-in for a run can count its calls."""
 
 
 def surface(parser: argparse.ArgumentParser) -> set[str]:
@@ -44,7 +46,7 @@ def test_the_surface_grows_only_by_a_change_that_someone_reads() -> None:
         "run": flags | {"-i", "--info"},
         "weigh": flags | {"-i", "--info"},
         "plan": flags | {"-i", "--info"},
-        "resume": {"DIR"},
+        "resume": {"DIR", "sweep.KEY=VALUE"},
         "report": {"DIR", "--public"},
         "compare": {"DIR", "--to"},
         "status": {"DIR"},
@@ -144,7 +146,7 @@ def test_a_failed_trial_stops_no_other_and_equal_specs_run_once(
     nothing: Words, stub: Callable[..., Stub], capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = stub(scorecard(), ValueError("diverged"), scorecard(requirements=(UNMET,)))
-    assert main(["run", "-m", *nothing, "seed=0,1,0,2"]) == 3
+    assert main(["run", "-m", *nothing, BASIC, "seed=0,1,0,2"]) == 3
     assert [call["config"].seed for call in made.calls] == [0, 1, 2]
     (place,) = Path("outputs").iterdir()
     assert place.name.endswith("_sweep")
@@ -156,7 +158,7 @@ def test_a_failed_trial_stops_no_other_and_equal_specs_run_once(
 
 def test_a_refused_trial_has_its_row(nothing: Words, stub: Callable[..., Stub]) -> None:
     made = stub(scorecard())
-    assert main(["run", "-m", *nothing, "fairness=parity", "fairness.parity.samples=0,1"]) == 2
+    assert main(["run", "-m", *nothing, BASIC, "fairness=parity", "fairness.parity.samples=0,1"]) == 2
     assert len(made.calls) == 1
     (place,) = Path("outputs").iterdir()
     assert folder.status(place / "0").state is folder.State.REFUSED
@@ -165,7 +167,7 @@ def test_a_refused_trial_has_its_row(nothing: Words, stub: Callable[..., Stub]) 
 
 def test_an_interrupt_ends_the_sweep(nothing: Words, stub: Callable[..., Stub]) -> None:
     made = stub(scorecard(), KeyboardInterrupt(), scorecard())
-    assert main(["run", "-m", *nothing, "seed=0,1,2"]) == 130
+    assert main(["run", "-m", *nothing, BASIC, "seed=0,1,2"]) == 130
     assert len(made.calls) == 2
     assert list(Path("outputs").glob("*_sweep/sweep.html"))
 
@@ -178,7 +180,7 @@ def test_a_sweep_that_is_refused_leaves_nothing_behind(nothing: Words, stub: Cal
 
 def test_an_experiment_may_ask_for_the_sweep_itself(nothing: Words, stub: Callable[..., Stub]) -> None:
     made = stub(scorecard())
-    assert main(["run", *nothing, "experiment=fair_or_not"]) == 0
+    assert main(["run", *nothing, BASIC, "experiment=fair_or_not"]) == 0
     assert [call["choices"]["fairness"] for call in made.calls] == ["none", "parity"]
 
 

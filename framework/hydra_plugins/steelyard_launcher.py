@@ -1,0 +1,150 @@
+"""`hydra/launcher=steelyard`: a launcher for any Hydra application.
+
+Like Hydra's basic launcher it runs the jobs on this machine with the config that Hydra makes of their overrides. Unlike
+it, each job is a process of its own, forked from this one, so that libraries are imported once and no job can spoil the
+next; several run side by side; and each choice of groups is composed once (`steelyard.composing`).
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# A config is a tree of anything.
+
+import gc
+import logging
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from steelyard.sweeping.pool import Send
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class SteelyardLauncherConf:
+    """The options of `hydra/launcher=steelyard`.
+
+    Attributes:
+        workers: Jobs side by side; null for one per core.
+        job_seconds: The time limit of one job; null for none.
+    """
+
+    _target_: str = "hydra_plugins.steelyard_launcher.SteelyardLauncher"
+    workers: int | None = None
+    job_seconds: float | None = None
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="steelyard", node=SteelyardLauncherConf, provider="steelyard")
+
+
+class SteelyardLauncher(Launcher):
+    """Runs jobs in forked processes.
+
+    Args:
+        workers: Jobs side by side; None for one per core.
+        job_seconds: The time limit of one job; None for none.
+    """
+
+    def __init__(self, workers: int | None = None, job_seconds: float | None = None) -> None:
+        self._workers, self._seconds = workers, job_seconds
+
+    @override
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from steelyard.composing import QuickLoader
+
+        # The sweeper, which composes every job to check it, holds the same context.
+        hydra_context.config_loader = QuickLoader(hydra_context.config_loader)
+        self._context, self._task, self._config = hydra_context, task_function, config
+
+    @override
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from steelyard.composing import Collector
+
+        setup_globals()
+        own = self._config.hydra
+        configure_log(own.hydra_logging, own.verbose)
+        Path(str(own.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        jobs = list(enumerate(job_overrides, start=initial_job_idx))
+        if isinstance(self._task, Collector):
+            return [self._collected(self._task, number, words) for number, words in jobs]
+        return self._forked(jobs)
+
+    def _collected(self, collector: Any, number: int, words: Sequence[str]) -> JobReturn:
+        collector.take(self._composed(number, words))
+        return JobReturn(overrides=list(words), status=JobStatus.COMPLETED)
+
+    def _composed(self, number: int, words: Sequence[str]) -> DictConfig:
+        config = self._context.config_loader.load_sweep_config(self._config, list(words))
+        with open_dict(config):
+            config.hydra.job.id = number
+            config.hydra.job.num = number
+        return config
+
+    def _forked(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> Sequence[JobReturn]:
+        from steelyard.sweeping.pool import Ended, Pool, Told, share
+
+        workers, threads = share(self._workers, len(jobs))
+        pool = Pool(workers=workers, threads=threads, seconds=self._seconds)
+        _log.info("Launching %d jobs, %d at a time", len(jobs), workers)
+        returned: dict[int, JobReturn] = {}
+        left = list(reversed(jobs))
+        gc.collect()
+        # What is here already is not looked at again by the collectors of the jobs, so its pages stay shared.
+        gc.freeze()
+        try:
+            while left or pool.busy:
+                while left and pool.free:
+                    number, words = left.pop()
+                    _log.info("\t#%d : %s", number, " ".join(filter_overrides(words)))
+                    pool.start(number, lambda send, number=number, words=words: self._job(number, words, send))
+                for event in pool.poll(1.0):
+                    match event:
+                        case Told(number=number, what=what):
+                            returned[number] = pickle.loads(what)  # noqa: S301 - from our own job
+                        case Ended(number=number):
+                            returned.setdefault(number, _lost(event))
+        finally:
+            pool.kill()
+            gc.unfreeze()
+        for number, words in jobs:
+            returned[number].overrides = list(words)
+        return [returned[number] for number, _ in jobs]
+
+    def _job(self, number: int, words: Sequence[str], send: "Send") -> int:
+        done = run_job(
+            hydra_context=self._context,
+            task_function=self._task,
+            config=self._composed(number, words),
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        # The sweep's process stays small: it knows the overrides, and nobody asks it for the rest.
+        done.cfg = done.hydra_cfg = None
+        send(_pickled(done))
+        return 0
+
+
+def _pickled(done: JobReturn) -> bytes:
+    """The answer of a job as bytes; one that cannot be sent becomes a failure that says so."""
+    try:
+        return pickle.dumps(done)
+    except Exception as error:  # pickling calls the objects' own code
+        done.status = JobStatus.FAILED
+        done.return_value = RuntimeError(f"the job's return value cannot be sent to the sweep: {error}")
+        return pickle.dumps(done)
+
+
+def _lost(ended: Any) -> JobReturn:
+    reason = "took too long" if ended.overdue else f"ended by signal {ended.signal}" if ended.signal else "left early"
+    lost = JobReturn(status=JobStatus.FAILED)
+    lost.return_value = RuntimeError(f"job {ended.number} {reason} (exit code {ended.code})")
+    return lost

@@ -1,0 +1,208 @@
+"""A config loader for sweeps: Hydra composes each choice of groups once, and values are set on a copy of that.
+
+What Hydra does with `key=value`, `+key=value` and `~key` is an update of the composed config, in order; nothing before
+that step can see the value, since a defaults list may only look at choices and at the environment. So the same update
+of a copy gives the same. Whatever else there is (packages, `hydra.*`, what Hydra would refuse) is left to Hydra itself.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# A config is a tree of anything.
+
+import copy
+import pickle
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigSource
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from typing_extensions import override
+
+MOST = 64
+"""Compositions that are kept; the oldest goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What Hydra composed, to be copied.
+
+    Attributes:
+        config: The composition; never changed.
+        pickled: The same as bytes, the quickest way to a copy; None if something in it cannot be pickled.
+    """
+
+    config: DictConfig
+    pickled: bytes | None
+
+    def copy(self) -> DictConfig:
+        # Only bytes that this process has just made are read.
+        return copy.deepcopy(self.config) if self.pickled is None else pickle.loads(self.pickled)  # noqa: S301
+
+
+class QuickLoader(ConfigLoader):
+    """Answers as the loader that it stands before; only `load_sweep_config` is quicker.
+
+    Args:
+        loader: Hydra's.
+
+    Attributes:
+        composed: How often Hydra really composed for a sweep.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        self._loader = loader
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._parsed: dict[str, Override] = {}
+        self._groups: dict[tuple[str, ...], bool] = {}
+        self._bases: dict[tuple[str, ...], _Base] = {}
+        self.composed = 0
+
+    @override
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+        everything = [*master_config.hydra.overrides.hydra, *sweep_overrides]
+        try:
+            config = self._quick(master_config.hydra.job.config_name, everything)
+        except (HydraException, OmegaConfBaseException, ValueError):
+            # Hydra says what is wrong in its own words.
+            config = None
+        if config is None:
+            self.composed += 1
+            return self._loader.load_sweep_config(master_config, list(sweep_overrides))
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    @override
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        return self._loader.load_configuration(
+            config_name, overrides, run_mode, from_shell=from_shell, validate_sweep_overrides=validate_sweep_overrides
+        )
+
+    @override
+    def get_search_path(self) -> ConfigSearchPath:
+        return self._loader.get_search_path()
+
+    @override
+    def get_sources(self) -> list[ConfigSource]:
+        return self._loader.get_sources()
+
+    @override
+    def list_groups(self, parent_name: str) -> list[str]:
+        return self._loader.list_groups(parent_name)
+
+    @override
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        return self._loader.get_group_options(group_name, results_filter, config_name, overrides)
+
+    @override
+    def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> Any:
+        return self._loader.compute_defaults_list(config_name, overrides, run_mode)
+
+    def _quick(self, name: str | None, words: Sequence[str]) -> DictConfig | None:
+        """The config, or None where Hydra has to compose it."""
+        parsed = [self._parse(word) for word in words]
+        searchpath = tuple(word for word in words if word.startswith("hydra.searchpath"))
+        settings = [word for word in parsed if self._is_setting(word, name, searchpath)]
+        choices = [_text(word) for word in parsed if word not in settings]
+        config = self._base(name, choices).copy()
+        for word in settings:
+            if not _set(config, word):
+                return None
+        _note(config, [word for word in parsed if not word.is_hydra_override()])
+        return config
+
+    def _parse(self, word: str) -> Override:
+        if word not in self._parsed:
+            (self._parsed[word],) = self._parser.parse_overrides([word])
+        return self._parsed[word]
+
+    def _base(self, name: str | None, words: Sequence[str]) -> _Base:
+        key = (str(name), *words)
+        base = self._bases.pop(key, None)
+        if base is None:
+            self.composed += 1
+            config = self._loader.load_configuration(name, list(words), RunMode.RUN)
+            try:
+                pickled = pickle.dumps(config)
+            except Exception:  # an object that somebody put into a config may fail in any way
+                pickled = None
+            base = _Base(config, pickled)
+        self._bases[key] = base
+        if len(self._bases) > MOST:
+            del self._bases[next(iter(self._bases))]
+        return base
+
+    def _is_setting(self, word: Override, name: str | None, searchpath: tuple[str, ...]) -> bool:
+        """True if Hydra would apply it to the composed config, and nothing of Hydra's own depends on it."""
+        return (
+            word.package is None
+            and not word.is_sweep_override()
+            and not word.is_hydra_override()
+            and not (word.is_delete() and word.value() is not None)  # it looks at the value that it deletes
+            and re.fullmatch(r"\w+(\.\w+)*", word.key_or_group) is not None
+            and not self._is_group(word.key_or_group, name, searchpath)
+        )
+
+    def _is_group(self, key: str, name: str | None, searchpath: tuple[str, ...]) -> bool:
+        asked = (key, str(name), *searchpath)
+        if asked not in self._groups:
+            options = self._loader.get_group_options(
+                key, results_filter=None, config_name=name, overrides=list(searchpath)
+            )
+            self._groups[asked] = bool(options) or any(source.is_group(key) for source in self._loader.get_sources())
+        return self._groups[asked]
+
+
+def _set(config: DictConfig, word: Override) -> bool:
+    """Applies one override as Hydra does; False where Hydra would refuse it."""
+    key, value = word.key_or_group, word.value()
+    found = OmegaConf.select(config, key, throw_on_missing=False) if word.is_delete() or word.is_add() else None
+    if word.is_delete():
+        if found is None:
+            return False
+        above, _, last = key.rpartition(".")
+        with open_dict(config):
+            node: Any = OmegaConf.select(config, above) if above else config
+            del node[last]
+    elif word.is_add():
+        if found is not None and not isinstance(value, dict | list):
+            return False
+        OmegaConf.update(config, key, value, merge=True, force_add=True)
+    else:
+        OmegaConf.update(config, key, value, merge=True, force_add=word.is_force_add())
+    return True
+
+
+def _note(config: DictConfig, words: Sequence[Override]) -> None:
+    """What Hydra writes down of the overrides of the job."""
+    job = config.hydra.job
+    names = job.config.override_dirname
+    config.hydra.overrides.task = [_text(word) for word in words]
+    kept = sorted(_text(word) for word in words if word.key_or_group not in names.exclude_keys)
+    job.override_dirname = re.sub("=", names.kv_sep, names.item_sep.join(kept))
+
+
+def _text(word: Override) -> str:
+    assert word.input_line is not None
+    return word.input_line

@@ -1,0 +1,48 @@
+"""How far a trial is, told to its sweep a few times a second."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from typing_extensions import override
+
+from steelyard.sweeping.pool import Send
+from steelyard.sweeping.progress import Progressed
+
+EVERY = 0.25
+
+
+class Progress(Callback):
+    """Reads the Trainer's counters; changes nothing.
+
+    Args:
+        send: Where to tell.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send, self._told = send, 0.0
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now - self._told >= EVERY:
+            self._told = now
+            epochs = trainer.max_epochs or 0
+            epoch = f"epoch {trainer.current_epoch + 1}" + (f" of {epochs}" if epochs > 0 else "")
+            self._send(Progressed(share=_share(trainer, batch_idx + 1), doing=epoch))
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._send(Progressed(share=1.0, doing="weighing"))
+
+
+def _share(trainer: Trainer, batches: int) -> float | None:
+    """The part of the training that is done, or None where its end is open."""
+    if trainer.max_steps > 0:
+        return min(1.0, trainer.global_step / trainer.max_steps)
+    if trainer.max_epochs is None or trainer.max_epochs <= 0:
+        return None
+    per_epoch = trainer.num_training_batches
+    return min(1.0, (trainer.current_epoch + batches / max(per_epoch, 1)) / trainer.max_epochs)

@@ -1,0 +1,220 @@
+"""Runs the trials of a sweep side by side until all have ended, or somebody has had enough."""
+
+import gc
+import importlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from steelyard import folder
+from steelyard.composing import Trial
+from steelyard.folder import State
+from steelyard.sweeping.code import versioned
+from steelyard.sweeping.pool import Ended, Pool, Send, Told, share
+from steelyard.sweeping.progress import Progressed
+from steelyard.sweeping.settings import Sweep
+from steelyard.sweeping.trial import FAILED, INTERRUPTED, REFUSED, TERMINATED, Job, forked, record
+from steelyard.sweeping.view import View
+
+LONERS = ("torch.", "tensorflow", "jax", "ray", "grpc")
+Explain = Callable[[BaseException, str | None], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """Modules that a trial has imported, and that the next ones need not import again."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Signals:
+    """Counts Ctrl-C and SIGTERM; an exception could come between the end of a trial and its entry in the list."""
+
+    last: signal.Signals | None = None
+    count: int = 0
+
+    def note(self, number: int, frame: object) -> None:
+        del frame
+        self.last = signal.Signals(number)
+        self.count += 1
+
+
+@dataclass(kw_only=True)
+class Driver:
+    """What it takes to run trials in processes of their own.
+
+    Attributes:
+        job: What to do with each.
+        place: The sweep folder.
+        settings: Of the sweep.
+        view: Shows how it goes.
+        explain: Says on stderr what went wrong, given the error and the run folder, and gives the exit code.
+        codes: Exit codes of the trials that have ended; exit code 130 or 143 under -1 if the sweep was stopped.
+    """
+
+    job: Job
+    place: Path
+    settings: Sweep
+    view: View
+    explain: Explain
+    codes: dict[int, int] = field(default_factory=dict[int, int])
+
+    def run(self, trials: Sequence[Trial]) -> Mapping[int, int]:
+        """Runs all trials, each once.
+
+        Returns:
+            Trial number -> exit code, of all that came to an end; 130 or 143 under -1 if the sweep was stopped.
+        """
+        left = [trial for trial in reversed(trials) if not self._refused(trial)]
+        by_number = {trial.number: trial for trial in trials}
+        workers, threads = share(self.settings.workers, len(left))
+        pool = Pool(workers=workers, threads=threads, seconds=self.settings.trial_seconds)
+        with _noted() as signals, self.view:
+            self.view.begin(len(trials), workers=workers, done=len(self.codes))
+            try:
+                _warm()
+                while pool.busy or (left and not signals.count and not self._enough()):
+                    while left and pool.free and not signals.count and not self._enough():
+                        self._start(pool, left.pop())
+                    for event in pool.poll(1.0):
+                        self._note(event, by_number, stopped=signals.count > 0)
+                    self._pass_on(pool, signals)
+                    self.view.refresh()
+            finally:
+                pool.kill()
+                gc.unfreeze()
+        if signals.last is not None:
+            self.codes[-1] = INTERRUPTED if signals.last is signal.SIGINT else TERMINATED
+        return self.codes
+
+    def _start(self, pool: Pool, trial: Trial) -> None:
+        known = frozenset(sys.modules)
+
+        def work(send: Send) -> int:
+            try:
+                return forked(self.job, trial, self.place, send, explain=self.explain)
+            finally:
+                news = _news(known)
+                if news:
+                    send(_Loaded(news))
+
+        pool.start(trial.number, work)
+        self.view.started(trial.number)
+
+    def _note(self, event: Told | Ended, trials: Mapping[int, Trial], *, stopped: bool) -> None:
+        match event:
+            case Told(number=number, what=Progressed() as progressed):
+                self.view.progressed(number, progressed)
+            case Told(what=_Loaded(names=names)):
+                _learn(names)
+            case Ended():
+                self._end(event, trials[event.number], stopped=stopped)
+            case _:
+                raise AssertionError(event)
+
+    def _end(self, ended: Ended, trial: Trial, *, stopped: bool) -> None:
+        place = self.place / str(ended.number)
+        reason = self._reason(ended, place, stopped=stopped)
+        if reason:
+            # It could not say so itself.
+            if not (place / folder.STATUS).exists():
+                folder.discard(place)
+                record(trial, RuntimeError(reason), self.place)
+            folder.conclude(place, State.KILLED if stopped else State.FAILED, exit_code=FAILED, message=reason)
+        code = FAILED if reason or ended.code is None else ended.code
+        self.codes[ended.number] = code
+        message = "" if code == 0 else reason or _message(place)
+        self.view.ended(ended.number, code=code, seconds=ended.seconds, message=message)
+
+    def _reason(self, ended: Ended, place: Path, *, stopped: bool) -> str:
+        """Why the trial ended without a word of its own; "" if it had one."""
+        if ended.overdue:
+            return f"took longer than sweep.trial_seconds={self.settings.trial_seconds:g}"
+        if ended.signal is not None:
+            name = signal.Signals(ended.signal).name
+            return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" and not stopped else "")
+        state = folder.status(place).state if (place / folder.STATUS).exists() else None
+        return f"left early with exit code {ended.code}" if state in (None, State.KILLED) else ""
+
+    def _refused(self, trial: Trial) -> bool:
+        if trial.refused is None:
+            return False
+        record(trial, trial.refused, self.place)
+        self.codes[trial.number] = REFUSED
+        self.view.refused(trial.number, str(trial.refused))
+        return True
+
+    def _enough(self) -> bool:
+        failures = sum(code in (REFUSED, FAILED) for code in self.codes.values())
+        return self.settings.max_failures is not None and failures >= self.settings.max_failures
+
+    def _pass_on(self, pool: Pool, signals: _Signals) -> None:
+        if signals.last is None or not pool.busy:
+            return
+        if signals.count > 1 and self.view.stopping:
+            pool.kill()
+        elif not self.view.stopping:
+            self.view.stop(signals.last.name)
+            pool.stop(signals.last)
+
+
+def _message(place: Path) -> str:
+    with suppress(FileNotFoundError, ValueError, TypeError):
+        return folder.status(place).message
+    return ""
+
+
+def _warm() -> None:
+    """Imports once what every trial needs."""
+    from steelyard import experiment, provenance
+    from steelyard.report import environment
+    from steelyard.sweeping import _progress
+
+    del experiment, _progress
+    provenance.versions()
+    environment.warm()
+    _freeze()
+
+
+def _news(known: frozenset[str]) -> tuple[str, ...]:
+    """Modules with a version that this process has imported since.
+
+    A module of the user's own may do anything when it is imported, so each trial imports it for itself. Parts of torch
+    that nothing here has needed yet are left alone, too: some of them start threads.
+    """
+    new = [name for name in list(sys.modules) if name not in known and not name.startswith(LONERS)]
+    return tuple(name for name in new if str(getattr(sys.modules.get(name), "__file__", "")).startswith(versioned()))
+
+
+def _learn(names: Sequence[str]) -> None:
+    new = [name for name in names if name not in sys.modules]
+    for name in new:
+        with suppress(Exception):  # what a trial imported under its own conditions need not be importable here
+            importlib.import_module(name)
+    if new:
+        _freeze()
+
+
+def _freeze() -> None:
+    """Lets the collectors of the trials leave alone what is here already, so that its pages stay shared."""
+    gc.collect()
+    gc.freeze()
+
+
+@contextmanager
+def _noted() -> Generator[_Signals]:
+    signals = _Signals()
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {number: signal.signal(number, signals.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
