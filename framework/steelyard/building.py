@@ -39,7 +39,10 @@ def make_draft(config: DictConfig, data: LightningDataModule) -> Draft:
     task_node = filled.task
     modality, own_adapter = task_node.pop("modality", None), task_node.pop("adapter", None)
     task = _make(filled, "task", LightningModule)
-    adapter: Any = instantiate(own_adapter) if own_adapter is not None else _adapter(modality, data, task)
+    if own_adapter is not None and "_target_" in own_adapter:
+        adapter: Any = instantiate(own_adapter)
+    else:
+        adapter = _adapter(modality, data, task, options={} if own_adapter is None else plain(own_adapter))
     assert isinstance(adapter, Adapter)
     return Draft(task=task, data=data, trainer=_trainer(filled), adapter=adapter, seed=int(filled.seed))
 
@@ -109,10 +112,14 @@ def _hint(group: str, target: str, cause: BaseException | None) -> str:
     return ""
 
 
-def _adapter(modality: str | None, data: LightningDataModule, task: LightningModule) -> Adapter:
+def _adapter(
+    modality: str | None, data: LightningDataModule, task: LightningModule, *, options: Mapping[str, Any]
+) -> Adapter:
     known = {field.name: getattr(data, field.name) for field in fields(Facts) if hasattr(data, field.name)}
     scoring: Any = getattr(task, "scoring", None)
-    return adapter_for(modality or getattr(data, "modality", None), facts=Facts(**known), scoring=scoring)
+    return adapter_for(
+        modality or getattr(data, "modality", None), facts=Facts(**known), scoring=scoring, options=options
+    )
 
 
 def _trainer(config: DictConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from steelyard.adapters.factory import MODALITIES, Facts, adapter_for
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.scoring import IGNORED, ClassScoring, Scoring, TokenScoring
 from steelyard.adapters.table import TableAdapter
+from steelyard.adapters.text import TextAdapter
 from steelyard.adapters.video import VideoAdapter
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PairAdapter",
     "Scoring",
     "TableAdapter",
+    "TextAdapter",
     "TokenScoring",
     "VideoAdapter",
     "adapter_for",

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from steelyard.adapters._letters import drawable, families
+
 GREY = "0.75"
 SIGNED: Colormap = colormaps["RdBu_r"].with_extremes(bad=GREY)
 """Red speaks for, blue against; the two are told apart by colour-blind readers too."""
@@ -81,7 +83,7 @@ def images(
             above.imshow(shown.permute(1, 2, 0).numpy())
         else:
             above.imshow(shown.mean(dim=0).numpy(), cmap="gray", vmin=0, vmax=1)
-        above.set_title(_wrapped(title), fontsize=9, parse_math=False)
+        caption(above, _wrapped(title))
         tile = attribution if bool((attribution != 0).any()) else attribution.new_full(attribution.shape, float("nan"))
         below.imshow(tile.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
         for frame in frames[index] if frames else ():
@@ -113,7 +115,7 @@ def bars(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], columns
         axes.set_axis_off()
     for axes, row, attribution, title in zip(grid.flat, inputs, attributions, titles, strict=False):
         _panel(axes, row, attribution, columns=columns)
-        axes.set_title(title, fontsize=9, parse_math=False)
+        caption(axes, title)
         axes.set_xlim(-1.05 * limit, 1.05 * limit)
     return png(figure)
 
@@ -153,10 +155,15 @@ def _panel(axes: Axes, row: Tensor, attribution: Tensor, *, columns: Sequence[st
     values = [float(attribution[column]) if bool(known[column]) else 0.0 for column in chosen]
     axes.barh(range(len(chosen)), values, color=[SIGNED(0.9 if value > 0 else 0.1) for value in values])
     labels = [f"{columns[column]} = {float(row[column]):.3g}" for column in chosen]
-    axes.set_yticks(range(len(chosen)), labels, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(chosen)), [*map(drawable, labels)], fontsize=8, family=families(), parse_math=False)
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=8)
+
+
+def caption(axes: Axes, title: str) -> None:
+    """Writes a title above a panel, whatever letters it has."""
+    axes.set_title(drawable(title), fontsize=9, family=families(), parse_math=False)
 
 
 def png(figure: Figure) -> bytes:

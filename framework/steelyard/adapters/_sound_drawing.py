@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from steelyard.adapters._drawing import DPI, GREY, SIGNED, png, reach
+from steelyard.adapters._drawing import DPI, GREY, SIGNED, caption, png, reach
 
 ACROSS = 2
 """Sounds side by side, so that a telephone shows them at a size that can be read."""
@@ -50,7 +50,7 @@ def sounds(
             axes.set_axis_on()
             axes.tick_params(labelsize=8)
         _spectrogram(above, sound, rate=rate)
-        above.set_title(title, fontsize=9, parse_math=False)
+        caption(above, title)
         edges = np.minimum(np.arange(len(row) + 1) * window, sound.shape[0]) / rate
         _steps(below, row, edges=edges)
         below.set_ylim(-1.05 * limit, 1.05 * limit)

@@ -128,10 +128,7 @@ class PairAdapter(Adapter):
     @final
     def take(self, batch: Any, rows: Tensor) -> Any:
         """The chosen rows of everything that has a row per example."""
-        count = self.size(batch)
-        if is_mapping(batch):
-            return {key: _rows(value, rows, count) for key, value in batch.items()}
-        return tuple(_rows(value, rows, count) for value in batch)
+        return rows_of(batch, rows, self.size(batch))
 
     @final
     def outputs(self, task: LightningModule, batch: Any) -> Any:
@@ -147,6 +144,13 @@ class PairAdapter(Adapter):
     def field(self, batch: Any, place: int) -> Tensor:
         """Inputs (0) or targets (1) of a batch."""
         return batch[self.fields[place] if is_mapping(batch) else place]
+
+
+def rows_of(batch: Any, rows: Tensor, count: int) -> Any:
+    """The chosen rows of every tensor of a mapping or sequence that has one for each of `count` examples."""
+    if is_mapping(batch):
+        return {key: _rows(value, rows, count) for key, value in batch.items()}
+    return tuple(_rows(value, rows, count) for value in batch)
 
 
 def _rows(value: Any, rows: Tensor, count: int) -> Any:

@@ -1,7 +1,7 @@
 """Which adapter a modality gets."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,7 +11,9 @@ from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.scoring import ClassScoring, Scoring
 from steelyard.adapters.table import TableAdapter
+from steelyard.adapters.text import TextAdapter
 from steelyard.adapters.video import VideoAdapter
+from steelyard.narrowing import is_sequence
 from steelyard.problem import refuse
 
 MODALITIES = (
@@ -19,6 +21,7 @@ MODALITIES = (
     TableAdapter.modality,
     AudioAdapter.modality,
     DetectionAdapter.modality,
+    TextAdapter.modality,
     VideoAdapter.modality,
 )
 
@@ -33,6 +36,7 @@ class Facts:
         names: What the classes are called.
         decode: Token numbers to text, where what comes out is text.
         sample_rate: Samples a second of sound.
+        spell: Token numbers as pieces of text, with a space before each word, and "" for what is not to be drawn.
     """
 
     bounds: tuple[float, float] | None = None
@@ -40,18 +44,26 @@ class Facts:
     names: Sequence[str] = ()
     decode: Callable[[Sequence[int]], str] | None = None
     sample_rate: int | None = None
+    spell: Callable[[Sequence[int]], Sequence[str]] | None = None
 
 
-def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Scoring | None = None) -> Adapter:
+def adapter_for(
+    modality: str | None,
+    *,
+    facts: Facts | None = None,
+    scoring: Scoring | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Adapter:
     """The adapter of a known modality.
 
     Args:
         modality: One of `MODALITIES`.
         facts: What the data knows.
         scoring: How to read the output; None for logits over classes, and for boxes in detection.
+        options: Further fields of the adapter, e.g. which keys a batch has: `task.adapter` without a `_target_`.
 
     Raises:
-        Refused: If the modality is not known, or nobody named one.
+        Refused: If the modality is not known, or nobody named one, or it has no such option.
     """
     known = facts or Facts()
     shared: dict[str, Any] = {
@@ -62,15 +74,17 @@ def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Sc
     }
     match modality:
         case ImageAdapter.modality:
-            return ImageAdapter(**shared)
+            made = ImageAdapter(**shared)
         case TableAdapter.modality:
-            return TableAdapter(**shared, columns=tuple(known.columns))
+            made = TableAdapter(**shared, columns=tuple(known.columns))
         case VideoAdapter.modality:
-            return VideoAdapter(**shared)
+            made = VideoAdapter(**shared)
         case AudioAdapter.modality:
-            return AudioAdapter(**shared, sample_rate=known.sample_rate)
+            made = AudioAdapter(**shared, sample_rate=known.sample_rate)
         case DetectionAdapter.modality:
-            return DetectionAdapter(**shared)
+            made = DetectionAdapter(**shared)
+        case TextAdapter.modality:
+            made = TextAdapter(**shared, spell=known.spell)
         case None:
             raise refuse(
                 f"neither the task nor the data says what the inputs are (known: {', '.join(MODALITIES)}; "
@@ -84,3 +98,15 @@ def adapter_for(modality: str | None, *, facts: Facts | None = None, scoring: Sc
                 "or give an adapter of your own: +task.adapter._target_=my.Adapter)",
                 fix=f"task.modality={nearest[0]}",
             )
+    return _with(made, options or {})
+
+
+def _with(adapter: Adapter, options: Mapping[str, Any]) -> Adapter:
+    known = {field.name for field in fields(adapter)}
+    unknown = next((name for name in options if name not in known), None)
+    if unknown is not None:
+        raise refuse(
+            f"the adapter for {adapter.modality} has no option {unknown!r} (known: {', '.join(sorted(known))})",
+            fix=f"~task.adapter.{unknown}",
+        )
+    return replace(adapter, **{name: tuple(value) if is_sequence(value) else value for name, value in options.items()})

@@ -70,10 +70,10 @@ class _Told(Texts):
 
 @final
 class Summaries(_Told):
-    """Made-up stories with the summary that a rule gives: who did what, and where; without days, times, kinds and remarks.
+    """Made-up stories with the summary that a rule gives: who did what, and where.
 
-    The name stands only in the first sentence. No story occurs twice. Nothing here was written by people, and no figure made on
-    it says how well a model summarises real texts.
+    Days, times, kinds and remarks are left out, and the name stands only in the first sentence. No story occurs twice.
+    Nothing here was written by people, and no figure made on it says how well a model summarises real texts.
 
     Args:
         count: Number of stories, over all splits.

@@ -105,7 +105,8 @@ class TextCSV(Texts):
             number = int(word) if word.strip().isdecimal() else -1
             if not 0 <= number < classes:
                 raise refuse(
-                    f"{rows.where(at)}: {self.label_column} is {word!r}, must be a whole number from 0 to {classes - 1}",
+                    f"{rows.where(at)}: {self.label_column} is {word!r}, must be a whole number "
+                    f"from 0 to {classes - 1}",
                     fix="data.classes=null",
                 )
             labels.append(number)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from steelyard.data.records import Records
 from steelyard.data.splits import Splits, split
-from steelyard.data.tokens import ByLength, Padding, TokenExamples
+from steelyard.data.tokens import IGNORED, ByLength, Padding, TokenExamples
 from steelyard.data.vocabulary import Tokens, Vocabulary
 from steelyard.problem import refuse
 
@@ -23,11 +23,13 @@ TooLong = Literal["cut", "refuse"]
 class Texts(LightningDataModule, ABC):
     """Splits, tokeniser, loaders, sizes and fingerprint of texts in memory.
 
-    Batches are mappings: `input_ids` and `attention_mask` (B, L), padded to the longest text of the batch, and `labels`:
-    the classes (B,), or the tokens of the answer (B, T) padded by -100, or for texts alone the tokens themselves.
+    Batches are mappings: `input_ids` and `attention_mask` (B, L), padded to the longest text of the batch, and
+    `labels`: the classes (B,), or the tokens of the answer (B, T) padded by -100, or for texts alone the token that
+    follows each (B, L).
 
-    Without `tokenizer` one is learned from the training split: it tells which words occur there, which a privacy guarantee
-    on the training does not cover. The splits depend on `split_seed` alone; the order of training on the seed of the run.
+    Without `tokenizer` one is learned from the training split: it tells which words occur there, which a privacy
+    guarantee on the training does not cover. The splits depend on `split_seed` alone; the order of training on the
+    seed of the run.
 
     Args:
         batch_size: Examples in a batch, of every loader.
@@ -148,13 +150,24 @@ class Texts(LightningDataModule, ABC):
         return self.vocabulary.decode(numbers)
 
     @final
+    def spell(self, numbers: Sequence[int]) -> list[str]:
+        """Token numbers as pieces of text, to be drawn."""
+        return self.vocabulary.spell(numbers)
+
+    @final
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the classes are called."""
+        return self.records.names
+
+    @final
     def texts_of(self, split: str) -> list[str]:
         """The texts of a split as they were read, in the order of its unshuffled loader."""
         return [self.records.texts[int(index)] for index in getattr(self.splits, split)]
 
     @final
     def answers_of(self, split: str) -> list[str] | None:
-        """The answers of a split as they were read, in the order of its unshuffled loader; None where there are none."""
+        """The answers of a split as they were read, in the order of its unshuffled loader, where there are any."""
         answers = self.records.answers
         return None if answers is None else [answers[int(index)] for index in getattr(self.splits, split)]
 
@@ -173,7 +186,7 @@ class Texts(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         """Reads and tokenises, so that what is missing shows before the first epoch."""
         del stage
-        assert self._encoded
+        assert len(self._encoded) == 2
 
     @final
     def train_dataloader(self) -> DataLoader[Any]:
@@ -192,7 +205,7 @@ class Texts(LightningDataModule, ABC):
 
     def _loader(self, chosen: Tensor, *, shuffle: bool) -> DataLoader[Any]:
         tokens, labels = self._encoded
-        places = chosen.tolist()
+        places = [int(place) for place in chosen]
         examples = TokenExamples([tokens[at] for at in places], [labels[at] for at in places])
         neighbours = ByLength(examples, batch_size=self.batch_size) if shuffle and self.by_length else None
         return DataLoader(
@@ -213,7 +226,7 @@ class Texts(LightningDataModule, ABC):
         if records.labels is not None:
             return tokens, records.labels
         if records.answers is None:
-            return tokens, tokens
+            return tokens, [[*sequence[1:], IGNORED] for sequence in tokens]
         # A model that writes is told where to begin, so the answer begins with its first word.
         answers = self._fitted(self.vocabulary.encode(records.answers))
         return tokens, [answer[1:] if answer[:1] == [self.vocabulary.begin] else answer for answer in answers]

@@ -78,20 +78,25 @@ class ByLength(RandomSampler):
     POOL = 50
 
     def __init__(self, examples: TokenExamples, *, batch_size: int) -> None:
-        super().__init__(examples)
+        base: Any = super()
+        base.__init__(examples)
         self._lengths = torch.tensor(examples.lengths)
         self._batch_size = batch_size
 
     def __iter__(self) -> Iterator[int]:
         order = torch.tensor([*super().__iter__()], dtype=torch.long)
         batches: list[Tensor] = []
-        for pool in order.split(self.POOL * self._batch_size):
-            batches += pool[self._lengths[pool].argsort(stable=True)].split(self._batch_size)
+        for pool in _cut(order, self.POOL * self._batch_size):
+            batches += _cut(pool[self._lengths[pool].argsort(stable=True)], self._batch_size)
         # The smaller batch stays last: anywhere else it would shift the borders of all that follow.
         last = [batches.pop()] if batches and len(batches[-1]) < self._batch_size else []
-        shuffled: list[Any] = [batches[int(place)] for place in torch.randperm(len(batches))]
+        shuffled = [batches[int(place)] for place in torch.randperm(len(batches))]
         for batch in [*shuffled, *last]:
-            yield from batch.tolist()
+            yield from map(int, batch)
+
+
+def _cut(order: Tensor, size: int) -> list[Tensor]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def _padded(sequences: Sequence[Tensor], value: int) -> Tensor:

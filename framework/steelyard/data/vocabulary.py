@@ -19,6 +19,11 @@ SPELLINGS = {
 }
 """How tokenisers of the wild call what every model needs."""
 
+SPACES = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOCK}")
+"""How tokenisers on bytes, and those of SentencePiece, write the space before a word."""
+INSIDE = "##"
+"""How WordPiece marks a token that goes on inside a word."""
+
 
 @final
 class Vocabulary:
@@ -32,6 +37,8 @@ class Vocabulary:
         self._tokenizer = tokenizer
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        # Some tokenisers mark what begins a word, the others what goes on inside one.
+        self._marks_words = any(tokenizer.token_to_id(space) is not None for space in SPACES)
         self.pad = self._special("pad")
         self.begin = self._special("begin")
         self.end = self._special("end")
@@ -77,13 +84,21 @@ class Vocabulary:
         """The text, without special tokens."""
         return str(self._tokenizer.decode([number for number in numbers if number >= 0], skip_special_tokens=True))
 
-    def tokens(self, numbers: Sequence[int]) -> list[str]:
-        """Each token as it is written, e.g. to draw it."""
-        return [self._tokenizer.id_to_token(number) or "" for number in numbers]
+    def spell(self, numbers: Sequence[int]) -> list[str]:
+        """Each token as a piece of text, e.g. to draw it: a space before each word, "" for what only frames a text."""
+        return [self._piece(number) for number in numbers]
 
     def content(self) -> str:
         """The whole tokeniser as JSON: equal for equal tokenisers."""
         return str(self._tokenizer.to_str())
+
+    def _piece(self, number: int) -> str:
+        token = self._tokenizer.id_to_token(number)
+        if token is None or number in (self.pad, self.begin, self.end):
+            return ""
+        if self._marks_words:
+            return (" " if token[0] in SPACES else "") + self._tokenizer.decode([number]).strip()
+        return token[len(INSIDE) :] if token.startswith(INSIDE) and token != INSIDE else f" {token}"
 
     def _special(self, role: str) -> int:
         for spelling in SPELLINGS[role]:

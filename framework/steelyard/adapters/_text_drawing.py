@@ -1,0 +1,109 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Drawing texts, each word on the colour of what it speaks for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from steelyard.adapters._drawing import DPI, GREY, SIGNED, png, reach
+from steelyard.adapters._letters import MONO, cells, drawable, families
+
+ACROSS = 64
+"""Letters in a line, so that a telephone shows them at a size that can be read."""
+SIZE = 9
+"""Of the letters, in points."""
+WIDE = 0.602 * SIZE / 72
+"""Inches from letter to letter in DejaVu Sans Mono."""
+HIGH = 1.7 * SIZE / 72
+"""Inches from line to line."""
+FOOT = 3
+"""Lines below the texts, for the scale."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A piece of a text, and the line and column where it begins.
+
+    Attributes:
+        number: Which piece of the text it is.
+        text: What is drawn.
+        line: From 0.
+        column: From 0, in letters of one width.
+    """
+
+    number: int
+    text: str
+    line: int
+    column: int
+
+
+def words(pieces: Sequence[Sequence[str]], attributions: Tensor, *, titles: Sequence[str]) -> bytes:
+    """The texts one below the other, on one scale for all of them.
+
+    Args:
+        pieces: N texts; a piece that begins a word begins with a space, an empty one is not drawn.
+        attributions: (N, L), at least as long as the longest text.
+        titles: N captions.
+    """
+    assert len(pieces) == len(attributions) == len(titles) > 0
+    limit = reach(attributions)
+    laid = [[*placed(text, across=ACROSS)] for text in pieces]
+    heads = [drawable(title.replace("\n", " \N{MIDDLE DOT} ")) for title in titles]
+    lines = [2 + max((piece.line + 1 for piece in text), default=1) for text in laid]
+    whole = sum(lines) + FOOT
+    figure = Figure(figsize=(WIDE * (ACROSS + 2), HIGH * whole), dpi=DPI)
+    axes = figure.add_axes((0, FOOT / whole, 1, 1 - FOOT / whole))
+    axes.set_axis_off()
+    axes.set_xlim(-1, ACROSS + 1)
+    axes.set_ylim(sum(lines), 0)
+    top = 0.0
+    for text, head, values, height in zip(laid, heads, attributions, lines, strict=True):
+        _write(axes, head, x=0, y=top + 0.5, colour="0.35")
+        said = bool((values.isfinite() & (values != 0)).any())
+        for piece in text:
+            value = float(values[piece.number]) / limit if said and values[piece.number].isfinite() else None
+            _mark(axes, piece, value, top=top + 1)
+        top += height
+    scale = figure.add_axes((0.3, 2.2 / whole, 0.4, 0.5 / whole))
+    bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), cax=scale, orientation="horizontal")
+    bar.set_label("against | for", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return png(figure)
+
+
+def placed(pieces: Sequence[str], *, across: int) -> Iterator[Placed]:
+    """Where each piece stands: a word that does not fit begins a new line, one longer than a line is broken."""
+    line = column = 0
+    for number, piece in enumerate(pieces):
+        text = drawable(piece.replace("\n", "\N{RETURN SYMBOL}"))
+        gap = text.startswith(" ") and column > 0
+        for part in _parts(text.removeprefix(" "), across):
+            if column + gap + cells(part) > across:
+                line, column, gap = line + 1, 0, False
+            yield Placed(number=number, text=part, line=line, column=column + gap)
+            column, gap = column + gap + cells(part), False
+
+
+def _parts(text: str, across: int) -> Iterator[str]:
+    # A wide letter takes two cells.
+    step = across // 2 if cells(text) > len(text) else across
+    for start in range(0, len(text), step):
+        yield text[start : start + step]
+
+
+def _mark(axes: Axes, piece: Placed, value: float | None, *, top: float) -> None:
+    dark = value is not None and abs(value) > 0.6
+    colour = GREY if value is None else SIGNED(0.5 + 0.5 * value)
+    place = (piece.column, top + piece.line + 0.06)
+    axes.add_patch(Rectangle(place, cells(piece.text), 0.88, facecolor=colour, edgecolor="none"))
+    _write(axes, piece.text, x=piece.column, y=top + piece.line + 0.5, colour="white" if dark else "black")
+
+
+def _write(axes: Axes, text: str, *, x: float, y: float, colour: str) -> None:
+    axes.text(x, y, text, fontsize=SIZE, family=families(MONO), color=colour, va="center_baseline", parse_math=False)

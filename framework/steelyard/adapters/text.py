@@ -1,0 +1,191 @@
+"""Texts."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from steelyard._untyped import named_modules
+from steelyard.adapters import _text_drawing
+from steelyard.adapters.adapter import Adapter, rows_of
+from steelyard.narrowing import is_mapping
+from steelyard.problem import refuse
+
+EMBEDDED = "inputs_embeds"
+"""Where a batch holds what stands in place of its tokens, as in the library transformers."""
+
+
+@runtime_checkable
+class Embedding(Protocol):
+    """A model that says what stands for its tokens, and takes it in place of them as `inputs_embeds` of a batch."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(B, L) -> (B, L, width)."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """A batch that is no mapping, with what stands in place of its tokens."""
+
+    batch: Any
+    inputs: Tensor
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TextAdapter(Adapter):
+    """Tokens (B, L), seen as their embeddings (B, L, width); a token is one unit of attribution across the width.
+
+    A batch is a mapping, or a sequence; the task takes a mapping as a whole, and of a sequence the tokens. A model with
+    `embed` (see `Embedding`) finds `inputs_embeds` in the mapping. In any other task the embedding layer is found, or
+    named by `layer`, and gives the changed embeddings in place of its own.
+
+    Attributes:
+        tokens: Key or place of the token numbers in a batch.
+        mask: Key or place of what is 1 at tokens and 0 at padding (B, L); where a batch has none, all are tokens.
+        labels: Key or place of the targets: classes (B,), or tokens (B, T) padded by `IGNORED`.
+        layer: The name of the layer that embeds the tokens, in a task whose model has no `embed`.
+        spell: Token numbers as pieces of text, to be drawn: a space before each word, "" for what is not drawn.
+    """
+
+    modality: ClassVar[str] = "text"
+    unit: ClassVar[str] = "embedding value"
+
+    tokens: str | int = "input_ids"
+    mask: str | int = "attention_mask"
+    labels: str | int = "labels"
+    layer: str | None = None
+    spell: Callable[[Sequence[int]], Sequence[str]] | None = None
+
+    def inputs(self, task: LightningModule, batch: Any) -> Tensor:
+        """The embeddings of the tokens, or what `replace` put there.
+
+        Raises:
+            Refused: If nobody knows which layer embeds the tokens.
+        """
+        given = _given(batch)
+        if given is not None:
+            return given
+        model = _embedding(task)
+        embed = self._layer(task) if model is None or self.layer is not None else model.embed
+        return embed(batch[self.tokens])
+
+    def replace(self, batch: Any, inputs: Tensor) -> Any:
+        """The same batch with these embeddings; the tokens stay, to be drawn."""
+        whole = _whole(batch)
+        return {**whole, EMBEDDED: inputs} if is_mapping(whole) else Embedded(batch=whole, inputs=inputs)
+
+    def take(self, batch: Any, rows: Tensor) -> Any:
+        """The chosen rows of everything that has a row per example."""
+        if isinstance(batch, Embedded):
+            return Embedded(batch=self.take(batch.batch, rows), inputs=batch.inputs[rows])
+        return rows_of(batch, rows, self.size(batch))
+
+    def outputs(self, task: LightningModule, batch: Any) -> Any:
+        """What the task's `forward` gives."""
+        if self.layer is None and is_mapping(batch) and _embedding(task) is not None:
+            return task(batch)
+        given = _given(batch)
+        whole = _whole(batch)
+        if is_mapping(whole):
+            asked: Any = {key: value for key, value in whole.items() if key != EMBEDDED}
+        else:
+            asked = whole[self.tokens]
+        if given is None:
+            return task(asked)
+        with _injected(self._layer(task), given):
+            return task(asked)
+
+    def targets(self, batch: Any) -> Tensor:
+        """The labels as they are."""
+        return _whole(batch)[self.labels]
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """The place of the token: shape (L, width)."""
+        length, width = inputs.shape[1:]
+        return torch.arange(length, device=inputs.device)[:, None].expand(length, width)
+
+    def draw(
+        self, batch: Any, attributions: Tensor, *, titles: Sequence[str], decisions: Tensor | None = None
+    ) -> bytes:
+        """Every text with its tokens coloured; padding, and the tokens that begin and end a text, are left out."""
+        del decisions
+        whole = _whole(batch)
+        tokens: Tensor = whole[self.tokens].cpu()
+        pieces = [
+            [piece if there else "" for piece, there in zip(self._spelt([*map(int, row)]), known, strict=True)]
+            for row, known in zip(tokens, self._there(whole, tokens), strict=True)
+        ]
+        return _text_drawing.words(pieces, attributions.detach().cpu().double().sum(dim=2), titles=titles)
+
+    def _there(self, whole: Any, tokens: Tensor) -> Tensor:
+        if not _holds(whole, self.mask):
+            return torch.ones_like(tokens, dtype=torch.bool)
+        mask: Tensor = whole[self.mask]
+        return mask.bool().cpu()
+
+    def _spelt(self, numbers: Sequence[int]) -> Sequence[str]:
+        return [f" {number}" for number in numbers] if self.spell is None else self.spell(numbers)
+
+    def _layer(self, task: LightningModule) -> nn.Module:
+        if self.layer is not None:
+            found = named_modules(task).get(self.layer)
+            if found is None:
+                raise refuse(f"task.adapter.layer={self.layer} is no layer of the task", fix="+task.adapter.layer=...")
+            return found
+        known = {name: layer for name, layer in named_modules(task).items() if isinstance(layer, nn.Embedding)}
+        if len(known) != 1:
+            raise refuse(
+                f"which layer embeds the tokens? The task's embedding layers are: {', '.join(known) or 'none'}",
+                fix=f"+task.adapter.layer={next(iter(known), '...')}",
+            )
+        return next(iter(known.values()))
+
+
+def _whole(batch: Any) -> Any:
+    """The batch that the data module made, or a mapping with more in it."""
+    return batch.batch if isinstance(batch, Embedded) else batch
+
+
+def _holds(whole: Any, key: str | int) -> bool:
+    return key in (whole if is_mapping(whole) else range(len(whole)))
+
+
+def _given(batch: Any) -> Tensor | None:
+    if isinstance(batch, Embedded):
+        return batch.inputs
+    return batch.get(EMBEDDED) if is_mapping(batch) else None
+
+
+def _embedding(task: LightningModule) -> Embedding | None:
+    """The task or its model, whichever embeds tokens."""
+    holders = (task, getattr(task, "model", None))
+    return next((holder for holder in holders if isinstance(holder, Embedding)), None)
+
+
+@contextmanager
+def _injected(layer: nn.Module, inputs: Tensor) -> Generator[None]:
+    """The layer's first output of this shape is these embeddings: what it embeds later, e.g. an answer, is its own.
+
+    Raises:
+        ValueError: If the layer embeds nothing of this shape.
+    """
+    waiting = [inputs]
+
+    def give(module: nn.Module, given: Any, output: Tensor) -> Tensor:
+        del module, given
+        return waiting.pop() if waiting and output.shape == inputs.shape else output
+
+    handle = layer.register_forward_hook(give)
+    try:
+        yield
+    finally:
+        handle.remove()
+    if waiting:
+        raise ValueError(f"the task's forward does not embed its tokens by {type(layer).__name__}")

@@ -1,0 +1,241 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pytorch_lightning import LightningModule
+from torch import nn
+
+from steelyard.adapters import IGNORED, Facts, TextAdapter, TokenScoring, adapter_for
+from steelyard.adapters._letters import UNKNOWN, cells, drawable
+from steelyard.adapters._text_drawing import ACROSS, placed
+from steelyard.problem import Refused
+
+WORDS = ["", "[UNK]", " a", " film", "ing", " <b>&amp;</b>", " $x$", " 中文", " 👍\u200d", " שלום", " \x07", " ok"]
+TEXTS = adapter_for("text", facts=Facts(spell=lambda numbers: [WORDS[number] for number in numbers]))
+IDS = torch.tensor([[2, 3, 4, 0], [11, 5, 0, 0]])
+MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+BATCH = {"input_ids": IDS, "attention_mask": MASK, "labels": torch.tensor([1, 0])}
+
+
+class Net(nn.Module):
+    """A model that takes embeddings where a batch has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(12, 5)
+        self.head = nn.Linear(5, 2)
+
+    def embed(self, tokens):
+        return self.words(tokens)
+
+    def forward(self, batch):
+        states = batch.get("inputs_embeds", None)
+        states = self.words(batch["input_ids"]) if states is None else states
+        weights = batch["attention_mask"][:, :, None]
+        return self.head((states * weights).sum(dim=1) / weights.sum(dim=1))
+
+
+class Ours(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.model = Net()
+
+    def forward(self, batch):
+        return self.model(batch)
+
+
+class Stranger(LightningModule):
+    """Reads its batch as it likes, knows nothing of embeddings, and uses the layer twice."""
+
+    def __init__(self, key="input_ids", *, places=False):
+        super().__init__()
+        self.words = nn.Embedding(12, 5)
+        if places:
+            self.places = nn.Embedding(9, 5)
+        self.head = nn.Linear(5, 2)
+        self.key = key
+
+    def forward(self, batch):
+        tokens = batch if isinstance(batch, torch.Tensor) else batch[self.key]
+        end = self.words(torch.zeros(len(tokens), 1, dtype=torch.long))
+        return self.head(torch.cat([self.words(tokens), end], dim=1).mean(dim=1))
+
+
+def drawn(adapter, batch, attributions, titles=None):
+    png = adapter.draw(batch, attributions, titles=titles or ["x"] * adapter.size(batch))
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def colours(pixels):
+    red = (pixels[..., 0] > pixels[..., 2] + 60).sum()
+    blue = (pixels[..., 2] > pixels[..., 0] + 60).sum()
+    return int(red), int(blue)
+
+
+def test_a_text_is_seen_as_its_embeddings():
+    task = Ours()
+    inputs = TEXTS.inputs(task, BATCH)
+    assert torch.equal(inputs, task.model.words.weight[IDS])
+    changed = TEXTS.replace(BATCH, 2 * inputs)
+    assert torch.equal(TEXTS.inputs(task, changed), 2 * inputs)
+    assert torch.equal(changed["input_ids"], IDS)
+    assert "inputs_embeds" not in BATCH
+    assert TEXTS.targets(changed).tolist() == [1, 0]
+    assert TEXTS.size(changed) == 2
+    assert torch.equal(TEXTS.outputs(task, TEXTS.replace(BATCH, inputs)), TEXTS.outputs(task, BATCH))
+    assert not torch.equal(TEXTS.outputs(task, changed), TEXTS.outputs(task, BATCH))
+
+
+def test_taking_rows_takes_the_embeddings_along():
+    task, rows = Ours(), torch.tensor([1, 0, 1])
+    inputs = TEXTS.inputs(task, BATCH)
+    for batch in (TEXTS.take(TEXTS.replace(BATCH, inputs), rows), TEXTS.replace(TEXTS.take(BATCH, rows), inputs[rows])):
+        assert torch.equal(TEXTS.inputs(task, batch), inputs[rows])
+        assert torch.equal(batch["attention_mask"], MASK[rows])
+        assert TEXTS.targets(batch).tolist() == [0, 1, 0]
+
+
+def test_gradients_reach_the_embeddings():
+    task = Ours()
+    inputs = TEXTS.inputs(task, BATCH).detach().requires_grad_()
+    TEXTS.outputs(task, TEXTS.replace(BATCH, inputs))[:, 0].sum().backward()
+    assert inputs.grad is not None
+    assert inputs.grad[0].abs().min() > 0
+    # Padding is masked by the model.
+    assert inputs.grad[1, 2:].abs().max() == 0
+
+
+def test_a_token_is_one_unit_across_its_width():
+    assert TEXTS.features(torch.zeros(7, 3, 2)).tolist() == [[0, 0], [1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("form", ["mapping", "pair", "key"])
+def test_a_strangers_task_is_given_embeddings_from_outside(form):
+    key = "words" if form == "key" else "input_ids"
+    task = Stranger(key)
+    batch = (IDS, BATCH["labels"]) if form == "pair" else {key: IDS, "labels": BATCH["labels"]}
+    options = {"tokens": 0, "labels": 1} if form == "pair" else {"tokens": key}
+    adapter = adapter_for("text", options=options)
+    inputs = adapter.inputs(task, batch)
+    plain = adapter.outputs(task, batch)
+    assert torch.equal(adapter.outputs(task, adapter.replace(batch, inputs)), plain)
+    changed = inputs.detach().clone().requires_grad_()
+    moved = adapter.outputs(task, adapter.replace(batch, 2 * changed))
+    # Only the first use of the layer is replaced.
+    by_hand = task.head((2 * inputs.sum(dim=1) + task.words.weight[0]) / 5)
+    torch.testing.assert_close(moved, by_hand)
+    moved.sum().backward()
+    assert changed.grad is not None
+    rows = torch.tensor([1, 1])
+    again = adapter.take(adapter.replace(batch, inputs), rows)
+    torch.testing.assert_close(adapter.outputs(task, again), plain[rows])
+    assert adapter.targets(again).tolist() == [0, 0]
+    assert not task.words._forward_hooks
+    assert drawn(adapter, adapter.replace(batch, inputs), torch.randn(2, 4, 5)).size
+
+
+def test_of_several_embedding_layers_one_is_named():
+    task = Stranger(places=True)
+    with pytest.raises(Refused, match="words, places") as caught:
+        TEXTS.inputs(task, BATCH)
+    assert caught.value.problems[0].fix == "+task.adapter.layer=words"
+    named = adapter_for("text", options={"layer": "words"})
+    assert torch.equal(named.inputs(task, BATCH), task.words.weight[IDS])
+    with pytest.raises(Refused, match="no layer of the task"):
+        adapter_for("text", options={"layer": "nothing"}).inputs(task, BATCH)
+    # A layer that is not used for tokens is no silent success.
+    wrong = adapter_for("text", options={"layer": "places"})
+    with pytest.raises(ValueError, match="does not embed its tokens"):
+        wrong.outputs(task, wrong.replace(BATCH, torch.zeros(2, 4, 5)))
+    assert not task.places._forward_hooks
+
+
+def test_options_that_an_adapter_does_not_have_are_refused():
+    with pytest.raises(Refused, match=r"no option 'lyer'.*layer") as caught:
+        adapter_for("text", options={"lyer": "words"})
+    assert caught.value.problems[0].fix == "~task.adapter.lyer"
+    assert adapter_for("image", options={"fields": ["pixels", "label"]}).fields == ("pixels", "label")
+
+
+def test_sequences_are_scored_token_by_token():
+    adapter = adapter_for("text", scoring=TokenScoring(), facts=Facts(decode=lambda numbers: f"<{len(numbers)}>"))
+    batch = {**BATCH, "labels": torch.tensor([[3, 4, IGNORED], [5, IGNORED, IGNORED]])}
+    assert isinstance(adapter, TextAdapter)
+    assert adapter.size(batch) == 2
+    assert adapter.told(adapter.scoring.wanted(adapter.targets(batch)[0])) == "<2>"
+    assert adapter.take(batch, torch.tensor([1]))["labels"].tolist() == [[5, IGNORED, IGNORED]]
+
+
+def test_what_is_for_is_red_and_what_is_against_is_blue():
+    attributions = torch.zeros(2, 4, 5)
+    attributions[0, 1] = 1.0
+    red, blue = colours(drawn(TEXTS, BATCH, attributions)[:60])
+    assert red > 100
+    assert blue == 0
+    red, blue = colours(drawn(TEXTS, BATCH, -attributions)[:60])
+    assert red == 0
+    assert blue > 100
+
+
+def test_one_scale_serves_all_texts():
+    batch = {"input_ids": torch.full((2, 1), 3), "labels": BATCH["labels"]}
+    pixels = drawn(TEXTS, batch, torch.tensor([1.0, 0.5]).reshape(2, 1, 1))
+    half = len(pixels) * 3 // 9
+    strong, weak = pixels[:half], pixels[half : 2 * half]
+    assert colours(strong)[0] > 0
+    # The darkest red of the scale, and the one halfway to white.
+    assert (strong == [103, 0, 31]).all(axis=-1).any()
+    assert not (weak == [103, 0, 31]).all(axis=-1).any()
+    assert colours(weak)[0] > 0
+
+
+def test_padding_and_frames_are_not_drawn():
+    one = drawn(TEXTS, BATCH, torch.ones(2, 4, 5))
+    loud = torch.ones(2, 4, 5)
+    batch = {**BATCH, "input_ids": IDS.clone()}
+    # What stands at padding is no matter.
+    batch["input_ids"][1, 2:] = 3
+    assert np.array_equal(one, drawn(TEXTS, batch, loud))
+
+
+@pytest.mark.parametrize("nothing", [0.0, float("nan"), float("inf")])
+def test_an_attribution_without_a_number_is_grey(nothing):
+    pixels = drawn(TEXTS, BATCH, torch.full((2, 4, 5), nothing))
+    assert colours(pixels[:110]) == (0, 0)
+    assert (pixels[:110] == 191).all(axis=-1).sum() > 500
+
+
+def test_letters_of_all_kinds_are_drawn_without_a_warning():
+    ids = torch.arange(12)[None]
+    batch = {"input_ids": ids, "labels": torch.tensor([0])}
+    titles = ["says <b>$\\frac$</b> 中文 👍 שלום\ntruth \x07"]
+    assert drawn(TEXTS, batch, torch.randn(1, 12, 5), titles=titles).size
+    assert drawn(adapter_for("text"), batch, torch.randn(1, 12, 5), titles=titles).size
+    images = adapter_for("image")
+    assert images.draw((torch.rand(1, 1, 4, 4), 0), torch.rand(1, 1, 4, 4), titles=titles)
+    rows = adapter_for("table", facts=Facts(columns=("年龄 $", "👍\u200d")))
+    assert rows.draw((torch.rand(1, 2), 0), torch.rand(1, 2), titles=titles)
+
+
+def test_letters_without_a_font_are_replaced():
+    assert drawable("a\n$b") == "a\n$b"
+    assert drawable("\U0001f9ff\u200d\tz") == f"{UNKNOWN} z"
+    assert cells("ab") == 2
+    assert cells("中a") == 3
+    assert cells("e\u0301") == 1
+
+
+def test_words_wrap_and_long_ones_are_broken():
+    found = [*placed([" aaa", "b", " cc", "", " d" * 1, " " + "x" * 12], across=6)]
+    lines = {}
+    for piece in found:
+        lines.setdefault(piece.line, []).append((piece.column, piece.text))
+    assert lines == {0: [(0, "aaa"), (3, "b")], 1: [(0, "cc"), (3, "d")], 2: [(0, "xxxxxx")], 3: [(0, "xxxxxx")]}
+    assert all(piece.column + cells(piece.text) <= ACROSS for piece in placed([" 中" * 3, " y" * 99], across=ACROSS))
+
+
+def test_drawing_is_repeatable():
+    attributions = torch.randn(2, 4, 5)
+    assert np.array_equal(drawn(TEXTS, BATCH, attributions), drawn(TEXTS, BATCH, attributions))
