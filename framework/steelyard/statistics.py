@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from steelyard.measurement import Better, Measurement
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -47,6 +49,42 @@ def mean_interval(values: Tensor, *, level: float = 0.95) -> tuple[float, tuple[
     student: Any = stats.t
     half = float(student.ppf((1 + level) / 2, len(exact) - 1)) * float(exact.std(correction=1)) / math.sqrt(len(exact))
     return mean, (mean - half, mean + half)
+
+
+BOOTSTRAP_SEED = 12345
+"""The same for every run, so that runs on the same examples draw the same ones and differ by their answers alone."""
+
+
+def bootstrap(
+    rows: NDArray[Any],
+    score: Callable[[NDArray[Any]], float],
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = BOOTSTRAP_SEED,
+) -> tuple[float, tuple[float, float] | None]:
+    """A score of a whole corpus, and its percentile interval over resampled examples (Koehn 2004).
+
+    A single example has no interval.
+
+    Args:
+        rows: What each example adds (N, K), e.g. its counts of matches.
+        score: The score of a corpus from the sum (K,) over its examples.
+        draws: Corpora that are drawn, each of N examples with replacement.
+        level: Between 0 and 1.
+        seed: Of the draws.
+    """
+    import numpy as np
+
+    count = len(rows)
+    value = score(rows.sum(axis=0))
+    if count < 2:
+        return value, None
+    # How often each example is drawn says as much as which ones are, and sums all corpora at once.
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
+    scores = [score(total) for total in times @ rows]
+    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    return value, (float(low), float(high))
 
 
 def proportion(

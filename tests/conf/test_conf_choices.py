@@ -1,6 +1,6 @@
 """Every choice of the groups that make a run composes, builds and trains."""
 
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 
 import pytest
@@ -62,6 +62,15 @@ def test_the_choices_are_these_and_more():
         assert some <= {*options(group)}
 
 
+def parameters_of(kind):
+    """Those of a class; `**options` stands for those of its bases."""
+    own = signature(kind.__init__).parameters.values()
+    found = {one.name: one for one in own if one.kind is not Parameter.VAR_KEYWORD and one.name != "self"}
+    if len(found) == len(own) - 1:
+        return found
+    return {**parameters_of(kind.__mro__[1]), **found}
+
+
 @pytest.mark.parametrize(
     ("group", "option"),
     [(group, option) for group in ("data", "model", "task") for option in options(group) if option != "custom"],
@@ -69,7 +78,7 @@ def test_the_choices_are_these_and_more():
 def test_a_choice_names_every_option_of_its_class_with_the_same_default(group, option):
     node = composed(**{group: option})[group]
     raw = OmegaConf.to_container(node, resolve=False)
-    parameters = signature(get_class(raw.pop("_target_"))).parameters
+    parameters = parameters_of(get_class(raw.pop("_target_")))
     # The core takes these two out.
     for name in ("modality", "adapter"):
         assert raw.pop(name, None) is None
@@ -79,7 +88,7 @@ def test_a_choice_names_every_option_of_its_class_with_the_same_default(group, o
         return
     for name, value in raw.items():
         default = parameters[name].default
-        filled = value == "???" or str(value).startswith("${") or name == "root"
+        filled = value == "???" or str(value).startswith("${") or name in ("root", "kind")
         assert filled or value == (list(default) if isinstance(default, tuple) else default)
 
 

@@ -10,6 +10,8 @@ from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.motion import Motion
 from steelyard.data.shapes import Shapes
 from steelyard.data.spoken_words import SpokenWords
+from steelyard.data.stories import Summaries
+from steelyard.data.translation import Translation
 
 __all__ = [
     "BreastCancer",
@@ -23,4 +25,6 @@ __all__ = [
     "Motion",
     "Shapes",
     "SpokenWords",
+    "Summaries",
+    "Translation",
 ]

@@ -8,42 +8,29 @@ from steelyard.data.records import Records
 from steelyard.data.texts import Texts
 from steelyard.problem import refuse
 
-NOUNS = {
-    **{
-        "dog": "kav",
-        "king": "bor",
-        "bridge": "tulm",
-        "river": "sard",
-        "knife": "grel",
-        "horse": "pim",
-        "tower": "vost",
-    },
-    **{
-        "cat": "neli",
-        "queen": "ara",
-        "garden": "muri",
-        "lamp": "olvi",
-        "house": "teli",
-        "road": "fani",
-        "boat": "sima",
-    },
-    **{"bird": "jot", "child": "leko", "book": "halo", "tree": "dumo", "cloud": "welo", "stone": "riko", "key": "zato"},
-}
-"""English -> stem, in three genders of seven: ending in a consonant, in i or a, in o or t."""
+# fmt: off
+NOUNS = (
+    {"dog": "kav", "king": "bor", "bridge": "tulm", "river": "sard", "knife": "grel", "horse": "pim", "tower": "vost"},
+    {"cat": "neli", "queen": "ara", "garden": "muri", "lamp": "olvi", "house": "teli", "road": "fani", "boat": "sima"},
+    {"bird": "jot", "child": "leko", "book": "halo", "tree": "dumo", "cloud": "welo", "stone": "riko", "key": "zato"},
+)
+"""English -> stem, by gender: ending in a consonant, in i or a, in o or t."""
 ADJECTIVES = {
-    **{"small": "mik", "red": "ruv", "old": "stal", "quiet": "shum", "tall": "prin", "dark": "nokt"},
-    **{"warm": "tep", "lost": "gard", "wise": "sof", "broken": "krash"},
+    "small": "mik", "red": "ruv", "old": "stal", "quiet": "shum", "tall": "prin",
+    "dark": "nokt", "warm": "tep", "lost": "gard", "wise": "sof", "broken": "krash",
 }
 VERBS = {
-    **{"follow": "sek", "watch": "vid", "open": "apr", "paint": "kolor", "need": "nod", "repair": "fik"},
-    **{"guard": "tov", "visit": "ziv", "clean": "limp", "pull": "trek", "film": "balt", "obey": "hus"},
+    "follow": "sek", "watch": "vid", "open": "apr", "paint": "kolor", "need": "nod", "repair": "fik",
+    "guard": "tov", "visit": "ziv", "clean": "limp", "pull": "trek", "film": "balt", "obey": "hus",
 }
+# fmt: on
 PLACES = {"near": "kel", "behind": "das", "under": "sub", "with": "om", "without": "nom", "above": "hup"}
 DETERMINERS = {"the": "d", "this": "s", "every": "om", "no": "n"}
 TENSES = {"present": "a", "past": "ul", "future": "esh"}
-GENDERS = 3
 ENDINGS = (("u", "ur"), ("e", "el"), ("o", "om"))
 """By gender, then by number."""
+STEMS = {noun: stem for nouns in NOUNS for noun, stem in nouns.items()}
+GENDERS = {noun: gender for gender, nouns in enumerate(NOUNS) for noun in nouns}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +45,7 @@ class Phrase:
     @property
     def ending(self) -> str:
         """What everything that agrees with the noun ends in."""
-        return ENDINGS[[*NOUNS].index(self.noun) * GENDERS // len(NOUNS)][self.plural]
+        return ENDINGS[GENDERS[self.noun]][self.plural]
 
     def english(self) -> str:
         """Determiner, adjective, noun."""
@@ -69,7 +56,7 @@ class Phrase:
 
     def foreign(self, *, case: str = "") -> str:
         """Noun with number and case, adjective and determiner behind it, both agreeing with it."""
-        words = [NOUNS[self.noun] + ("ri" if self.plural else "") + case]
+        words = [STEMS[self.noun] + ("ri" if self.plural else "") + case]
         if self.adjective:
             words.append(ADJECTIVES[self.adjective] + self.ending)
         return " ".join([*words, DETERMINERS[self.determiner] + self.ending])
@@ -105,10 +92,10 @@ class Sentence:
 class Translation(Texts):
     """Sentences of a small English and their translation into a language that was made up for this, by rules.
 
-    The other language puts the place first and the subject last, has postpositions, an accusative, three genders, and adjectives,
-    determiners and verbs that agree with their noun in gender and number: word by word it cannot be translated. No sentence
-    occurs twice, so the test sentences are new. Nothing here was written by people, and no figure made on it says how well a
-    model translates real languages.
+    The other language puts the place first and the subject last, has postpositions, an accusative, three genders, and
+    adjectives, determiners and verbs that agree with their noun in gender and number: word by word it cannot be
+    translated. No sentence occurs twice, so the test sentences are new. Nothing here was written by people, and no
+    figure made on it says how well a model translates real languages.
 
     Args:
         count: Number of sentences, over all splits.
@@ -147,6 +134,6 @@ def _phrase(draw: random.Random) -> Phrase:
     return Phrase(
         determiner=draw.choice([*DETERMINERS]),
         adjective=draw.choice([None, *ADJECTIVES]),
-        noun=draw.choice([*NOUNS]),
+        noun=draw.choice([*STEMS]),
         plural=draw.random() < 0.5,
     )

@@ -1,6 +1,7 @@
 """Plain `nn.Module`s, sized by the data."""
 
 from steelyard.models.cnn import CNN
+from steelyard.models.encoder_decoder import EncoderDecoder
 from steelyard.models.keyword_cnn import KeywordCNN
 from steelyard.models.mlp import MLP
 from steelyard.models.normalise import Normalise
@@ -12,6 +13,7 @@ __all__ = [
     "CNN",
     "MLP",
     "RTDETR",
+    "EncoderDecoder",
     "KeywordCNN",
     "Normalise",
     "ResNet",

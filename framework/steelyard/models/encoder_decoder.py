@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from steelyard.data.tokens import IGNORED
 from steelyard.models import _transformers
+from steelyard.models.writer import ended
 from steelyard.problem import refuse
 
 Kind = Literal["bart", "t5"]
@@ -71,8 +72,11 @@ class EncoderDecoder(nn.Module):
                 else _t5(width, layers, heads, dropout)
             )
             self.body = _transformers.built("Bart" if kind == "bart" else "T5", {**shared, **own}, of=of)
+        if pretrained is not None:
+            _check_tokens(self.body.config, pretrained, pad_token_id=pad_token_id, eos_token_id=eos_token_id)
         self.start = int(self.body.config.decoder_start_token_id)
         self.pad = pad_token_id
+        self.end = eos_token_id
         if lora_rank:
             _transformers.adapt(self.body, rank=lora_rank, alpha=lora_alpha)
 
@@ -92,7 +96,7 @@ class EncoderDecoder(nn.Module):
 
     @torch.no_grad()
     def write(self, batch: Mapping[str, Tensor], *, beams: int, most: int) -> Tensor:
-        """The answer found by beam search, one beam being greedy: (B, at most `most`), padded."""
+        """See `Writer`."""
         given = "inputs_embeds" if "inputs_embeds" in batch else "input_ids"
         written: Tensor = self.body.generate(
             **{given: batch[given]},
@@ -102,7 +106,24 @@ class EncoderDecoder(nn.Module):
             do_sample=False,
             early_stopping=beams > 1,
         )
-        return written[:, 1:]
+        # The first is the token that it was told to begin with.
+        return ended(written[:, 1:], end=self.end)
+
+
+def _check_tokens(config: Any, place: str, **wanted: int) -> None:
+    for name, number in wanted.items():
+        if getattr(config, name) != number:
+            raise refuse(
+                f"model.pretrained={place} has {name} {getattr(config, name)}, the data's tokeniser has {number}",
+                fix=f"data.tokenizer={place}",
+            )
+    start = config.decoder_start_token_id
+    if start is None or not 0 <= start < config.vocab_size:
+        raise refuse(
+            f"model.pretrained={place} does not say which token an answer begins with: "
+            f"decoder_start_token_id is {start} in its config.json",
+            fix="model.pretrained=FOLDER",
+        )
 
 
 def _bart(width: int, layers: int, heads: int, dropout: float, longest: int) -> Mapping[str, Any]:
@@ -116,7 +137,7 @@ def _bart(width: int, layers: int, heads: int, dropout: float, longest: int) -> 
         "dropout": dropout,
         # BART begins to write one token before the first.
         "max_position_embeddings": longest + 1,
-        "scale_embedding": True,
+        "scale_embedding": False,
         "forced_eos_token_id": None,
     }
 

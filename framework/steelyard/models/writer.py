@@ -5,6 +5,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from steelyard.data.tokens import IGNORED
+
 
 @runtime_checkable
 class Writer(Protocol):
@@ -15,5 +17,14 @@ class Writer(Protocol):
         ...
 
     def write(self, batch: Mapping[str, Tensor], *, beams: int, most: int) -> Tensor:
-        """Token numbers (B, at most `most`), found by beam search."""
+        """Token numbers (B, at most `most`) of the answer found by beam search, one beam being greedy.
+
+        As in `labels`, the token that ends an answer belongs to it, and `IGNORED` fills up what comes behind.
+        """
         ...
+
+
+def ended(written: Tensor, *, end: int) -> Tensor:
+    """Token numbers (B, T) with `IGNORED` behind the first `end` of each row."""
+    ends = (written == end).long()
+    return written.masked_fill(ends.cumsum(dim=1) > ends, IGNORED)

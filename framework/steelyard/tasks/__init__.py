@@ -3,5 +3,11 @@
 from steelyard.tasks.classification import Classification
 from steelyard.tasks.detection import Detection
 from steelyard.tasks.measured import Measured
+from steelyard.tasks.sequence_to_sequence import SequenceToSequence
 
-__all__ = ["Classification", "Detection", "Measured"]
+__all__ = [
+    "Classification",
+    "Detection",
+    "Measured",
+    "SequenceToSequence",
+]
