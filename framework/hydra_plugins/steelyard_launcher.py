@@ -120,13 +120,17 @@ class SteelyardLauncher(Launcher):
         return [returned[number] for number, _ in jobs]
 
     def _job(self, number: int, words: Sequence[str], send: "Send") -> int:
-        done = run_job(
-            hydra_context=self._context,
-            task_function=self._task,
-            config=self._composed(number, words),
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
+        try:
+            done = run_job(
+                hydra_context=self._context,
+                task_function=self._task,
+                config=self._composed(number, words),
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        except Exception as error:  # `run_job` catches what the task raises, not what comes before it
+            done = JobReturn(status=JobStatus.FAILED)
+            done.return_value = error
         # The sweep's process stays small: it knows the overrides, and nobody asks it for the rest.
         done.cfg = done.hydra_cfg = None
         send(_pickled(done))

@@ -9,6 +9,7 @@ of a copy gives the same. Whatever else there is (packages, `hydra.*`, what Hydr
 # A config is a tree of anything.
 
 import copy
+import os
 import pickle
 import re
 from collections.abc import Sequence
@@ -138,7 +139,8 @@ class QuickLoader(ConfigLoader):
         return self._parsed[word]
 
     def _base(self, name: str | None, words: Sequence[str]) -> _Base:
-        key = (str(name), *words)
+        # A defaults list may look at the environment.
+        key = (str(name), str(hash(frozenset(os.environ.items()))), *words)
         base = self._bases.pop(key, None)
         if base is None:
             self.composed += 1

@@ -297,3 +297,18 @@ def test_a_sweep_that_is_stopped_loses_no_finished_trial(
     assert main(["resume", str(place)]) == 0
     assert sorted(calls.read_text().split()) == ["2", "3", "4"]
     assert [row["state"] for row in rows(place).values()] == ["done"] * 5
+
+
+def test_forked_trials_come_to_the_numbers_of_trials_in_one_process(nothing: Words, workdir: Path) -> None:
+    small = ("data.limit=96", "trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false")
+    tables = []
+    for launcher in ("basic", "steelyard"):
+        assert (
+            main(["run", "-m", *nothing, *small, f"hydra/launcher={launcher}", "seed=0,1", "optimizer.lr=0.1,0.01"])
+            == 0
+        )
+        place = only_sweep()
+        tables.append((place / "sweep.csv").read_text())
+        place.rename(workdir / launcher)
+    assert tables[0] == tables[1]
+    assert len({line.split(",")[-1] for line in tables[0].splitlines()}) == 5

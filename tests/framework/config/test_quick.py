@@ -1,0 +1,262 @@
+"""The quick path of sweeps composes what Hydra composes."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from steelyard.composing import QuickLoader, _quick
+
+
+class Colour(Enum):
+    RED = 1
+    BLUE = 2
+
+
+@dataclass
+class Engine:
+    power: int = 3
+    colour: Colour = Colour.RED
+    wheels: list[int] = field(default_factory=lambda: [1, 2])
+    names: dict[str, float] = field(default_factory=lambda: {"a": 1.0})
+    maybe: int | None = None
+    needed: int = MISSING
+
+
+FILES = {
+    "main": """
+defaults:
+  - _self_
+  - model: small
+  - engine: typed
+  - model@second: large
+  - optional extra: none
+  - tuned: ${model}
+  - deep/er: one
+  - env_chosen: ${oc.env:STEELYARD_TEST_CHOICE}
+lr: 0.1
+seed: 0
+name: run-${seed}
+where: ${oc.env:STEELYARD_TEST_HOME}
+now: ${now:%H:%M:%S.%f}
+job: ${hydra:job.override_dirname}
+number: ${hydra:job.num}
+wanted: ???
+things: [1, 2, {x: 3}]
+open: {a: 1, b: {c: 2}}
+link: ${open.b}
+flag: true
+""",
+    "model/small": "width: 8\ndepth: 2\nname: small\ntwice: ${model.width}",
+    "model/large": "# @package _group_\nwidth: 64\ndepth: 20\nname: large\nhead: {bias: true}",
+    "extra/more": "# @package _global_\nlr: 0.5\nadded: {z: 26}",
+    "extra/needs": "# @package _global_\ndefaults:\n  - override /model: large\nseed: 7",
+    "tuned/small": "factor: 1",
+    "tuned/large": "factor: 10",
+    "deep/er/one": "v: 1",
+    "deep/er/two": "v: 2\nw: ${lr}",
+    "env_chosen/left": "side: left",
+    "env_chosen/right": "side: right",
+}
+
+WORDS = (
+    # Values, plain and not.
+    "lr=0.2", "lr=1e-3", "lr=null", "lr=${seed}", "seed=1", "seed=2", "seed='${lr}'", "name=new", "name='a=b,c'",
+    "flag=false", "wanted=3", "wanted=[1,2]", "where=here", "now=never", "job=mine", "now=${now:%Y}",
+    "things=[5]", "things=[]", "things.0=9", "things.2.x=4", "things.9=1", "open={a:2}", "open={b:{d:5}}", "open.a=2",
+    "open.b.c=[1,{y:2}]", "open.b=7", "link.c=8", "link=null", "open.new=1", "open=${model}",
+    "model.width=16", "model.width=${second.width}", "second.width=1", "second.head.bias=null", "model.head.bias=false",
+    "tuned.factor=2", "deep.er.v=5", "deep.er.w=5", "env_chosen.side=up", "model={width:3}",
+    # Typed values, right and wrong.
+    "engine.power=5", "engine.power=much", "engine.colour=BLUE", "engine.colour=GREEN", "engine.wheels=[3]",
+    "engine.wheels=[a]", "engine.names={b:2}", "engine.names.a=3", "engine.maybe=1", "engine.maybe=null",
+    "engine.needed=4", "engine.needed=???", "engine.power=null", "engine.unknown=1",
+    # Groups, packages, defaults that depend on a choice.
+    "model=large", "model=small", "model=huge", "model@second=small", "second@second=small", "extra=more",
+    "extra=needs", "extra=null", "deep/er=two", "deep/er=three", "+model@third=small", "+deep/er@more=two",
+    "~model@second", "~tuned", "~extra", "tuned=large", "env_chosen=right", "model=[small,large]", "+model=large",
+    "engine@motor=typed", "+engine@motor=typed",
+    # Adding, forcing, deleting.
+    "+new=1", "+new.deep.er=2", "++lr=3", "++new=4", "+lr=3", "+open.new=1", "+open={e:1}", "+things=[6]",
+    "+open.b.c=3", "++engine.power=9", "++engine.power=x", "+engine.unknown=1", "~lr", "~open.a", "~open.b=3",
+    "~seed=0", "~nothing", "~lr=0.1", "~link", "~link.c", "~engine.power", "~things", "+link.d=1", "+link.c=1",
+    "+wanted=2", "~wanted",
+    # Hydra's own.
+    "hydra.job.name=other", "hydra.verbose=true", "+hydra.job.env_set.X=1", "hydra.job.env_copy=[STEELYARD_TEST_HOME]",
+    "hydra.job.config.override_dirname.item_sep=_", "hydra.job.config.override_dirname.exclude_keys=[seed]",
+    # Nothing that can be read, or nothing that is one value.
+    "lr", "lr=", "lr=1,2", "@x=1", "a.b@c=1", "seed=choice(1,2)",
+)  # fmt: skip
+
+MASTERS: tuple[list[str], ...] = (
+    [],
+    ["hydra.sweep.dir=elsewhere"],
+    ["hydra.job.config.override_dirname.kv_sep=:", "hydra.job.name=mine"],
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("conf")
+    for name, text in FILES.items():
+        path = place / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    ConfigStore.instance().store(group="engine", name="typed", node=Engine)
+    return place
+
+
+@pytest.fixture
+def loader(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ConfigLoader]:
+    monkeypatch.setenv("STEELYARD_TEST_CHOICE", "left")
+    monkeypatch.setenv("STEELYARD_TEST_HOME", "/home/of/the/test")
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def master(loader: ConfigLoader, words: list[str]) -> DictConfig:
+    made = loader.load_configuration("main", words, RunMode.MULTIRUN)
+    assert made.now  # the time of the sweep, which its jobs share
+    return made
+
+
+def shape(node: Any, resolve: bool) -> Any:
+    """Everything that can be asked of a config."""
+    if not isinstance(node, DictConfig | ListConfig):
+        return type(node), node
+    about = (OmegaConf.get_type(node), OmegaConf.is_struct(node), OmegaConf.is_readonly(node))
+    if node._is_none() or node._is_missing() or (node._is_interpolation() and not resolve):
+        return about, node._value()
+    keys = list(node.keys()) if isinstance(node, DictConfig) else list(range(len(node)))
+    below = []
+    for key in keys:
+        raw = node._get_node(key)
+        followed = resolve and OmegaConf.is_interpolation(node, key)
+        if OmegaConf.is_missing(node, key):
+            below.append((key, "???"))
+        elif followed:
+            try:
+                below.append((key, shape(node[key], resolve)))
+            except OmegaConfBaseException as error:
+                below.append((key, type(error), str(error)))
+        elif isinstance(raw, DictConfig | ListConfig):
+            below.append((key, shape(raw, resolve)))
+        else:
+            below.append((key, type(raw), raw._metadata.ref_type, raw._metadata.optional, raw._value()))
+    return about, below
+
+
+@contextmanager
+def known(config: DictConfig) -> Iterator[None]:
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        yield
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def outcome(loader: ConfigLoader, start: DictConfig, words: list[str]) -> Any:
+    """The config with all interpolations and as it stands, or the error."""
+    try:
+        made = loader.load_sweep_config(start, words)
+    except Exception as error:
+        return type(error), str(error)
+    OmegaConf.set_struct(made.hydra, False)
+    made.hydra.job.num = 3
+    with known(made):
+        return shape(made, resolve=False), shape(made, resolve=True)
+
+
+def compare(loader: ConfigLoader, seeds: range) -> tuple[int, int]:
+    """How many combinations composed, and how often Hydra had to compose for them."""
+    quick = {at: QuickLoader(loader) for at in range(len(MASTERS))}
+    starts = [master(loader, words) for words in MASTERS]
+    composed = 0
+    for seed in seeds:
+        draw = random.Random(seed)
+        at = draw.randrange(len(MASTERS))
+        words = draw.sample(WORDS, draw.randint(0, 4))
+        expected = outcome(loader, starts[at], words)
+        assert outcome(quick[at], starts[at], words) == expected, words
+        if not isinstance(expected[0], type):
+            composed += 1
+            # Now from what is kept.
+            assert outcome(quick[at], starts[at], words) == expected, words
+    return composed, sum(one.composed for one in quick.values())
+
+
+def test_fifty_random_combinations(loader: ConfigLoader) -> None:
+    composed, _ = compare(loader, range(50))
+    assert composed > 15
+
+
+@pytest.mark.slow
+def test_a_thousand_random_combinations(loader: ConfigLoader) -> None:
+    composed, _ = compare(loader, range(1000, 2000))
+    assert composed > 300
+
+
+@pytest.mark.slow
+def test_every_word_alone(loader: ConfigLoader) -> None:
+    quick, start = QuickLoader(loader), master(loader, [])
+    failed = 0
+    for word in WORDS:
+        expected = outcome(loader, start, [word])
+        assert outcome(quick, start, [word]) == expected, word
+        failed += isinstance(expected[0], type)
+    assert 10 < failed < len(WORDS) / 2
+
+
+def test_one_real_composition_per_choice_of_groups(loader: ConfigLoader) -> None:
+    quick, start = QuickLoader(loader), master(loader, [])
+    for model in ("small", "large"):
+        for seed in range(20):
+            made = quick.load_sweep_config(start, [f"model={model}", f"seed={seed}", f"+new={seed}", "~flag"])
+            assert (made.seed, made.new, made.tuned.factor) == (seed, seed, 1 if model == "small" else 10)
+    assert quick.composed == 2
+
+
+def test_a_config_that_was_given_out_may_be_spoiled(loader: ConfigLoader) -> None:
+    quick, start = QuickLoader(loader), master(loader, [])
+    first = quick.load_sweep_config(start, ["seed=1"])
+    first.open.b.c = 99
+    first.things.append(4)
+    first.engine.wheels.append(4)
+    again = quick.load_sweep_config(start, ["seed=1"])
+    assert (again.open.b.c, len(again.things), list(again.engine.wheels)) == (2, 3, [1, 2])
+
+
+def test_the_environment_is_read_by_the_job(loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick, start = QuickLoader(loader), master(loader, [])
+    quick.load_sweep_config(start, ["seed=1"])
+    monkeypatch.setenv("STEELYARD_TEST_HOME", "/another")
+    assert quick.load_sweep_config(start, ["seed=2"]).where == "/another"
+    monkeypatch.setenv("STEELYARD_TEST_CHOICE", "right")
+    assert quick.load_sweep_config(start, ["seed=3"]).env_chosen.side == "right"
+
+
+def test_jobs_share_the_time_of_the_sweep(loader: ConfigLoader) -> None:
+    quick, start = QuickLoader(loader), master(loader, [])
+    assert {quick.load_sweep_config(start, [f"seed={seed}"]).now for seed in range(3)} == {start.now}
+
+
+def test_what_is_kept_stays_bounded(loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_quick, "MOST", 3)
+    quick, start = QuickLoader(loader), master(loader, [])
+    for number in range(_quick.MOST + 5):
+        quick.load_sweep_config(start, [f"hydra.job.name=j{number}"])
+    assert len(quick._bases) == _quick.MOST
