@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,6 +33,8 @@ class PlanReport:
         flops_per_step: Forward and backward of one batch, FLOP = 2 MAC; None where it could not be counted.
         steps: Optimizer steps of the whole run; None where the length is open.
         notes: Remarks of the composition and of preflight.
+        checkpoint_bytes: What is kept of the weights, about; 0 where no checkpoint is.
+        spends: What plugins use up that adds up over runs, e.g. {"epsilon": 8.0}.
     """
 
     spec: str
@@ -43,6 +45,8 @@ class PlanReport:
     flops_per_step: int | None
     steps: int | None
     notes: tuple[str, ...] = ()
+    checkpoint_bytes: int = 0
+    spends: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def text(self) -> str:
         """For the terminal."""
@@ -60,6 +64,7 @@ class PlanReport:
             ("steps", "open" if self.steps is None else f"{self.steps:,}"),
             ("FLOPs per step", f"{flops}  (FLOP = 2 MAC; forward and backward of one batch, without plugins)"),
             ("FLOPs in total", total),
+            *((what, f"{amount:.4g}") for what, amount in self.spends.items()),
             *(("note", note) for note in self.notes),
         ]
         return "\n".join(f"{name:>15}  {value}" for name, value in rows)
@@ -94,6 +99,8 @@ def plan(
         flops_per_step=count_flops(draft),
         steps=count_steps(draft),
         notes=(*notes, *(problem.message for problem in problems)),
+        checkpoint_bytes=_kept(weights) if config.get("checkpoints") == "last" else 0,
+        spends=_spends(selected, draft),
     )
 
 
@@ -134,6 +141,19 @@ def count_steps(draft: Draft) -> int | None:
         by_epochs = int(epochs) * math.ceil(batches / int(trainer.get("accumulate_grad_batches") or 1))
         steps = by_epochs if steps is None else min(steps, by_epochs)
     return steps
+
+
+def _kept(weights: Sequence[Tensor]) -> int:
+    """Bytes of a checkpoint: the weights, and for each that is trained two moments, as Adam has them."""
+    return sum(weight.numel() * weight.element_size() * (3 if weight.requires_grad else 1) for weight in weights)
+
+
+def _spends(selected: Sequence[Selected], draft: Draft) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for choice in selected:
+        for what, amount in choice.plugin.spends(draft).items():
+            found[what] = found.get(what, 0.0) + amount
+    return found
 
 
 def _keys(selected: Sequence[Selected]) -> tuple[str, ...]:

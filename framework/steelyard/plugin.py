@@ -73,6 +73,14 @@ class Plugin(ABC):
     def attach(self, draft: Draft) -> Attachment:
         """The live half. May change the draft within the claimed seams; the core refuses any other change."""
 
+    def spends(self, draft: Draft) -> Mapping[str, float]:
+        """What one run uses up that adds up over runs, e.g. {"epsilon": 8.0}; `steelyard plan -m` shows the sum.
+
+        Like `preflight` it may see a draft without weights, and changes nothing.
+        """
+        del draft
+        return {}
+
     def trials(self, config: Mapping[str, Any]) -> Iterator[Sequence[str]]:
         """Overrides of the sibling runs that this plugin needs, e.g. shadow models or seeds."""
         del config

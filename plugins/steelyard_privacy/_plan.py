@@ -33,11 +33,20 @@ class Plan:
     planned_steps: int | None
     affordable_steps: int | None
 
+    @property
+    def steps(self) -> int | None:
+        """How long it trains; None where only the clock ends it."""
+        limits = (self.planned_steps, self.affordable_steps)
+        return min((count for count in limits if count is not None), default=None)
+
+    @property
+    def epsilon(self) -> float | None:
+        """What the whole training costs; None where its length is open."""
+        return None if self.steps is None else self.mechanism.epsilon(steps=self.steps)
+
     def __str__(self) -> str:
-        planned, affordable = self.planned_steps, self.affordable_steps
-        steps = min((count for count in (planned, affordable) if count is not None), default=None)
         mechanism = self.mechanism
-        cost = "" if steps is None else f", epsilon {mechanism.epsilon(steps=steps):.3g} after {steps} steps"
+        cost = "" if self.epsilon is None else f", epsilon {self.epsilon:.3g} after {self.steps} steps"
         return (
             f"noise multiplier {mechanism.noise_multiplier:.4g}, {self.population.batch_size} of "
             f"{len(self.population.indices)} examples a step in expectation (rate {mechanism.rate:.4g}){cost} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -61,6 +61,13 @@ class DPSGD(Plugin):
         from steelyard_privacy._obstacles import obstacles
 
         return obstacles(self, draft)
+
+    def spends(self, draft: Draft) -> Mapping[str, float]:
+        """The epsilon of the whole run; nothing where no end of the training is known."""
+        from steelyard_privacy._plan import make_plan
+
+        epsilon = make_plan(self, draft).epsilon
+        return {} if epsilon is None else {"epsilon": epsilon}
 
     def attach(self, draft: Draft) -> Attachment:
         """Poisson batches through the loaders, clipped sums through the step, noise before the optimizer."""

@@ -10,7 +10,6 @@ from steelyard import folder, spec
 from steelyard.cli import _console
 from steelyard.cli._main import Exit, explain
 from steelyard.composing import Composed, Trial, expand, known_to_hydra
-from steelyard.problem import Refused
 from steelyard.sweeping import record
 from steelyard.sweeping.record import Record
 from steelyard.sweeping.trial import Job, carry_out, weighed
@@ -150,22 +149,9 @@ def _plan(composed: Composed) -> int:
 
 
 def _plan_all(trials: Sequence[Trial]) -> int:
-    codes: list[int] = []
-    seen: dict[str, int] = {}
-    for trial in trials:
-        _console.write(f"\ntrial {trial.number + 1} of {len(trials)}: {' '.join(trial.overrides)}")
-        if trial.composed is None:
-            assert trial.refused is not None
-            codes.append(explain(trial.refused))
-            continue
-        identity = spec.spec_hash(trial.composed.config)
-        if identity in seen:
-            _console.write(f"the same spec as trial {seen[identity] + 1}: it would not run again")
-            continue
-        seen[identity] = trial.number
-        try:
-            codes.append(_plan(trial.composed))
-        except Refused as refused:
-            codes.append(explain(refused))
-    _console.write(f"\n{len(seen)} distinct of {len(trials)} trials")
-    return max(codes, default=Exit.DONE)
+    from steelyard.sweeping.planned import plan_sweep
+
+    settings = next(trial.composed.sweep for trial in trials if trial.composed)
+    found = plan_sweep(trials, record.hashes(trials), settings)
+    _console.write(found.text())
+    return max([Exit.DONE, *(explain(refused) for _, refused in sorted(found.refused.items()))])

@@ -1,6 +1,8 @@
 """How far a trial is, told to its sweep a few times a second."""
 
 import time
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -46,3 +48,36 @@ def _share(trainer: Trainer, batches: int) -> float | None:
         return None
     per_epoch = trainer.num_training_batches
     return min(1.0, (trainer.current_epoch + batches / max(per_epoch, 1)) / trainer.max_epochs)
+
+
+class Stopwatch(Callback):
+    """Times the training and its steps; changes nothing.
+
+    Attributes:
+        seconds: Of the whole training.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._begun = 0.0
+        self._ends: list[float] = []
+
+    @property
+    def step_seconds(self) -> float:
+        """The median time from one step's end to the next's, the first half left out; 0 with fewer than two steps."""
+        took = [after - before for before, after in pairwise(self._ends)]
+        return median(took[len(took) // 2 :]) if took else 0.0
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begun = time.monotonic()
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._ends.append(time.monotonic())
+
+    @override
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seconds = time.monotonic() - self._begun

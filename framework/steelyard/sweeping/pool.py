@@ -12,16 +12,17 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from typing import Any
+from typing import Any, TypeVar
 
 GRACE = 10.0
 """Seconds that a trial has for its last words before it is killed."""
 _LOOK = 0.2
 _GONE = 143
 
+T = TypeVar("T")
 Send = Callable[[Any], None]
 """How a trial tells its sweep something; anything that pickles."""
 
@@ -188,6 +189,33 @@ class Pool:
         _signal(one.pid, signal.SIGKILL)
         one.reader.close()
         self._running.remove(one)
+
+
+def side_by_side(works: Mapping[int, Callable[[], T]], *, workers: int, threads: int) -> dict[int, T]:
+    """What each work gives back, made in a process of its own.
+
+    Raises:
+        RuntimeError: If one fails; its own traceback is on stderr.
+    """
+    pool = Pool(workers=workers, threads=threads)
+    found: dict[int, T] = {}
+    left = list(works.items())[::-1]
+
+    def start(number: int, work: Callable[[], T]) -> None:
+        pool.start(number, lambda send: send(work()) or 0)
+
+    try:
+        while left or pool.busy:
+            while left and pool.free:
+                start(*left.pop())
+            for event in pool.poll(1.0):
+                if isinstance(event, Told):
+                    found[event.number] = event.what
+                elif event.number not in found:
+                    raise RuntimeError(f"number {event.number} failed: exit code {event.code}, signal {event.signal}")
+    finally:
+        pool.kill()
+    return found
 
 
 def cores() -> int:

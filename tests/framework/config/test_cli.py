@@ -19,6 +19,7 @@ from steelyard.experiment import Terminated
 from steelyard.measurement import Status
 from steelyard.problem import Problem, Refused
 from steelyard.scorecard import Judgement, Requirement, Scorecard, Section
+from steelyard.sweeping import planned
 
 Words = tuple[str, ...]
 BASIC = "hydra/launcher=basic"
@@ -203,16 +204,19 @@ def test_weigh_needs_one_checkpoint(
 def test_plan_trains_nothing(
     nothing: Words, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Report:
-        def text(self) -> str:
-            return "10 steps"
-
-    monkeypatch.setattr(planning, "plan", lambda *_, **__: Report())
+    report = planning.PlanReport(
+        spec="s", choices={}, plugins=(), parameters=5, trainable=5, flops_per_step=3, steps=10, spends={"epsilon": 2.0}
+    )
+    monkeypatch.setattr(planning, "plan", lambda *_, **__: report)
+    monkeypatch.setattr(planned, "plan", lambda *_, **__: report)
     assert main(["plan", *nothing]) == 0
     assert main(["plan", "-m", *nothing, "seed=0,0,1"]) == 0
     written = capsys.readouterr().out
-    assert written.count("10 steps") == 3
+    assert written.count("10 steps") == 2
+    assert "trial 1  the same as trial 0" in written
     assert "2 distinct of 3 trials" in written
+    assert "epsilon in total  4 if all 2 results are published" in written
+    assert "time  unknown" in written
     assert not Path("outputs").exists()
 
 

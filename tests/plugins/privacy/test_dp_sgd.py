@@ -14,7 +14,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassAccuracy
 
 from private_runs import Examples, Fitted, Task, data, examples, fit, mlp, replanned, weights
+from steelyard.adapters import ClassScoring
+from steelyard.adapters.table import TableAdapter
+from steelyard.draft import Draft
 from steelyard_privacy._dp_sgd import BudgetExhausted, PrivateTraining
+from steelyard_privacy._plan import make_plan
 from steelyard_privacy._sampling import Randomness, poisson_draw
 from steelyard_privacy.dp_sgd import DPSGD
 
@@ -356,3 +360,33 @@ def test_weights_that_are_thawed_on_the_way() -> None:
     assert fitted.attachment._layout is not None
     assert len(fitted.attachment._layout.parameters) == 4
     assert not torch.equal(weights(model[0]), frozen)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "plugin", "spent"),
+    [
+        ({"max_steps": 20}, DPSGD(target_epsilon=3.0), 3.0),
+        # With noise of the user's own, what the steps cost; and never more than the target affords.
+        ({"max_steps": 20}, DPSGD(target_epsilon=None, noise_multiplier=1.0), None),
+        ({"max_steps": 20_000}, DPSGD(target_epsilon=3.0, noise_multiplier=1.0), 3.0),
+    ],
+)
+def test_what_a_run_spends(trainer: dict[str, Any], plugin: DPSGD, spent: float | None) -> None:
+    draft = draft_of(trainer)
+    found = plugin.spends(draft)["epsilon"]
+    plan = make_plan(plugin, draft)
+    assert plan.steps is not None
+    assert found == plan.mechanism.epsilon(steps=plan.steps)
+    if spent is not None:
+        assert 0.8 * spent < found <= spent
+
+
+def test_nobody_knows_what_an_open_end_spends() -> None:
+    open_end = draft_of({"max_epochs": -1, "max_time": "00:00:01:00"})
+    assert DPSGD(target_epsilon=None, noise_multiplier=1.0).spends(open_end) == {}
+
+
+def draft_of(trainer: dict[str, Any]) -> Draft:
+    """A draft of which only the data and the length of training matter."""
+    adapter = TableAdapter(scoring=ClassScoring(), bounds=None)
+    return Draft(task=Task(), data=data(), trainer=trainer, adapter=adapter, seed=0)
