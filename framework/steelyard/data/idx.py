@@ -1,6 +1,6 @@
 """MNIST-like images in a folder of IDX files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -26,6 +26,7 @@ class Idx(InMemory):
         split_seed: Decides which of the training images are for validation, and nothing else.
         val_fraction: Part of the training images for validation.
         limit: At most this many examples in each split.
+        names: What the classes are called, from 0 on; none to call them by their numbers.
     """
 
     modality = "image"
@@ -40,6 +41,7 @@ class Idx(InMemory):
         split_seed: int = 0,
         val_fraction: float = 0.1,
         limit: int | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -52,6 +54,7 @@ class Idx(InMemory):
         if root is None:
             raise refuse(f"data.root is not set: it names the folder of the IDX files ({HINT})", fix="data.root=FOLDER")
         self.root = Path(root).expanduser()
+        self.names = tuple(names)
 
     def read(self) -> Corpus:
         """All four files."""
@@ -61,10 +64,15 @@ class Idx(InMemory):
             sizes = " and ".join(str(tuple(part.shape[1:])) for part in images)
             raise refuse(f"the training and test images in {self.root} differ in size: {sizes}", fix="data.root=FOLDER")
         targets = torch.cat(labels).long()
+        if self.names and len(self.names) <= int(targets.max()):
+            raise refuse(
+                f"the labels in {self.root} go up to {int(targets.max())}, data.names has {len(self.names)} names",
+                fix="data.names=[]",
+            )
         return Corpus(
             inputs=torch.cat(images)[:, None],
             targets=targets,
-            classes=int(targets.max()) + 1,
+            classes=len(self.names) or int(targets.max()) + 1,
             divisor=255.0,
             tests=len(labels[1]),
         )

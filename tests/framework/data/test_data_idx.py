@@ -134,3 +134,12 @@ def test_fashion_mnist():
         "val": 6000,
         "test": 10000,
     }
+
+
+def test_classes_may_have_names(folder):
+    data = Idx(root=folder, names=["ant", "bee", "cat", "dog"])
+    assert data.sizes["classes"] == 4
+    assert data.names == ("ant", "bee", "cat", "dog")
+    with pytest.raises(Refused, match=r"go up to 2, data\.names has 2 names") as caught:
+        Idx(root=folder, names=["ant", "bee"]).setup("fit")
+    assert caught.value.problems[0].fix == "data.names=[]"
