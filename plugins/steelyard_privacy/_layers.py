@@ -131,7 +131,8 @@ def _instantiate(call: Call, back: Tensor) -> Mapping[Parameter, Tensor]:
     wide = _wide(back)
     inputs = call.inputs.to(wide) if call.inputs.is_floating_point() else call.inputs
     with torch.no_grad():
-        return rule(call.module, [inputs], back.to(wide))
+        # Opacus unfolds images by their strides, and gets those with the channels last in memory wrong.
+        return rule(call.module, [inputs.contiguous()], back.to(wide).contiguous())
 
 
 def _weighted(samples: Tensor, weights: Tensor) -> Tensor:

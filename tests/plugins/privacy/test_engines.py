@@ -95,6 +95,12 @@ FAST: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv dilation": (lambda: convolution(dilation=2, padding="same"), IMAGE),
     "conv groups": (lambda: convolution(groups=2, bias=False), IMAGE),
     "conv depthwise": (lambda: convolution(groups=4, padding=1), IMAGE),
+    "conv, channels last": (
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.Flatten(), nn.Linear(80, CLASSES)
+        ).to(memory_format=torch.channels_last),
+        IMAGE,
+    ),
     "conv1d": (lambda: nn.Sequential(nn.Conv1d(4, 6, 3), nn.Tanh(), nn.Flatten(), nn.Linear(60, CLASSES)), SIGNAL),
     "conv3d": (
         lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv3d(1, 2, 2), nn.Flatten(), nn.Linear(150, CLASSES)),
