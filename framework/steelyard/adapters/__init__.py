@@ -2,6 +2,7 @@
 
 from steelyard.adapters.adapter import Adapter, PairAdapter
 from steelyard.adapters.audio import AudioAdapter
+from steelyard.adapters.ctc_scoring import CTCScoring
 from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
 from steelyard.adapters.factory import MODALITIES, Facts, adapter_for
 from steelyard.adapters.image import ImageAdapter
@@ -15,6 +16,7 @@ __all__ = [
     "MODALITIES",
     "Adapter",
     "AudioAdapter",
+    "CTCScoring",
     "ClassScoring",
     "DetectionAdapter",
     "DetectionScoring",

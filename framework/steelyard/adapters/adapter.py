@@ -132,8 +132,9 @@ class PairAdapter(Adapter):
 
     @final
     def outputs(self, task: LightningModule, batch: Any) -> Any:
-        """What the task's `forward` gives for the inputs."""
-        return task(self.field(batch, 0))
+        """What the task's `forward` gives for the inputs, and for the targets where it wants to be told them."""
+        told = (self.field(batch, 1),) if self.scoring.forced else ()
+        return task(self.field(batch, 0), *told)
 
     @final
     def targets(self, batch: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import torch
@@ -12,7 +13,13 @@ IGNORED = -100
 
 
 class Scoring(ABC):
-    """How to read the raw output of a task; every result has one row per example."""
+    """How to read the raw output of a task; every result has one row per example.
+
+    Attributes:
+        forced: Whether the task's `forward` takes the targets after the inputs, to be told what came before each place.
+    """
+
+    forced: bool = False
 
     @abstractmethod
     def decisions(self, outputs: Any, targets: Tensor) -> Tensor:
@@ -86,11 +93,14 @@ class ClassScoring(Scoring):
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
 class TokenScoring(Scoring):
     """Logits over a vocabulary at every place, shape (B, T, V), against tokens, shape (B, T), where IGNORED pads.
 
     The targets are fed to the decoder (teacher forcing), so that each place is a decision of its own.
     """
+
+    forced: bool = False
 
     def decisions(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The most likely token at every place that counts, IGNORED elsewhere."""

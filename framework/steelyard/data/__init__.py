@@ -1,5 +1,7 @@
 """LightningDataModules that know their sizes, modality and fingerprint."""
 
+from steelyard.data.audio_csv import AudioCSV
+from steelyard.data.audio_folder import AudioFolder
 from steelyard.data.breast_cancer import BreastCancer
 from steelyard.data.coco import Coco
 from steelyard.data.digits import Digits
@@ -9,11 +11,14 @@ from steelyard.data.image_folder import ImageFolder
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.motion import Motion
 from steelyard.data.shapes import Shapes
+from steelyard.data.spoken_strings import SpokenStrings
 from steelyard.data.spoken_words import SpokenWords
 from steelyard.data.stories import Summaries
 from steelyard.data.translation import Translation
 
 __all__ = [
+    "AudioCSV",
+    "AudioFolder",
     "BreastCancer",
     "Coco",
     "Corpus",
@@ -24,6 +29,7 @@ __all__ = [
     "InMemory",
     "Motion",
     "Shapes",
+    "SpokenStrings",
     "SpokenWords",
     "Summaries",
     "Translation",

@@ -23,9 +23,9 @@ class Corpus:
 
     Attributes:
         inputs: (N, ...) in the number type of the source.
-        targets: (N,) int64, from 0 to `classes` - 1; or (N, objects, 5) float32 of the objects in each picture, see
-            `Shapes`.
-        classes: How many there are.
+        targets: (N,) int64, from 0 to `classes` - 1; or texts (N, L), filled up with -100; or (N, objects, 5) float32 of
+            the objects in each picture, see `Shapes`.
+        classes: How many there are, or how many tokens a text is made of.
         divisor: Turns the source's numbers into raw units.
         tests: How many examples at the end are the source's own test set; 0 where a fraction is dealt out instead.
         groups: (N,) integers from 0: whom each example comes from, e.g. a voice. A group lies in one split as a whole,
@@ -114,6 +114,12 @@ class InMemory(LightningDataModule, ABC):
         if own:
             splits = Splits(train=splits.train, val=splits.val, test=torch.arange(count, count + own))
         return splits.cut(self.limit)
+
+    @final
+    def groups_of(self, split: str) -> Tensor | None:
+        """Whom each example of a split comes from, in the order of its unshuffled loader; None where nobody knows."""
+        groups = self.corpus.groups
+        return None if groups is None else groups[getattr(self.splits, split)]
 
     @final
     @property

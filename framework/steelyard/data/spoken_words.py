@@ -72,11 +72,13 @@ class SpokenWords(InMemory):
             test_fraction=test_fraction,
             limit=limit,
         )
-        check_voices(variants=variants, speakers_per_variant=speakers_per_variant, sample_rate=sample_rate)
-        if len(set(words)) < len(words) or not words:
-            raise refuse(f"data.words is {list(words)}: each word once, and at least one", fix="data=spoken_digits")
-        if not seconds > 0:
-            raise refuse(f"data.seconds is {seconds:g}, must be more than 0", fix="data.seconds=1.0")
+        check_voices(
+            variants=variants,
+            speakers_per_variant=speakers_per_variant,
+            sample_rate=sample_rate,
+            seconds=seconds,
+            words=words,
+        )
         self.names = tuple(words)
         self.variants = variants
         self.speakers_per_variant = speakers_per_variant
@@ -105,8 +107,10 @@ class SpokenWords(InMemory):
         return {"mean": 0.0, "std": 1.0, "sample_rate": self.sample_rate}
 
 
-def check_voices(*, variants: int, speakers_per_variant: int, sample_rate: int) -> None:
-    """Refuses what espeak-ng cannot give.
+def check_voices(
+    *, variants: int, speakers_per_variant: int, sample_rate: int, seconds: float, words: Sequence[str]
+) -> None:
+    """Refuses what nobody can say.
 
     Raises:
         Refused: If a number is out of range.
@@ -123,3 +127,7 @@ def check_voices(*, variants: int, speakers_per_variant: int, sample_rate: int) 
             f"data.sample_rate is {sample_rate}: below 4,000 samples a second words cannot be told apart",
             fix="data.sample_rate=8000",
         )
+    if not seconds > 0:
+        raise refuse(f"data.seconds is {seconds:g}, must be more than 0", fix="data.seconds=1.0")
+    if len(set(words)) < len(words) or not words:
+        raise refuse(f"data.words is {list(words)}: each word once, and at least one", fix="data=spoken_digits")

@@ -2,12 +2,15 @@
 
 from steelyard.models.cnn import CNN
 from steelyard.models.encoder_decoder import EncoderDecoder
-from steelyard.models.keyword_cnn import KeywordCNN
+from steelyard.models.keyword_cnn import KeywordCNN, SoundEmbedding
 from steelyard.models.mlp import MLP
 from steelyard.models.normalise import Normalise
 from steelyard.models.resnet import ResNet
 from steelyard.models.rt_detr import RTDETR
+from steelyard.models.speech_cnn import SpeechCNN
 from steelyard.models.videomae import VideoMAE
+from steelyard.models.wav2vec2 import Wav2Vec2
+from steelyard.models.whisper import Whisper
 
 __all__ = [
     "CNN",
@@ -17,5 +20,9 @@ __all__ = [
     "KeywordCNN",
     "Normalise",
     "ResNet",
+    "SoundEmbedding",
+    "SpeechCNN",
     "VideoMAE",
+    "Wav2Vec2",
+    "Whisper",
 ]

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from steelyard.models.dropping import dropout_layers
+from steelyard.models.hearing import check_sound, levelled
 from steelyard.models.mel import LogMel
 from steelyard.problem import refuse
-
-FLAT = 1e-4
-"""Variance of a spectrogram that counts as none."""
 
 
 @final
@@ -49,9 +47,14 @@ class KeywordCNN(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_sound(input_shape, model="keyword_cnn")
         self.embedding = SoundEmbedding(
-            sample_rate=sample_rate, channels=channels, mels=mels, window=window, hop=hop, dropout=dropout
+            input_shape=input_shape,
+            sample_rate=sample_rate,
+            channels=channels,
+            mels=mels,
+            window=window,
+            hop=hop,
+            dropout=dropout,
         )
         self.head = nn.Linear(self.embedding.width, classes)
 
@@ -69,9 +72,18 @@ class SoundEmbedding(nn.Module):
     """
 
     def __init__(
-        self, *, sample_rate: int, channels: Sequence[int], mels: int, window: int, hop: int, dropout: float
+        self,
+        *,
+        input_shape: Sequence[int],
+        sample_rate: int,
+        channels: Sequence[int] = (16, 32, 64),
+        mels: int = 40,
+        window: int = 256,
+        hop: int = 80,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_sound(input_shape, model="keyword_cnn")
         if not channels or min(channels) < 1:
             raise refuse(f"model.channels is {list(channels)}: a block needs at least one", fix="model.channels=[16]")
         self.mel = LogMel(sample_rate=sample_rate, mels=mels, window=window, hop=hop)
@@ -91,19 +103,5 @@ class SoundEmbedding(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, width)."""
-        mels = self.mel(inputs)
-        centred = mels - mels.mean(dim=(1, 2), keepdim=True)
-        # Silence is flat, and there a root has no gradient.
-        spread = (centred.square().mean(dim=(1, 2), keepdim=True) + FLAT).sqrt()
-        seen = self.layers((centred / spread)[:, None])
+        seen = self.layers(levelled(self.mel(inputs))[:, None])
         return self.drop(torch.flatten(seen.mean(dim=3), start_dim=1))
-
-
-def check_sound(input_shape: Sequence[int], *, model: str) -> None:
-    """Refuses what is no sound.
-
-    Raises:
-        Refused: If an example has more than one dimension.
-    """
-    if len(input_shape) != 1:
-        raise refuse(f"model={model} needs samples (T,), got {tuple(input_shape)}", fix="data=spoken_digits")

@@ -1,13 +1,19 @@
 """LightningModules that learn a task and say how well."""
 
 from steelyard.tasks.classification import Classification
+from steelyard.tasks.ctc_recognition import CTCRecognition
 from steelyard.tasks.detection import Detection
+from steelyard.tasks.dictation import Dictation
 from steelyard.tasks.measured import Measured
 from steelyard.tasks.sequence_to_sequence import SequenceToSequence
+from steelyard.tasks.voice_search import VoiceSearch
 
 __all__ = [
+    "CTCRecognition",
     "Classification",
     "Detection",
+    "Dictation",
     "Measured",
     "SequenceToSequence",
+    "VoiceSearch",
 ]
