@@ -23,7 +23,7 @@ class Corpus:
 
     Attributes:
         inputs: (N, ...) in the number type of the source.
-        targets: (N,) int64, from 0 to `classes` - 1; or texts (N, L), filled up with -100; or (N, objects, 5) float32 of
+        targets: (N,) int64, from 0 to `classes` - 1; or texts (N, L), filled up by -100; or (N, objects, 5) float32 of
             the objects in each picture, see `Shapes`.
         classes: How many there are, or how many tokens a text is made of.
         divisor: Turns the source's numbers into raw units.

@@ -89,7 +89,9 @@ def test_silence_has_an_answer_and_a_gradient():
 
 
 def test_the_embedding_says_how_wide_it_is(samples):
-    made = SoundEmbedding(input_shape=(4000,), sample_rate=8000, channels=(4, 6, 10), mels=21, window=256, hop=80, dropout=0.1)
+    made = SoundEmbedding(
+        input_shape=(4000,), sample_rate=8000, channels=(4, 6, 10), mels=21, window=256, hop=80, dropout=0.1
+    )
     assert made(samples).shape == (3, made.width)
 
 
