@@ -105,7 +105,7 @@ def average_precision(found: Found, *, times: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervals:
-    """Percentiles (2.5 % and 97.5 %) over draws of the pictures with replacement (Efron 1979), where there are any.
+    """Of average precision, where there are any objects.
 
     Attributes:
         whole: Of the mean over the classes and over overlaps of 0.5 to 0.95.
@@ -119,11 +119,20 @@ class Intervals:
 
 
 def intervals(answers: Tensor, targets: Tensor, *, classes: int, seed: int) -> Intervals:
-    """Draws the pictures anew; see `judged` for the arguments."""
+    """Draws the pictures anew with replacement (Efron 1979), 200 times; see `judged` for the arguments.
+
+    The wider of the percentiles and of their mirror image round the value itself (Davison and Hinkley 1997, section
+    5.2): average precision of few pictures is a little too high, and drawing anew makes it higher still. On made-up
+    sets of 40 to 200 pictures the mirrored interval alone covered 78 to 87 % where 95 % was asked for.
+    """
     count = len(targets)
     times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=DRAWS)
-    found = [average_precision(judged(answers, targets, kind=kind), times=times) for kind in range(classes)]
-    tables = np.ma.masked_invalid(np.stack(found))
+    once = np.ones((1, count), dtype=times.dtype)
+    found = [judged(answers, targets, kind=kind) for kind in range(classes)]
+    # Classes x draws x thresholds; the first draw is the data itself.
+    tables = np.ma.masked_invalid(
+        np.stack([average_precision(one, times=np.concatenate([once, times])) for one in found])
+    )
     return Intervals(
         whole=_spread(tables.mean(axis=(0, 2))),
         half=_spread(tables[:, :, 0].mean(axis=0)),
@@ -132,8 +141,9 @@ def intervals(answers: Tensor, targets: Tensor, *, classes: int, seed: int) -> I
 
 
 def _spread(values: Any) -> Interval:
-    finite = np.ma.compressed(values)
-    if len(finite) < DRAWS // 2:
+    """Of the draws, the first of which is the data itself."""
+    if np.ma.getmaskarray(values)[0]:
         return None
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return float(low), float(high)
+    value, drawn = float(values[0]), np.ma.compressed(values[1:])
+    low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
+    return max(0.0, min(low, 2 * value - high)), min(1.0, max(high, 2 * value - low))

@@ -19,7 +19,7 @@ from steelyard.runs import Run
 from steelyard.statistics import mean_interval
 from steelyard.tasks.learning import Learning
 
-HOW = "by pycocotools; the interval is a bootstrap over pictures"
+HOW = "by pycocotools; the interval is a bootstrap over pictures, somewhat narrow where they are few"
 
 
 @runtime_checkable
