@@ -15,6 +15,8 @@ from steelyard_privacy.dp_sgd import DPSGD
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+RUNNING = ("running_mean", "running_var")
+RUNNING_IN_KERAS = ("moving_mean", "moving_variance")
 NORM_FIX = "model.norm=group"
 HALVES = ("16", "16-mixed", "16-true")
 
@@ -55,8 +57,14 @@ def layer_problems(task: nn.Module) -> Iterator[Problem]:
                 f"{name} is {kind} with running statistics: they keep a trace of the training data without any noise",
                 "use track_running_stats=False, or " + NORM_FIX,
             )
-        elif any(buffer in ("running_mean", "running_var") for buffer, _ in module.named_buffers(recurse=False)):
+        elif any(buffer in RUNNING for buffer, _ in module.named_buffers(recurse=False)):
             yield Problem(f"{name} is {kind}, which keeps running statistics of the training data", NORM_FIX)
+        elif any(buffer.startswith(RUNNING_IN_KERAS) for buffer, _ in module.named_buffers(recurse=False)):
+            yield Problem(
+                f"{name} is {kind} with a BatchNormalization, which mixes the examples of a batch and keeps running "
+                "statistics of the training data",
+                "keras.layers.GroupNormalization in its place, or privacy=none",
+            )
 
 
 def _task_problems(task: LightningModule) -> Iterator[Problem]:

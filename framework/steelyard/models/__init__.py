@@ -2,6 +2,7 @@
 
 from steelyard.models.cnn import CNN
 from steelyard.models.encoder_decoder import EncoderDecoder
+from steelyard.models.keras_model import KerasModel
 from steelyard.models.keyword_cnn import KeywordCNN, SoundEmbedding
 from steelyard.models.mlp import MLP
 from steelyard.models.normalise import Normalise
@@ -17,6 +18,7 @@ __all__ = [
     "MLP",
     "RTDETR",
     "EncoderDecoder",
+    "KerasModel",
     "KeywordCNN",
     "Normalise",
     "ResNet",

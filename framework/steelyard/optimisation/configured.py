@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from steelyard.optimisation.compiled import Compiled
 from steelyard.optimisation.schedules import Schedule
 from steelyard.problem import Refused, refuse
 
@@ -21,7 +22,7 @@ MakeScheduler = Schedule | Callable[[Optimizer], LRScheduler]
 def configured(
     task: LightningModule,
     *,
-    optimizer: MakeOptimizer,
+    optimizer: MakeOptimizer | Compiled,
     scheduler: MakeScheduler | None,
     interval: Literal["epoch", "step"],
 ) -> Any:
@@ -29,7 +30,7 @@ def configured(
 
     Args:
         task: Whose parameters.
-        optimizer: Called with them.
+        optimizer: Called with them; `Compiled` stands for that of the model.
         scheduler: Called with the optimizer; nothing (also an empty node) for a constant learning rate.
         interval: What a scheduler of PyTorch's counts; ours count steps.
 
@@ -37,7 +38,8 @@ def configured(
         Refused: If either does not take its options, or a schedule of ours has no end to look forward to.
     """
     try:
-        made = optimizer([weight for weight in task.parameters() if weight.requires_grad])
+        make = optimizer.of(task) if isinstance(optimizer, Compiled) else optimizer
+        made = make([weight for weight in task.parameters() if weight.requires_grad])
     except Refused:
         raise
     except (TypeError, ValueError) as error:
