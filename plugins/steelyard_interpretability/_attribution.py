@@ -51,7 +51,8 @@ class AttributionAttachment(Attachment):
     def _note(self, run: Run, found: Study) -> str:
         done, chosen = len(found.explanations.errors), len(found.samples.numbers)
         cut = "" if done == chosen else f"; the deadline left time for {done} of {chosen} examples"
-        return f"baseline {self._plugin.baseline}, {found.counts[-1]} units{cut}"
+        fewer = "" if bool(found.explanations.present.all()) else "up to "
+        return f"baseline {self._plugin.baseline}, {fewer}{found.counts[-1]} units{cut}"
 
     def _completeness(self, found: Explanations) -> Iterator[Measurement]:
         count, least, most = len(found.errors), int(found.steps.min()), int(found.steps.max())
@@ -163,11 +164,14 @@ def _faithfulness(found: Study, note: str) -> Iterator[Measurement]:
     )
     yield taught
     ours, theirs = found.explanations.units, found.explanations.untaught_units
+    present = found.explanations.present
     words = "control: Spearman correlation, unit by unit"
-    yield _agreement("randomized_similarity", rank_agreement(ours, theirs), words)
+    yield _agreement("randomized_similarity", rank_agreement(ours, theirs, present=present), words)
     # The factor (input - baseline) is common to both, so this one stays high even for a faithful explanation.
     absolute = f"{words}, in absolute value; both contain |input - baseline|, which keeps it above 0"
-    yield _agreement("randomized_similarity_absolute", rank_agreement(ours.abs(), theirs.abs()), absolute)
+    yield _agreement(
+        "randomized_similarity_absolute", rank_agreement(ours.abs(), theirs.abs(), present=present), absolute
+    )
 
 
 def _agreement(name: str, rows: Tensor, words: str) -> Measurement:

@@ -21,9 +21,21 @@ def importance(attributions: Tensor, *, units: Tensor) -> Tensor:
     return sums.index_add_(1, units.flatten(), attributions.flatten(1))
 
 
-def ranks_by(values: Tensor) -> Tensor:
-    """The place of each unit in the order of removal, largest value first: (N, K); ties keep the units' own order."""
-    return values.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+def ranks_by(values: Tensor, *, present: Tensor | None = None) -> Tensor:
+    """The place of each unit in the order of removal, largest value first: (N, K); ties keep the units' own order.
+
+    An example with fewer units than K spreads them over all places, so that at every point of the curve each example
+    has lost the same share of its own; what is not present goes never.
+
+    Args:
+        values: (N, K).
+        present: Which units an example has (N, K), at least one; None for all.
+    """
+    if present is None:
+        present = torch.ones_like(values, dtype=torch.bool)
+    units, known = values.shape[1], values.double().masked_fill(~present, -torch.inf)
+    order = known.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return torch.where(present, order * units // present.sum(dim=1, keepdim=True), units)
 
 
 def random_ranks(seed: int, *, numbers: Sequence[int], units: int, orders: int) -> Tensor:

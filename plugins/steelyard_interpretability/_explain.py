@@ -43,6 +43,7 @@ class Explanations:
         untaught: Curve in the order of the re-initialised copy's attributions.
         units: Importance of each unit (N, K).
         untaught_units: The same by the re-initialised copy.
+        present: Which units an example has (N, K): padding is none.
     """
 
     attributions: Tensor
@@ -56,6 +57,7 @@ class Explanations:
     untaught: Tensor
     units: Tensor
     untaught_units: Tensor
+    present: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,14 @@ def study(run: Run, plugin: Attribution) -> Study:
 
 def _units(run: Run, samples: Samples) -> Tensor:
     return run.adapter.features(samples.inputs).to(samples.inputs.device)
+
+
+def _present(places: Tensor | None, *, like: Tensor, units: Tensor) -> Tensor:
+    """Which units each example has (N, K)."""
+    if places is None:
+        places = torch.ones(len(like), 1, dtype=torch.bool, device=like.device)
+    spare = [1] * (like.dim() - places.dim())
+    return importance(places.reshape(*places.shape, *spare).expand_as(like).to(like.dtype), units=units) > 0
 
 
 def _explain(
@@ -128,6 +138,7 @@ def _explain(
     def curve(ranks: Tensor) -> Tensor:
         return deletion_curve(probability, inputs=inputs, baselines=baselines, units=units, ranks=ranks, counts=counts)
 
+    present = _present(adapter.present(batch), like=inputs, units=units)
     attributions, errors, steps, converged = explained(run.task)
     ours, untaught = importance(attributions, units=units), importance(explained(twin)[0], units=units)
     shuffled = random_ranks(run.seed, numbers=samples.numbers[rows], units=counts[-1], orders=plugin.random_orders)
@@ -138,10 +149,13 @@ def _explain(
         converged=converged,
         decisions=decisions,
         probabilities=probabilities,
-        ours=curve(ranks_by(ours)),
-        chance=torch.stack([curve(ranks) for ranks in shuffled]).mean(dim=0),
-        untaught=curve(ranks_by(untaught)),
+        ours=curve(ranks_by(ours, present=present)),
+        chance=torch.stack([curve(ranks_by(-ranks.to(present.device), present=present)) for ranks in shuffled]).mean(
+            dim=0
+        ),
+        untaught=curve(ranks_by(untaught, present=present)),
         units=ours,
         untaught_units=untaught,
+        present=present,
     )
     return Explanations(**{field.name: getattr(found, field.name).cpu() for field in fields(Explanations)})

@@ -60,11 +60,13 @@ def collect(run: Run, *, count: int, baseline: Literal["mean", "zero"]) -> Sampl
 
 
 def _mean(run: Run) -> Tensor:
-    """The mean input of the split, element by element; over all places where sequences differ in length."""
+    """The mean input of the split, element by element; over all places, without padding, where sequences differ."""
     sums: dict[tuple[int, ...], Tensor] = {}
     counts: dict[tuple[int, ...], int] = {}
     for raw in run.loader(SPLIT):
-        view = run.adapter.inputs(run.task, run.to_device(raw)).detach().double()
+        batch = run.to_device(raw)
+        view, present = run.adapter.inputs(run.task, batch).detach().double(), run.adapter.present(batch)
+        view = view if present is None else view[present]
         shape = tuple(view.shape[1:])
         sums[shape] = sums.get(shape, torch.zeros(shape, dtype=view.dtype, device=view.device)) + view.sum(dim=0)
         counts[shape] = counts.get(shape, 0) + len(view)

@@ -110,9 +110,16 @@ def _scale(run: Run) -> Tensor:
     """1 where the data has a raw range, else the standard deviation of every input value over the split."""
     if run.adapter.bounds is not None:
         return torch.ones(())
-    views = (run.adapter.inputs(run.task, run.to_device(batch)) for batch in run.loader(SPLIT))
-    values = torch.cat([view.detach().double().cpu().flatten(end_dim=-2) for view in views])
-    return values.std(dim=0, correction=0)
+    return torch.cat([*_values(run)]).std(dim=0, correction=0)
+
+
+def _values(run: Run) -> Iterator[Tensor]:
+    """The input values of the split, batch by batch, without padding: (places, width)."""
+    for raw in run.loader(SPLIT):
+        batch = run.to_device(raw)
+        view, present = run.adapter.inputs(run.task, batch), run.adapter.present(batch)
+        known = view.flatten(end_dim=-2) if present is None else view[present].flatten(end_dim=-2)
+        yield known.detach().double().cpu()
 
 
 def _doubt(answers: Answers) -> str:

@@ -68,6 +68,10 @@ class Adapter(ABC):
         return inputs if self.bounds is None else inputs.clamp(*self.bounds)
 
     @abstractmethod
+    def present(self, batch: Any) -> Tensor | None:
+        """Which places of the continuous view are no padding: booleans (B, L) for a view (B, L, ...); None for all."""
+
+    @abstractmethod
     def features(self, inputs: Tensor) -> Tensor:
         """The unit of attribution that each element belongs to: integers 0 to K-1, shaped as one example.
 
@@ -140,6 +144,11 @@ class PairAdapter(Adapter):
     def targets(self, batch: Any) -> Tensor:
         """The targets as they are."""
         return self.field(batch, 1)
+
+    @final
+    def present(self, batch: Any) -> Tensor | None:
+        """All places: the examples have one shape."""
+        del batch
 
     @final
     def field(self, batch: Any, place: int) -> Tensor:

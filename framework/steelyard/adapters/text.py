@@ -106,6 +106,14 @@ class TextAdapter(Adapter):
         """The labels as they are."""
         return _whole(batch)[self.labels]
 
+    def present(self, batch: Any) -> Tensor | None:
+        """The places of the mask that are not 0; all where the batch has none."""
+        whole = _whole(batch)
+        if not _holds(whole, self.mask):
+            return None
+        mask: Tensor = whole[self.mask]
+        return mask != 0
+
     def features(self, inputs: Tensor) -> Tensor:
         """The place of the token: shape (L, width)."""
         length, width = inputs.shape[1:]
@@ -118,17 +126,13 @@ class TextAdapter(Adapter):
         del decisions
         whole = _whole(batch)
         tokens: Tensor = whole[self.tokens].cpu()
+        present = self.present(batch)
+        there = torch.ones_like(tokens) if present is None else present.cpu()
         pieces = [
-            [piece if there else "" for piece, there in zip(self._spelt([*map(int, row)]), known, strict=True)]
-            for row, known in zip(tokens, self._there(whole, tokens), strict=True)
+            [piece if counts else "" for piece, counts in zip(self._spelt([*map(int, row)]), known, strict=True)]
+            for row, known in zip(tokens, there, strict=True)
         ]
         return _text_drawing.words(pieces, attributions.detach().cpu().double().sum(dim=2), titles=titles)
-
-    def _there(self, whole: Any, tokens: Tensor) -> Tensor:
-        if not _holds(whole, self.mask):
-            return torch.ones_like(tokens, dtype=torch.bool)
-        mask: Tensor = whole[self.mask]
-        return mask.bool().cpu()
 
     def _spelt(self, numbers: Sequence[int]) -> Sequence[str]:
         return [f" {number}" for number in numbers] if self.spell is None else self.spell(numbers)

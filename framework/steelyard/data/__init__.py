@@ -13,7 +13,8 @@ from steelyard.data.motion import Motion
 from steelyard.data.shapes import Shapes
 from steelyard.data.spoken_strings import SpokenStrings
 from steelyard.data.spoken_words import SpokenWords
-from steelyard.data.stories import Summaries
+from steelyard.data.stories import Stories, Summaries
+from steelyard.data.text_csv import TextCSV
 from steelyard.data.translation import Translation
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "Shapes",
     "SpokenStrings",
     "SpokenWords",
+    "Stories",
     "Summaries",
+    "TextCSV",
     "Translation",
 ]

@@ -29,6 +29,8 @@ class TextCSV(Texts):
         classes: How many classes there are, numbered from 0; None takes whatever occurs, in sorted order.
         encoding: E.g. utf-8 or cp1252; None looks for a byte order mark, then tries UTF-8, then Windows-1252.
         delimiter: What stands between the columns.
+        class_names: What the classes are called, in order; None takes what the column holds.
+        origin: Where the file comes from, told where it is missing.
         options: See `Texts`.
     """
 
@@ -43,6 +45,8 @@ class TextCSV(Texts):
         classes: int | None = None,
         encoding: str | None = None,
         delimiter: str = ",",
+        class_names: Sequence[str] | None = None,
+        origin: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -56,9 +60,13 @@ class TextCSV(Texts):
         self.classes = classes
         self.encoding = encoding
         self.delimiter = delimiter
+        self.class_names = class_names
+        self.origin = origin
 
     def read(self) -> Records:
         """All rows."""
+        if self.origin is not None and not self.path.exists():
+            raise refuse(f"there is no {self.path}: {self.origin}", fix="data.path=FILE.csv")
         rows = read_csv(
             self.path,
             columns={"data.text_column": self.text_column, "data.label_column": self.label_column},
@@ -77,7 +85,18 @@ class TextCSV(Texts):
             names = self._occurring(given)
             numbers = {name: number for number, name in enumerate(names)}
             labels = [numbers[label.strip()] for label in given]
+        names = self._called(names)
         return Records(texts=texts, labels=labels, names=names, source=str(self.path), first_row=2)
+
+    def _called(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        if self.class_names is None:
+            return names
+        if len(self.class_names) != len(names):
+            raise refuse(
+                f"data.class_names has {len(self.class_names)} names; the {len(names)} classes are {', '.join(names)}",
+                fix="data.class_names=null",
+            )
+        return tuple(self.class_names)
 
     def _judged(self, rows: Rows, given: Sequence[str]) -> list[int]:
         threshold = self.threshold

@@ -1,5 +1,7 @@
 """Plain `nn.Module`s, sized by the data."""
 
+from steelyard.models.bert import Bert
+from steelyard.models.causal import Causal
 from steelyard.models.cnn import CNN
 from steelyard.models.encoder_decoder import EncoderDecoder
 from steelyard.models.keras_model import KerasModel
@@ -17,6 +19,8 @@ __all__ = [
     "CNN",
     "MLP",
     "RTDETR",
+    "Bert",
+    "Causal",
     "EncoderDecoder",
     "KerasModel",
     "KeywordCNN",

@@ -12,7 +12,7 @@ from steelyard.models.dropping import dropout_layers
 
 @final
 class Bert(nn.Module):
-    """A BERT (Devlin et al. 2019) whose last states, averaged over the tokens of the text, go through a linear layer to logits.
+    """A BERT (Devlin et al. 2019) whose last states, averaged over the tokens of the text, go through a linear layer.
 
     Args:
         vocab_size: Tokens of the data.
@@ -22,9 +22,10 @@ class Bert(nn.Module):
         layers: Of the stack.
         heads: Of the attention; divides `width`.
         dropout: Probability that a value is dropped in training.
-        pretrained: A folder, `package://NAME/FOLDER` or a name of the hub whose weights are taken; `width`, `layers` and
-            `heads` are then its own.
-        lora_rank: Trains matrices of this rank beside all linear layers, and freezes all else but the last layer; 0 is off.
+        pretrained: A folder, `package://NAME/FOLDER` or a name of the hub whose weights are taken; `width`, `layers`
+            and `heads` are then its own.
+        lora_rank: Trains matrices of this rank beside all linear layers, and freezes all else but the last layer; 0 is
+            off.
         lora_alpha: Scale of these matrices, times the rank.
     """
 

@@ -15,7 +15,7 @@ FAMILIES: Mapping[str, str] = {"gpt_neox": "GPTNeoX", "gpt2": "GPT2"}
 
 @final
 class Causal(nn.Module):
-    """A GPT: with rotary positions and separate embeddings (GPT-NeoX; Black et al. 2022), or GPT-2 (Radford et al. 2019).
+    """A GPT: GPT-NeoX (Black et al. 2022), with rotary positions and untied embeddings, or GPT-2 (Radford et al. 2019).
 
     Args:
         vocab_size: Tokens of the data.
@@ -73,7 +73,7 @@ class Causal(nn.Module):
         return self.body.get_input_embeddings()(tokens)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits (B, L, vocabulary) for the token after each, from `input_ids` or `inputs_embeds`, and `attention_mask`."""
+        """Logits (B, L, vocabulary) for the token after each of `input_ids` (or `inputs_embeds`)."""
         mask = batch["attention_mask"]
         given = "inputs_embeds" if "inputs_embeds" in batch else "input_ids"
         # Texts begin at the left, so a token never looks at the padding behind it.

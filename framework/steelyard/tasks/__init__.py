@@ -4,6 +4,7 @@ from steelyard.tasks.classification import Classification
 from steelyard.tasks.ctc_recognition import CTCRecognition
 from steelyard.tasks.detection import Detection
 from steelyard.tasks.dictation import Dictation
+from steelyard.tasks.language_model import LanguageModel
 from steelyard.tasks.measured import Measured
 from steelyard.tasks.sequence_to_sequence import SequenceToSequence
 from steelyard.tasks.voice_search import VoiceSearch
@@ -13,6 +14,7 @@ __all__ = [
     "Classification",
     "Detection",
     "Dictation",
+    "LanguageModel",
     "Measured",
     "SequenceToSequence",
     "VoiceSearch",

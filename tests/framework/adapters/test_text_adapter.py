@@ -107,6 +107,15 @@ def test_gradients_reach_the_embeddings():
     assert inputs.grad[1, 2:].abs().max() == 0
 
 
+def test_padding_is_known():
+    present = TEXTS.present(TEXTS.replace(BATCH, torch.zeros(2, 4, 5)))
+    assert present is not None
+    assert present.tolist() == [[True] * 4, [True, True, False, False]]
+    assert TEXTS.present({"input_ids": IDS}) is None
+    assert adapter_for("text", options={"tokens": 0, "mask": 1}).present((IDS, MASK)).sum() == 6
+    assert adapter_for("image").present((torch.zeros(1, 1, 2, 2), torch.zeros(1))) is None
+
+
 def test_a_token_is_one_unit_across_its_width():
     assert TEXTS.features(torch.zeros(7, 3, 2)).tolist() == [[0, 0], [1, 1], [2, 2]]
 

@@ -34,3 +34,11 @@ def test_rows_without_order_are_left_out() -> None:
     theirs = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
 
     assert rank_agreement(ours, theirs).tolist() == pytest.approx([-1.0])
+
+
+def test_what_is_not_present_does_not_count() -> None:
+    ours = torch.tensor([[1.0, 2.0, 3.0, 7.0, 7.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    theirs = torch.tensor([[1.0, 3.0, 2.0, -9.0, 50.0], [5.0, 4.0, 3.0, 2.0, 1.0]])
+    present = torch.tensor([[True, True, True, False, False], [True] * 5])
+    found = rank_agreement(ours, theirs, present=present)
+    assert found.tolist() == pytest.approx([stats.spearmanr([1, 2, 3], [1, 3, 2]).statistic, -1.0])

@@ -82,3 +82,23 @@ def test_random_orders_are_uniform() -> None:
 
     counts = np.bincount(first.numpy(), minlength=5)
     assert abs(counts - 400).max() < 5 * np.sqrt(2000 * 0.2 * 0.8)
+
+
+def test_padding_is_never_removed_and_all_lose_the_same_share_of_their_own() -> None:
+    values = torch.tensor([[3.0, 9.0, 1.0, 2.0, 0.0, 0.5], [1.0, 2.0, 9.0, 9.0, 9.0, 9.0]])
+    present = torch.tensor([[True] * 6, [True, True, False, False, False, False]])
+    ranks = ranks_by(values, present=present)
+    assert ranks.tolist() == [[1, 0, 3, 2, 5, 4], [3, 0, 6, 6, 6, 6]]
+    for count, gone in ((0, 0), (1, 1), (3, 1), (4, 2), (6, 2)):
+        assert int((ranks[1] < count).sum()) == gone
+    assert torch.equal(ranks_by(values), ranks_by(values, present=torch.ones_like(present)))
+
+
+def test_random_orders_of_what_is_present_are_uniform() -> None:
+    present = torch.tensor([[True, False, True, True, False]]).expand(600, 5)
+    drawn = random_ranks(0, numbers=range(600), units=5, orders=1)[0]
+    ranks = ranks_by(-drawn, present=present)
+    assert ranks[:, 0].unique().tolist() == [0, 1, 3]
+    first = (ranks == 0).double().mean(dim=0)
+    assert first[[1, 4]].tolist() == [0, 0]
+    torch.testing.assert_close(first[[0, 2, 3]], torch.full((3,), 1 / 3, dtype=torch.double), atol=0.07, rtol=0)
