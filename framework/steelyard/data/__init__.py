@@ -5,6 +5,7 @@ from steelyard.data.audio_folder import AudioFolder
 from steelyard.data.breast_cancer import BreastCancer
 from steelyard.data.coco import Coco
 from steelyard.data.digits import Digits
+from steelyard.data.huggingface import HuggingFace
 from steelyard.data.huggingface_images import HuggingFaceImages
 from steelyard.data.idx import Idx
 from steelyard.data.image_folder import ImageFolder
@@ -24,6 +25,7 @@ __all__ = [
     "Coco",
     "Corpus",
     "Digits",
+    "HuggingFace",
     "HuggingFaceImages",
     "Idx",
     "ImageFolder",

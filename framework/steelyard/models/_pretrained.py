@@ -59,7 +59,8 @@ def pretrained(place: str, *, of: str, extra: str, fresh: Sequence[str] = (), **
     except Exception as error:
         raise _unloadable(place, error) from error
     _check_weights(report, place, fresh=fresh)
-    return model
+    # The library hands out models for prediction, without dropout.
+    return model.train()
 
 
 def _check_files(found: Path, place: str) -> None:
