@@ -24,8 +24,8 @@ SIGNED: Colormap = colormaps["RdBu_r"].with_extremes(bad=GREY)
 DPI = 100
 SHOWN = 10
 """Columns of a table that are drawn."""
-ACROSS = 4
-"""Images side by side, so that a telephone shows them at a size that can be read."""
+ACROSS = 3
+"""Images side by side, so that a telephone shows them and their captions at a size that can be read."""
 TITLE = 26
 """Letters in a line above an image."""
 PAPER, INK, FOUND = "white", "0.2", "#ffb000"
@@ -56,7 +56,7 @@ def images(
     across: int = ACROSS,
     frames: Sequence[Sequence[Frame]] = (),
 ) -> bytes:
-    """A column per image, the image above its attribution; a new band after `across` of them.
+    """A column per image, the image above its attribution; a new band after `across` of them; the scale on top.
 
     Args:
         inputs: (N, channels, height, width).
@@ -71,14 +71,15 @@ def images(
     limit = reach(attributions)
     columns = min(across, len(inputs))
     bands = -(-len(inputs) // columns)
-    figure = Figure(figsize=(1.7 * columns + 1.0, 4.0 * bands), dpi=DPI, layout="constrained")
-    grid = figure.subplots(2 * bands, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    figure = Figure(figsize=(1.7 * columns, 4.0 * bands + 0.6), dpi=DPI, layout="constrained")
+    places = figure.add_gridspec(2 * bands + 1, columns, height_ratios=[0.08, *[1] * (2 * bands)])
+    _scale(figure.add_subplot(places[0, :]), limit, words=columns > 1)
     for index, (image, attribution, title) in enumerate(zip(inputs, attributions, titles, strict=True)):
         band, column = divmod(index, columns)
         shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1)
-        above, below = grid[2 * band][column], grid[2 * band + 1][column]
+        above, below = (figure.add_subplot(places[2 * band + row, column]) for row in (1, 2))
+        for axes in (above, below):
+            axes.set_axis_off()
         if len(shown) == 3:
             above.imshow(shown.permute(1, 2, 0).numpy())
         else:
@@ -89,9 +90,6 @@ def images(
         for frame in frames[index] if frames else ():
             above.add_patch(_outline(frame, image, PAPER))
             below.add_patch(_outline(frame, image, INK))
-    bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), ax=grid, fraction=0.05, pad=0.02)
-    bar.set_label("against | for", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
     return png(figure)
 
 
@@ -144,6 +142,18 @@ def _outline(frame: Frame, image: Tensor, colour: str) -> Rectangle:
 def _wrapped(title: str) -> str:
     """Lines that do not run into the next column."""
     return "\n".join(line for part in title.split("\n") for line in textwrap.wrap(part, TITLE) or [part])
+
+
+def _scale(axes: Axes, limit: float, *, words: bool) -> None:
+    """A strip that says what the colours mean; above a single image there is room for the numbers alone."""
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    colours = ScalarMappable(Normalize(-limit, limit), SIGNED)
+    bar = figure.colorbar(colours, cax=axes, orientation="horizontal", ticks=[-limit, 0, limit])
+    against, towards = (" against", "for ") if words else ("", "")
+    bar.ax.set_xticklabels([f"{-limit:.2g}{against}", "0", f"{towards}{limit:.2g}"], fontsize=9)
+    for label, side in zip(bar.ax.get_xticklabels(), ("left", "center", "right"), strict=True):
+        label.set_horizontalalignment(side)
 
 
 def _panel(axes: Axes, row: Tensor, attribution: Tensor, *, columns: Sequence[str]) -> None:

@@ -140,8 +140,8 @@ def test_the_picture_of_images_has_a_column_for_each(channels, count):
         (inputs, NONE), torch.randn(count, channels, 8, 8), titles=[f"{n} $\\frac$" for n in range(count)]
     )
     assert png.startswith(b"\x89PNG")
-    bands, columns = -(-count // 4), min(4, count)
-    assert decoded(png).shape == (400 * bands, 170 * columns + 100, 3)
+    bands, columns = -(-count // 3), min(3, count)
+    assert decoded(png).shape == (400 * bands + 60, 170 * columns, 3)
 
 
 def test_the_same_attribution_has_the_same_colour_in_every_tile():
@@ -158,7 +158,7 @@ def test_the_same_attribution_has_the_same_colour_in_every_tile():
 def test_for_is_red_and_against_is_blue():
     for sign, channel in ((1, 0), (-1, 2)):
         pixels = decoded(IMAGES.draw((torch.zeros(1, 1, 4, 4), NONE), sign * torch.ones(1, 1, 4, 4), titles=[""]))
-        tile = pixels[230:370, 20:150][spread(pixels[230:370, 20:150]) > 60]
+        tile = pixels[290:430, 20:150][spread(pixels[290:430, 20:150]) > 60]
         assert len(tile) > 1000
         assert (tile.argmax(axis=1) == channel).mean() > 0.99
 
@@ -167,7 +167,7 @@ def test_for_is_red_and_against_is_blue():
 def test_an_attribution_without_a_number_is_a_grey_tile(nothing):
     inputs = torch.zeros(1, 1, 8, 8)
     pixels = decoded(IMAGES.draw((inputs, NONE), torch.full_like(inputs, nothing), titles=["empty"]))
-    tile = pixels[200:, 10:150]
+    tile = pixels[260:, 10:150]
     assert spread(tile).max() == 0
     assert (tile == 191).all(axis=-1).sum() > 5000
 
@@ -177,8 +177,8 @@ def test_one_broken_pixel_does_not_spoil_the_others():
     attributions = torch.ones(1, 1, 4, 4)
     attributions[0, 0, 0, 0] = float("nan")
     pixels = decoded(IMAGES.draw((inputs, NONE), attributions, titles=["one"]))
-    assert (spread(pixels[200:, 10:150]) > 60).sum() > 5000
-    assert (pixels[200:, 10:150] == 191).all(axis=-1).sum() > 500
+    assert (spread(pixels[260:, 10:150]) > 60).sum() > 5000
+    assert (pixels[260:, 10:150] == 191).all(axis=-1).sum() > 500
 
 
 def test_images_without_a_range_or_without_contrast_are_drawn():

@@ -42,7 +42,7 @@ def test_the_picture_has_a_band_for_each_video_and_a_column_for_each_key_frame(c
     shape = (3, frames, channels, 20, 12)
     png = drawn(torch.rand(shape), torch.randn(shape))
     width, height = Image.open(io.BytesIO(png)).size
-    assert (height, width) == (400 * 3, 170 * min(4, frames) + 100)
+    assert (height, width) == (400 * 3 + 60, 170 * min(3, frames))
 
 
 def test_a_block_shows_the_sum_of_its_pixels():
@@ -51,7 +51,7 @@ def test_a_block_shows_the_sum_of_its_pixels():
     attributions[0, 0, 0, 0, :2] = 0.5
     attributions[0, 0, 0, 8, 8:10] = torch.tensor([1.0, -1.0])
     pixels = np.asarray(Image.open(io.BytesIO(drawn(videos, attributions))).convert("RGB")).astype(int)
-    tile = pixels[200:, :170]
+    tile = pixels[260:, :170]
     dark = (tile[..., 0] > tile[..., 2] + 60).sum()
     blue = (tile[..., 2] > tile[..., 0] + 60).sum()
     square = (tile.min(axis=-1) < 255).sum() / 64
@@ -63,4 +63,4 @@ def test_an_attribution_without_a_number_is_grey():
     videos = torch.zeros(1, 2, 1, 8, 8)
     for nothing in (0.0, float("nan")):
         pixels = np.asarray(Image.open(io.BytesIO(drawn(videos, torch.full_like(videos, nothing)))).convert("RGB"))
-        assert (pixels[200:, :270] == 191).all(axis=-1).sum() > 10_000
+        assert (pixels[260:, :] == 191).all(axis=-1).sum() > 10_000
