@@ -17,6 +17,8 @@ from steelyard_interpretability._explain import Explanations, Study, study
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability.attribution import Attribution
 
+LETTERS = 50
+"""Of an answer that stand in a caption."""
 MEANINGS = {
     "deletion_gap": "how much more certainty goes when the parts called important are removed than when random ones "
     "are; 0 is guessing",
@@ -101,7 +103,11 @@ def _title(adapter: Adapter, found: Study, row: int) -> str:
     explained = found.explanations
     decision, target = _answers(adapter, found, row)
     flag = "" if explained.converged[row] else "\nnot complete"
-    return f"says {decision} ({float(explained.probabilities[row]):.0%})\ntruth {target}{flag}"
+    return f"says {_short(decision)} ({float(explained.probabilities[row]):.0%})\ntruth {_short(target)}{flag}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _answers(adapter: Adapter, found: Study, row: int) -> tuple[str, str]:

@@ -54,8 +54,11 @@ def words(pieces: Sequence[Sequence[str]], attributions: Tensor, *, titles: Sequ
     assert len(pieces) == len(attributions) == len(titles) > 0
     limit = reach(attributions)
     laid = [[*placed(text, across=ACROSS)] for text in pieces]
-    heads = [drawable(title.replace("\n", " \N{MIDDLE DOT} ")) for title in titles]
-    lines = [2 + max((piece.line + 1 for piece in text), default=1) for text in laid]
+    heads = [headed(title, across=ACROSS) for title in titles]
+    lines = [
+        len(head) + 1 + max((piece.line + 1 for piece in text), default=1)
+        for head, text in zip(heads, laid, strict=True)
+    ]
     whole = sum(lines) + FOOT
     figure = Figure(figsize=(WIDE * (ACROSS + 2), HIGH * whole), dpi=DPI)
     axes = figure.add_axes((0, FOOT / whole, 1, 1 - FOOT / whole))
@@ -64,17 +67,25 @@ def words(pieces: Sequence[Sequence[str]], attributions: Tensor, *, titles: Sequ
     axes.set_ylim(sum(lines), 0)
     top = 0.0
     for text, head, values, height in zip(laid, heads, attributions, lines, strict=True):
-        _write(axes, head, x=0, y=top + 0.5, colour="0.35")
+        for place, line in enumerate(head):
+            _write(axes, line, x=0, y=top + place + 0.5, colour="0.35")
         said = bool((values.isfinite() & (values != 0)).any())
         for piece in text:
             value = float(values[piece.number]) / limit if said and values[piece.number].isfinite() else None
-            _mark(axes, piece, value, top=top + 1)
+            _mark(axes, piece, value, top=top + len(head))
         top += height
     scale = figure.add_axes((0.3, 2.2 / whole, 0.4, 0.5 / whole))
     bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), cax=scale, orientation="horizontal")
     bar.set_label("against | for", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return png(figure)
+
+
+def headed(title: str, *, across: int) -> list[str]:
+    """The lines of a caption: one where all of it fits, else each of its own, shortened where it does not fit."""
+    parts = [drawable(part) for part in title.split("\n")]
+    whole = " \N{MIDDLE DOT} ".join(parts)
+    return [whole] if cells(whole) <= across else [_cut(part, across) for part in parts]
 
 
 def placed(pieces: Sequence[str], *, across: int) -> Iterator[Placed]:
@@ -88,6 +99,14 @@ def placed(pieces: Sequence[str], *, across: int) -> Iterator[Placed]:
                 line, column, gap = line + 1, 0, False
             yield Placed(number=number, text=part, line=line, column=column + gap)
             column, gap = column + gap + cells(part), False
+
+
+def _cut(text: str, across: int) -> str:
+    if cells(text) <= across:
+        return text
+    while cells(text) >= across:
+        text = text[:-1]
+    return f"{text.rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _parts(text: str, across: int) -> Iterator[str]:
