@@ -137,7 +137,8 @@ def _bart(width: int, layers: int, heads: int, dropout: float, longest: int) -> 
         "dropout": dropout,
         # BART begins to write one token before the first.
         "max_position_embeddings": longest + 1,
-        "scale_embedding": False,
+        # The default of 0.02 suits a width of 1024: at small widths attention would not get away from a mean for long.
+        "init_std": width**-0.5,
         "forced_eos_token_id": None,
     }
 
