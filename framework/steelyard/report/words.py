@@ -9,16 +9,17 @@ from steelyard.report.numbers import number
 _ACRONYMS = (
     *("AUC", "BLEU", "CER", "CPU", "ECE", "F1", "FID", "FLOP", "FLOPs", "FPR", "GPU", "IoU", "KL", "L1", "L2", "MAE"),
     *("MFU", "MIA", "MSE", "NDCG", "NLL", "PSNR", "RMSE", "ROC", "ROUGE", "SSIM", "TPR", "WER"),
+    *("chrF", "L"),
 )
 ACRONYMS = {acronym.lower(): acronym for acronym in _ACRONYMS}
-"""How the field writes words that stand in names; "map" is not here, since it is also a word."""
+"""How the field writes words that stand in names (ROUGE-L has an L); "map" is not here, since it is also a word."""
 SPLITS = {"train": "training data", "val": "validation data", "test": "test data"}
 
 
 def words(name: str) -> str:
     """A key as a phrase: underscores become spaces, acronyms and the first letter capitals."""
     text = " ".join(ACRONYMS.get(word, word) for word in name.replace("_", " ").split(" ")).strip()
-    return text[:1].upper() + text[1:]
+    return text if text.partition(" ")[0] in ACRONYMS.values() else text[:1].upper() + text[1:]
 
 
 def inside(phrase: str) -> str:

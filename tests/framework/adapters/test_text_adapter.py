@@ -7,9 +7,9 @@ from PIL import Image
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from steelyard.adapters import IGNORED, Facts, TextAdapter, TokenScoring, adapter_for
+from steelyard.adapters import IGNORED, Facts, TextAdapter, TokenScoring, _text_drawing, adapter_for
 from steelyard.adapters._letters import UNKNOWN, cells, drawable
-from steelyard.adapters._text_drawing import ACROSS, placed
+from steelyard.adapters._text_drawing import ACROSS, headed, placed
 from steelyard.problem import Refused
 
 WORDS = ["", "[UNK]", " a", " film", "ing", " <b>&amp;</b>", " $x$", " 中文", " 👍\u200d", " שלום", " \x07", " ok"]
@@ -248,3 +248,21 @@ def test_words_wrap_and_long_ones_are_broken():
 def test_drawing_is_repeatable():
     attributions = torch.randn(2, 4, 5)
     assert np.array_equal(drawn(TEXTS, BATCH, attributions), drawn(TEXTS, BATCH, attributions))
+
+
+@pytest.mark.parametrize(
+    ("title", "lines"),
+    [
+        ("says yes\ntruth no", ["says yes \N{MIDDLE DOT} truth no"]),
+        ("says a long one\ntruth another one", ["says a long one", "truth another one"]),
+        ("says one that is far too long\ntruth", ["says one that is far to\N{HORIZONTAL ELLIPSIS}", "truth"]),
+        (
+            "\N{FULLWIDTH LATIN SMALL LETTER A}" * 13,
+            ["\N{FULLWIDTH LATIN SMALL LETTER A}" * 11 + "\N{HORIZONTAL ELLIPSIS}"],
+        ),
+    ],
+)
+def test_a_caption_that_does_not_fit_takes_a_line_for_each_part(title, lines, monkeypatch):
+    monkeypatch.setattr(_text_drawing, "drawable", lambda text: text)
+    assert headed(title, across=24) == lines
+    assert all(cells(line) <= 24 for line in lines)

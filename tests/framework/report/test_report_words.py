@@ -11,6 +11,8 @@ from steelyard.report.words import ACRONYMS, inside, words
         ("auc", "AUC"),
         ("tpr_at_low_fpr", "TPR at low FPR"),
         ("forward_flops_per_example", "Forward FLOPs per example"),
+        ("chrf", "chrF"),
+        ("rouge_l", "ROUGE L"),
         ("worst_flips", "Worst flips"),
         ("map_of_errors", "Map of errors"),
         ("maes", "Maes"),
@@ -22,7 +24,7 @@ def test_acronyms_are_written_as_the_field_does(name, phrase):
     assert words(name) == phrase
 
 
-@pytest.mark.parametrize("phrase", ["AUC", "FLOPs per step", "F1", "TPR at low FPR"])
+@pytest.mark.parametrize("phrase", ["AUC", "FLOPs per step", "F1", "chrF", "TPR at low FPR"])
 def test_acronyms_stay_inside_a_sentence(phrase):
     assert inside(phrase) == phrase
 
