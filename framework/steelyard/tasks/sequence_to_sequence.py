@@ -107,7 +107,7 @@ class SequenceToSequence(Learning):
         yield _exact(found)
         yield from _tokens(run)
         if found.texts is not None:
-            yield from copied(self.metrics, found.texts, found.wanted, note=found.note)
+            yield from copied(self.metrics, found.texts, found.wanted)
         if self.shown:
             yield _table(found, rows=self.shown)
 

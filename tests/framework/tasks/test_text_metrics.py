@@ -101,7 +101,7 @@ def test_numbers_know_what_they_are(pair):
 
 
 def test_copying_takes_as_many_words_as_the_right_answer_has():
-    rows = list(copied(["bleu", "rouge"], ["a b c d e f", "x y z"], ["a b c d", "q r"], note=""))
+    rows = list(copied(["bleu", "rouge"], ["a b c d e f", "x y z"], ["a b c d", "q r"]))
     assert [row.name for row in rows] == ["copied_bleu", "copied_rouge_l"]
     assert rows[1].value == pytest.approx(0.5)
     assert all(row.better is None and row.note.startswith("control") for row in rows)
