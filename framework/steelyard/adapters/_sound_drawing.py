@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Drawing sounds with what their windows speak for and against."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from steelyard.adapters._drawing import DPI, GREY, SIGNED, caption, png, reach
 
 ACROSS = 2
 """Sounds side by side, so that a telephone shows them at a size that can be read."""
+CAPTION = 40
+"""Letters in a line of a caption."""
 RANGE = 60.0
 """Decibels from the loudest place of a spectrogram to white."""
 PICTURE_WINDOWS = 50
@@ -38,7 +41,7 @@ def sounds(
     limit = reach(sums)
     across, rate = min(ACROSS, len(samples)), sample_rate or 1
     bands = -(-len(samples) // across)
-    figure = Figure(figsize=(3.6 * across, 3.1 * bands), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(2.7 * across, 2.8 * bands), dpi=DPI, layout="constrained")
     heights = [1.0, 0.6] * bands
     grid = figure.subplots(2 * bands, across, squeeze=False, sharex=True, height_ratios=heights)
     for axes in grid.flat[: 2 * bands * across]:

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from steelyard.models.disguise import Disguise
 from steelyard.models.dropping import dropout_layers
 from steelyard.models.hearing import check_sound, levelled
 from steelyard.models.mel import LogMel
@@ -29,6 +30,8 @@ class KeywordCNN(nn.Module):
         window: Samples in a window.
         hop: Samples from one window to the next.
         dropout: Probability that a value before the last layer is dropped in training.
+        shift: In training, bands by which voices are shifted up or down at most.
+        masks: In training, stripes of bands, and of frames, that are hidden.
 
     Raises:
         Refused: If an example is no sound, or an option is out of range.
@@ -45,6 +48,8 @@ class KeywordCNN(nn.Module):
         window: int = 256,
         hop: int = 80,
         dropout: float = 0.0,
+        shift: int = 0,
+        masks: int = 0,
     ) -> None:
         super().__init__()
         self.embedding = SoundEmbedding(
@@ -55,6 +60,8 @@ class KeywordCNN(nn.Module):
             window=window,
             hop=hop,
             dropout=dropout,
+            shift=shift,
+            masks=masks,
         )
         self.head = nn.Linear(self.embedding.width, classes)
 
@@ -81,12 +88,15 @@ class SoundEmbedding(nn.Module):
         window: int = 256,
         hop: int = 80,
         dropout: float = 0.0,
+        shift: int = 0,
+        masks: int = 0,
     ) -> None:
         super().__init__()
         check_sound(input_shape, model="keyword_cnn")
         if not channels or min(channels) < 1:
             raise refuse(f"model.channels is {list(channels)}: a block needs at least one", fix="model.channels=[16]")
         self.mel = LogMel(sample_rate=sample_rate, mels=mels, window=window, hop=hop)
+        self.disguise = Disguise(shift=shift, masks=masks)
         layers: list[nn.Module] = []
         before, bands = 1, mels
         for wide in channels:
@@ -103,5 +113,5 @@ class SoundEmbedding(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, width)."""
-        seen = self.layers(levelled(self.mel(inputs))[:, None])
+        seen = self.layers(self.disguise(levelled(self.mel(inputs)))[:, None])
         return self.drop(torch.flatten(seen.mean(dim=3), start_dim=1))

@@ -5,6 +5,7 @@ from typing import final
 
 from torch import Tensor, nn
 
+from steelyard.models.disguise import Disguise
 from steelyard.models.dropping import dropout_layers
 from steelyard.models.hearing import check_frames, check_sound, levelled
 from steelyard.models.mel import LogMel
@@ -29,6 +30,8 @@ class SpeechCNN(nn.Module):
         window: Samples in a window.
         hop: Samples from one window to the next.
         dropout: Probability that a value in a block is dropped in training.
+        shift: In training, bands by which voices are shifted up or down at most.
+        masks: In training, stripes of bands, and of frames, that are hidden.
 
     Raises:
         Refused: If an example is no sound or has too few frames for the longest text, or an option is out of range.
@@ -48,6 +51,8 @@ class SpeechCNN(nn.Module):
         window: int = 256,
         hop: int = 80,
         dropout: float = 0.1,
+        shift: int = 0,
+        masks: int = 0,
     ) -> None:
         super().__init__()
         check_sound(input_shape, model="speech_cnn")
@@ -58,6 +63,7 @@ class SpeechCNN(nn.Module):
         frames = (1 + input_shape[0] // hop + 1) // 2
         check_frames(frames, longest=longest, fix=f"model.hop={max(1, hop // 2)}")
         self.mel = LogMel(sample_rate=sample_rate, mels=mels, window=window, hop=hop)
+        self.disguise = Disguise(shift=shift, masks=masks)
         self.first = nn.Conv1d(mels, width, kernel, stride=2, padding=kernel // 2)
         self.blocks = nn.ModuleList(
             _Block(width=width, kernel=kernel, dilation=1 + layer // 2, dropout=dropout) for layer in range(layers)
@@ -66,7 +72,7 @@ class SpeechCNN(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, frames, classes)."""
-        state = self.first(levelled(self.mel(inputs)))
+        state = self.first(self.disguise(levelled(self.mel(inputs))))
         for block in self.blocks:
             state = block(state)
         return self.head(state.transpose(1, 2))

@@ -8,7 +8,7 @@ from steelyard.report.numbers import number
 
 _ACRONYMS = (
     *("AUC", "BLEU", "CER", "CPU", "ECE", "F1", "FID", "FLOP", "FLOPs", "FPR", "GPU", "IoU", "KL", "L1", "L2", "MAE"),
-    *("MFU", "MIA", "MSE", "NDCG", "NLL", "PSNR", "RMSE", "ROC", "ROUGE", "SSIM", "TPR", "WER"),
+    *("MFU", "MIA", "MRR", "MSE", "NDCG", "NLL", "PSNR", "RMSE", "ROC", "ROUGE", "SSIM", "TPR", "WER"),
     *("chrF", "L"),
 )
 ACRONYMS = {acronym.lower(): acronym for acronym in _ACRONYMS}

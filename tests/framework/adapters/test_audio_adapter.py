@@ -54,7 +54,7 @@ def test_the_spectrogram_is_loudest_at_the_tone():
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_every_sound_has_two_panels(count):
     pixels = drawn(SOUNDS, torch.rand(count, 8000) - 0.5, torch.randn(count, 8000))
-    assert pixels.shape == (310 * -(-count // 2), 360 * min(2, count), 3)
+    assert pixels.shape == (280 * -(-count // 2), 270 * min(2, count), 3)
     red, blue = colours(pixels)
     assert red > 100
     assert blue > 100
@@ -64,7 +64,7 @@ def test_the_sign_is_drawn_and_one_scale_serves_all():
     samples, attributions = torch.rand(2, 8000) - 0.5, torch.zeros(2, 8000)
     attributions[:, 3200:4800] = torch.tensor([[1.0], [0.25]])
     pixels = drawn(SOUNDS, samples, attributions)
-    (left, blue), (right, _) = colours(pixels[:, :360]), colours(pixels[:, 360:])
+    (left, blue), (right, _) = colours(pixels[:, :270]), colours(pixels[:, 270:])
     assert blue == 0
     assert left / right == pytest.approx(4, rel=0.2)
     red, blue = colours(drawn(SOUNDS, samples, -attributions))

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from steelyard.models import KeywordCNN
+from steelyard.models.disguise import Disguise
 from steelyard.models.keyword_cnn import SoundEmbedding
 from steelyard.models.mel import LogMel, mel_filters
 from steelyard.problem import Refused
@@ -107,3 +108,45 @@ def test_the_embedding_says_how_wide_it_is(samples):
 def test_a_network_that_cannot_be_is_refused(options, said):
     with pytest.raises(Refused, match=said):
         cnn(**options)
+
+
+def test_a_disguise_is_put_on_in_training_alone():
+    mels = torch.randn(50, 20, 30, generator=torch.Generator().manual_seed(0))
+    module = Disguise(shift=2, masks=1)
+    assert module.eval()(mels) is mels
+    torch.manual_seed(0)
+    found = module.train()(mels)
+    assert not torch.equal(found, mels)
+    plain = Disguise(shift=0, masks=0)
+    assert torch.equal(plain(mels), mels)
+    with pytest.raises(Refused, match=r"model\.shift=-1"):
+        Disguise(shift=-1, masks=0)
+
+
+def test_a_shifted_voice_is_the_same_higher_or_lower():
+    mels = torch.arange(20.0)[None, :, None].expand(200, 20, 3)
+    torch.manual_seed(0)
+    found = Disguise(shift=2, masks=0)(mels)
+    by = mels[:, 10, 0] - found[:, 10, 0]
+    assert {*by.tolist()} == {-2.0, -1.0, 0.0, 1.0, 2.0}
+    for row, up in zip(found, by, strict=True):
+        assert row[:, 0].tolist() == (torch.arange(20.0) - up).clamp(0, 19).tolist()
+
+
+def test_masks_hide_one_stripe_of_bands_and_one_of_frames():
+    torch.manual_seed(0)
+    hidden = Disguise(shift=0, masks=1)(torch.ones(200, 20, 30)) == 0
+    bands, frames = hidden.all(dim=2), hidden.all(dim=1)
+    assert torch.equal(hidden, bands[:, :, None] | frames[:, None, :])
+    for stripes, widest in ((bands, 5), (frames, 7)):
+        edges = stripes.int().diff(dim=1).abs().sum(dim=1)
+        assert int(edges.max()) <= 2
+        assert int(stripes.sum(dim=1).max()) <= widest
+        assert float(stripes.double().mean()) == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_model_in_disguise_learns_and_answers_plainly(samples):
+    model = cnn(shift=2, masks=1)
+    assert not torch.equal(model(samples), model(samples))
+    model.eval()
+    assert torch.equal(model(samples), model(samples))
