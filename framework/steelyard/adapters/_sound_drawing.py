@@ -14,7 +14,7 @@ from steelyard.adapters._drawing import DPI, GREY, SIGNED, caption, png, reach
 
 ACROSS = 2
 """Sounds side by side, so that a telephone shows them at a size that can be read."""
-CAPTION = 40
+CAPTION = 34
 """Letters in a line of a caption."""
 RANGE = 60.0
 """Decibels from the loudest place of a spectrogram to white."""
