@@ -53,7 +53,8 @@ def sounds(
             axes.set_axis_on()
             axes.tick_params(labelsize=8)
         _spectrogram(above, sound, rate=rate)
-        caption(above, title)
+        lines = [textwrap.fill(line, width=CAPTION) for line in title.splitlines()]
+        caption(above, "\n".join(lines))
         edges = np.minimum(np.arange(len(row) + 1) * window, sound.shape[0]) / rate
         _steps(below, row, edges=edges)
         below.set_ylim(-1.05 * limit, 1.05 * limit)
