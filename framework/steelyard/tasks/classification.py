@@ -13,7 +13,7 @@ from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import refuse
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval, proportion
-from steelyard.tasks.learning import Judged, Learning
+from steelyard.tasks.learning import Judged, Learning, check_smoothing
 
 LABELS = "labels"
 """The key of the classes in a batch that is a mapping."""
@@ -53,14 +53,10 @@ class Classification(Learning):
         l1: float = 0.0,
     ) -> None:
         super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
-        if not 0 <= label_smoothing < 1:
-            raise refuse(
-                f"task.label_smoothing is {label_smoothing:g}, must be in [0, 1)", fix="task.label_smoothing=0.1"
-            )
         if mixup < 0:
             raise refuse(f"task.mixup is {mixup:g}, must be at least 0", fix="task.mixup=0.2")
         self.classes = classes
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = check_smoothing(label_smoothing)
         self.mixup = mixup
 
     def forward(self, inputs: Any) -> Tensor:

@@ -141,3 +141,14 @@ def absolute_weights(model: nn.Module) -> Tensor:
     """The sum of the absolute values of all weight matrices and kernels that are trained."""
     weights = [p.abs().sum() for p in model.parameters() if p.requires_grad and p.dim() > 1]
     return torch.stack(weights).sum() if weights else torch.zeros(())
+
+
+def check_smoothing(value: float) -> float:
+    """`task.label_smoothing` as it is.
+
+    Raises:
+        Refused: If it is no fraction below 1.
+    """
+    if not 0 <= value < 1:
+        raise refuse(f"task.label_smoothing is {value:g}, must be in [0, 1)", fix="task.label_smoothing=0.1")
+    return value

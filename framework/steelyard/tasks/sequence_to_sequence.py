@@ -14,7 +14,7 @@ from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import refuse
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval, proportion
-from steelyard.tasks.learning import Judged, Learning
+from steelyard.tasks.learning import Judged, Learning, check_smoothing
 from steelyard.tasks.text_metrics import TextMetric, check, compared, copied
 from steelyard.tasks.written import Written, write
 
@@ -66,17 +66,13 @@ class SequenceToSequence(Learning):
         super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
         if not isinstance(model, Writer):
             raise refuse(f"{type(model).__name__} cannot write an answer: it has no write()", fix="model=bart")
-        if not 0 <= label_smoothing < 1:
-            raise refuse(
-                f"task.label_smoothing is {label_smoothing:g}, must be in [0, 1)", fix="task.label_smoothing=0.1"
-            )
         for name, value, least in (("beams", beams, 1), ("written", written, 1), ("shown", shown, 0)):
             if value < least:
                 raise refuse(f"task.{name} is {value}, must be at least {least}", fix=f"task.{name}=4")
         check(metrics)
         self.scoring = TokenScoring()
         self.max_length = max_length
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = check_smoothing(label_smoothing)
         self.metrics: tuple[TextMetric, ...] = tuple(metrics)
         self.beams = beams
         self.written = written

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+import steelyard
 from steelyard.data import HuggingFaceImages, ImageFolder
 from steelyard.data._pictures import read_picture
 from steelyard.problem import Refused
@@ -179,6 +180,16 @@ def test_folders_without_classes_are_refused(tmp_path):
 def test_options_out_of_range_are_refused(tmp_path, option, value):
     problem = refused(lambda: ImageFolder(root=tmp_path, **{option: value}))
     assert f"data.{option} is {value}" in problem.message
+
+
+def test_a_folder_is_learned_and_weighed_by_the_names_of_its_classes(tmp_path, workdir):
+    folder(tmp_path / "pictures", count=20)
+    words = ("data=image_folder", f"data.root={tmp_path / 'pictures'}", "data.size=8", "model=cnn", "model.norm=batch")
+    quick = ("trainer.max_epochs=1", "privacy=none", "compute=none", "trainer.enable_progress_bar=false")
+    scorecard = steelyard.run(*words, *quick, "interpretability.attribution.samples=2")
+    assert scorecard["task.accuracy"].count == 8
+    (report,) = workdir.glob("outputs/*/report.html")
+    assert "truth red" in report.read_text()
 
 
 # The library `datasets`.
