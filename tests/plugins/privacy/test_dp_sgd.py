@@ -368,7 +368,7 @@ def test_weights_that_are_thawed_on_the_way() -> None:
         ({"max_steps": 20}, DPSGD(target_epsilon=3.0), 3.0),
         # With noise of the user's own, what the steps cost; and never more than the target affords.
         ({"max_steps": 20}, DPSGD(target_epsilon=None, noise_multiplier=1.0), None),
-        ({"max_steps": 20_000}, DPSGD(target_epsilon=3.0, noise_multiplier=1.0), 3.0),
+        ({"max_steps": 20_000}, DPSGD(target_epsilon=8.0, noise_multiplier=1.0), 8.0),
     ],
 )
 def test_what_a_run_spends(trainer: dict[str, Any], plugin: DPSGD, spent: float | None) -> None:
