@@ -39,8 +39,10 @@ class StepCost:
 
 def step_costs(groups: Sequence[Group]) -> Iterator[StepCost]:
     """Compares the groups that are alike but for some plugins of one of them."""
-    for having, lacking in permutations(groups, 2):
-        larger, smaller = _plugins(having), _plugins(lacking)
+    having_what = [(group, _plugins(group)) for group in groups]
+    if len({plugins for _, plugins in having_what}) < 2:
+        return
+    for (having, larger), (lacking, smaller) in permutations(having_what, 2):
         more = larger - smaller
         # `>` of sets: everything that the smaller one has, and more.
         if not (smaller and larger > smaller and _alike(having, lacking, more)):
