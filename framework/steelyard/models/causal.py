@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from steelyard.models import _transformers
+from steelyard.models.writer import ended
 from steelyard.problem import refuse
 
 Kind = Literal["gpt_neox", "gpt2"]
@@ -82,18 +83,26 @@ class Causal(nn.Module):
 
     @torch.no_grad()
     def write(self, batch: Mapping[str, Tensor], *, beams: int, most: int) -> Tensor:
-        """How the texts of `input_ids`, all of one length, go on: (B, at most `most`)."""
-        start = batch["input_ids"]
+        """How each text of `input_ids` goes on; see `Writer`. What it begins with should not hold the end of a text."""
+        tokens, mask = (_to_the_right(batch[name], batch["attention_mask"]) for name in ("input_ids", "attention_mask"))
         written: Tensor = self.body.generate(
-            input_ids=start,
-            attention_mask=batch["attention_mask"],
+            input_ids=tokens,
+            attention_mask=mask,
             num_beams=beams,
             max_new_tokens=most,
             do_sample=False,
+            early_stopping=beams > 1,
             pad_token_id=self.pad,
             eos_token_id=self.end,
         )
-        return written[:, start.shape[1] :]
+        return ended(written[:, tokens.shape[1] :], end=self.end)
+
+
+def _to_the_right(rows: Tensor, mask: Tensor) -> Tensor:
+    """Rows (B, L) with their padding before them, so that each goes on where it stops."""
+    length = mask.shape[1]
+    places = torch.arange(length, device=mask.device) - (length - mask.sum(dim=1, keepdim=True))
+    return rows.gather(1, places.remainder(length))
 
 
 def _neox(width: int, layers: int, heads: int, dropout: float, longest: int) -> Mapping[str, Any]:
