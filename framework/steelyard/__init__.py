@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from steelyard.measurement import Better as Better
     from steelyard.measurement import Measurement as Measurement
     from steelyard.measurement import Picture as Picture
+    from steelyard.measurement import Sound as Sound
     from steelyard.measurement import Status as Status
     from steelyard.measurement import Table as Table
     from steelyard.option import Option as Option
@@ -26,6 +27,7 @@ _HOMES = {
     "Measurement": "measurement",
     "Option": "option",
     "Picture": "measurement",
+    "Sound": "measurement",
     "Plugin": "plugin",
     "Problem": "problem",
     "Run": "runs",
@@ -42,6 +44,7 @@ __all__ = [
     "Measurement",
     "Option",
     "Picture",
+    "Sound",
     "Plugin",
     "Problem",
     "Run",

@@ -1,4 +1,4 @@
-"""What a plugin gives back: numbers that know what they are worth, pictures and tables."""
+"""What a plugin gives back: numbers that know what they are worth, pictures, tables and sounds."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -126,4 +126,23 @@ class Table:
             raise ValueError(f"{self.name}: every row needs {len(self.columns)} cells")
 
 
-Artefact = Picture | Table
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sound:
+    """A sound for the report.
+
+    Attributes:
+        name: File name without ending; lower case words joined by underscores.
+        title: What is heard, in a few words.
+        wav: The sound as a WAV file.
+        alt: The sound in words, for those who do not hear it.
+        split: The data that is heard.
+    """
+
+    name: str
+    title: str
+    wav: bytes
+    alt: str
+    split: str | None = None
+
+
+Artefact = Picture | Table | Sound

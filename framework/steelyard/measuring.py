@@ -20,7 +20,7 @@ from steelyard._untyped import named_modules
 from steelyard.attachment import Attachment
 from steelyard.enforcement import fingerprint
 from steelyard.folder import write_atomically
-from steelyard.measurement import Artefact, Measurement, Picture, Status, Table
+from steelyard.measurement import Artefact, Measurement, Picture, Sound, Status, Table
 from steelyard.runs import Run, Seconds
 from steelyard.scorecard import Section, StoredArtefact
 from steelyard.selection import Selected
@@ -126,17 +126,18 @@ def _collect(key: str, items: Iterable[Measurement | Artefact], folder: Path, sa
             said.artefacts.append(_keep(key, item, folder))
 
 
-def _keep(key: str, item: Picture | Table, folder: Path) -> StoredArtefact:
+def _keep(key: str, item: Artefact, folder: Path) -> StoredArtefact:
     place = folder.joinpath(*key.split("."))
     place.mkdir(parents=True, exist_ok=True)
-    if isinstance(item, Picture):
-        path = place / f"{item.name}.png"
-        write_atomically(path, item.png)
-        kind, alt = "picture", item.alt
-    else:
-        path = place / f"{item.name}.csv"
-        write_atomically(path, _csv(item).encode())
-        kind, alt = "table", ""
+    match item:
+        case Picture():
+            kind, ending, content, alt = "picture", "png", item.png, item.alt
+        case Sound():
+            kind, ending, content, alt = "sound", "wav", item.wav, item.alt
+        case Table():
+            kind, ending, content, alt = "table", "csv", _csv(item).encode(), ""
+    path = place / f"{item.name}.{ending}"
+    write_atomically(path, content)
     return StoredArtefact(
         kind=kind, title=item.title, path=path.relative_to(folder).as_posix(), alt=alt, split=item.split
     )

@@ -24,13 +24,13 @@ class Judgement(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredArtefact:
-    """A picture or table, written into the run folder.
+    """A picture, table or sound, written into the run folder.
 
     Attributes:
-        kind: "picture" (PNG) or "table" (CSV with a head line).
+        kind: "picture" (PNG), "table" (CSV with a head line) or "sound" (WAV).
         title: What it shows.
         path: Relative to the run folder, with forward slashes.
-        alt: The picture in words; "" for a table.
+        alt: The picture or sound in words; "" for a table.
         split: The data that it shows.
     """
 

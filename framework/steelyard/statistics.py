@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from steelyard.measurement import Better, Measurement
+from steelyard.measurement import Better, Measurement, Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,6 +97,7 @@ def proportion(
     at: dict[str, str | float] | None = None,
     note: str = "",
     meaning: str = "",
+    status: Status = Status.MEASURED,
 ) -> Measurement:
     """A fraction as a measurement with its Clopper-Pearson interval."""
     return Measurement(
@@ -109,4 +110,5 @@ def proportion(
         split=split,
         note=note,
         meaning=meaning,
+        status=status,
     )

@@ -103,11 +103,20 @@ def _title(adapter: Adapter, found: Study, row: int) -> str:
     explained = found.explanations
     decision, target = _answers(adapter, found, row)
     flag = "" if explained.converged[row] else "\nnot complete"
-    return f"says {_short(decision)} ({float(explained.probabilities[row]):.0%})\ntruth {_short(target)}{flag}"
+    certain = float(explained.probabilities[row])
+    if _wordless(adapter, found, row):
+        return f"certain to {certain:.1%}{flag}"
+    return f"says {_short(decision)} ({certain:.0%})\ntruth {_short(target)}{flag}"
 
 
 def _short(text: str) -> str:
     return text if len(text) <= LETTERS else f"{text[: LETTERS - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _wordless(adapter: Adapter, found: Study, row: int) -> bool:
+    """Whether neither the decision nor the truth can be told in words, as with thousands of samples."""
+    scoring = adapter.scoring
+    return not scoring.said(found.explanations.decisions[row]) and not scoring.wanted(found.samples.targets[row].cpu())
 
 
 def _answers(adapter: Adapter, found: Study, row: int) -> tuple[str, str]:
@@ -121,7 +130,8 @@ def _words(adapter: Adapter, found: Study, row: int) -> str:
     explained = found.explanations
     decision, target = _answers(adapter, found, row)
     flag = "" if explained.converged[row] else f", not complete: {float(explained.errors[row]):.0%} off"
-    return f"Example {found.samples.numbers[row]}: decision {decision}, truth {target}{flag}."
+    told = "" if _wordless(adapter, found, row) else f": decision {decision}, truth {target}"
+    return f"Example {found.samples.numbers[row]}{told}{flag}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from steelyard.adapters import IGNORED
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.runs import Run
@@ -68,7 +69,7 @@ def ask(run: Run, levels: list[float]) -> Answers:
     right: list[Tensor] = []
     flipped: dict[float, list[Tensor]] = {level: [] for level in levels}
     noisy: dict[float, list[Tensor]] = {level: [] for level in levels}
-    decided: set[str] = set()
+    decided: dict[tuple[int, ...], str] = {}
     moved, first, whole = "", 0, True
     for raw in run.loader(SPLIT):
         if run.deadline is not None and first and time.monotonic() > run.deadline:
@@ -91,13 +92,16 @@ def ask(run: Run, levels: list[float]) -> Answers:
             noisy[level].append(scoring.marks(decisions, targets).cpu())
         right.append(scoring.marks(clean, targets).cpu())
         if len(decided) < 2:
-            decided |= {adapter.told(scoring.said(row)) for row in clean.cpu()}
+            for row in clean.cpu():
+                said = tuple(scoring.said(row))
+                # What cannot be told in words can still differ.
+                decided[said or tuple(row[row != IGNORED].tolist())] = adapter.told(said)
         first += len(inputs)
     return Answers(
         right=torch.cat(right),
         flipped={level: torch.cat(parts) for level, parts in flipped.items()},
         noisy={level: torch.cat(parts) for level, parts in noisy.items()},
-        constant=next(iter(decided)) if len(decided) == 1 and first > 1 else "",
+        constant=next(iter(decided.values())) if len(decided) == 1 and first > 1 else "",
         moved=moved,
         whole=whole,
     )

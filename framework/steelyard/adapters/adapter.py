@@ -142,8 +142,8 @@ class PairAdapter(Adapter):
 
     @final
     def targets(self, batch: Any) -> Tensor:
-        """The targets as they are."""
-        return self.field(batch, 1)
+        """The targets as they are, or what the scoring makes of the inputs."""
+        return self.scoring.truth(self.field(batch, 0), self.field(batch, 1))
 
     @final
     def present(self, batch: Any) -> Tensor | None:

@@ -13,6 +13,7 @@ from steelyard.models.rt_detr import RTDETR
 from steelyard.models.speech_cnn import SpeechCNN
 from steelyard.models.videomae import VideoMAE
 from steelyard.models.wav2vec2 import Wav2Vec2
+from steelyard.models.wavenet import WaveNet
 from steelyard.models.whisper import Whisper
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "SpeechCNN",
     "VideoMAE",
     "Wav2Vec2",
+    "WaveNet",
     "Whisper",
 ]

@@ -1,4 +1,4 @@
-"""Mu-law companding: samples in [-1, 1] to 256 levels that are fine where it is quiet (ITU-T G.711)."""
+"""Mu-law companding: samples in [-1, 1] to levels that are fine where it is quiet (ITU-T G.711 in closed form)."""
 
 import math
 
@@ -7,9 +7,11 @@ from torch import Tensor
 
 
 def compress(samples: Tensor, *, levels: int) -> Tensor:
-    """Samples in [-1, 1] on the companded scale, also in [-1, 1]."""
+    """Samples in [-1, 1] on the companded scale, also in [-1, 1]: sign(x) log(1 + mu |x|) / log(1 + mu)."""
     top = levels - 1
-    return samples.sign() * torch.log1p(top * samples.abs()) / math.log1p(top)
+    # Not sign(x) log(|x|): there silence would have no gradient. At 0 clamp passes one on, and relu passes none.
+    up, down = samples.clamp(min=0), (-samples).relu()
+    return (torch.log1p(top * up) - torch.log1p(top * down)) / math.log1p(top)
 
 
 def encode(samples: Tensor, *, levels: int) -> Tensor:

@@ -11,16 +11,19 @@ from steelyard.problem import refuse
 
 @final
 class GatedBlock(nn.Module):
-    """One dilated causal convolution of two taps through tanh times sigmoid, with a skip and a residual (section 2.3).
+    """One dilated causal convolution of two taps through tanh times sigmoid, with a skip and a residual.
+
+    Sections 2.3 and 2.4 of the paper, and 2.5 for what the speech is conditioned on.
 
     Args:
         width: Channels of the residual stream.
         skip: Channels that go to the output.
         dilation: Samples from one tap to the other.
         classes: Of the condition, or 0 without one.
+        last: Nothing comes after it that would look at its residual, so it has none.
     """
 
-    def __init__(self, *, width: int, skip: int, dilation: int, classes: int) -> None:
+    def __init__(self, *, width: int, skip: int, dilation: int, classes: int, last: bool) -> None:
         super().__init__()
         self.dilation = dilation
         self.taps = nn.Conv1d(width, 2 * width, kernel_size=2, dilation=dilation)
@@ -28,24 +31,26 @@ class GatedBlock(nn.Module):
         self.tanh = nn.Tanh()
         self.sigmoid = nn.Sigmoid()
         self.skip = nn.Conv1d(width, skip, kernel_size=1)
-        self.residual = nn.Conv1d(width, width, kernel_size=1)
+        self.residual = None if last else nn.Conv1d(width, width, kernel_size=1)
 
     def forward(self, stream: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """The stream after this block, and its part of the output; (B, width, T) and (B, skip, T)."""
         tapped = self.taps(nn.functional.pad(stream, (self.dilation, 0)))
-        if self.condition is not None and condition is not None:
+        if self.condition is not None:
+            assert condition is not None
             tapped = tapped + self.condition(condition)[:, :, None]
         content, gate = tapped.chunk(2, dim=1)
         gated = self.tanh(content) * self.sigmoid(gate)
-        return stream + self.residual(gated), self.skip(gated)
+        return stream if self.residual is None else stream + self.residual(gated), self.skip(gated)
 
 
 @final
 class WaveNet(nn.Module):
-    """Samples in [-1, 1] to the distribution of each of them, given all before it and, if wanted, what is said.
+    """Samples in [-1, 1] to the distribution of each of them, given those before it and, if wanted, what is said.
 
     Inside, samples are mu-law levels: the output is a softmax over them, the input is their place on the companded
-    scale. Rounding to a level passes gradients on as if it were not there, so that a gradient reaches every sample.
+    scale, so that the probabilities of all samples multiply to that of the sound. Rounding to a level passes gradients
+    on as if it were not there, so that a gradient reaches every sample.
 
     Args:
         classes: What the speech is conditioned on (global conditioning, section 2.5), or 0 for nothing.
@@ -53,6 +58,9 @@ class WaveNet(nn.Module):
         width: Channels of the residual stream.
         skip: Channels of the output stack.
         dilations: Of the blocks, e.g. 1, 2, 4, ... repeated.
+
+    Raises:
+        Refused: If a number is out of range.
     """
 
     def __init__(
@@ -65,7 +73,12 @@ class WaveNet(nn.Module):
         dilations: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128),
     ) -> None:
         super().__init__()
-        for name, value, least in (("levels", levels, 2), ("width", width, 1), ("skip", skip, 1)):
+        for name, value, least in (
+            ("classes", classes, 0),
+            ("levels", levels, 2),
+            ("width", width, 1),
+            ("skip", skip, 1),
+        ):
             if value < least:
                 raise refuse(f"model.{name} is {value}, must be at least {least}", fix=f"model.{name}=64")
         if not dilations or min(dilations) < 1:
@@ -76,7 +89,8 @@ class WaveNet(nn.Module):
         self.classes = classes
         self.entry = nn.Conv1d(1, width, kernel_size=2)
         self.blocks = nn.ModuleList(
-            GatedBlock(width=width, skip=skip, dilation=dilation, classes=classes) for dilation in dilations
+            GatedBlock(width=width, skip=skip, dilation=dilation, classes=classes, last=number == len(dilations))
+            for number, dilation in enumerate(dilations, start=1)
         )
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv1d(skip, skip, kernel_size=1), nn.ReLU(), nn.Conv1d(skip, levels, kernel_size=1)
@@ -93,15 +107,28 @@ class WaveNet(nn.Module):
         return [block for block in self.blocks if isinstance(block, GatedBlock)]
 
     def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Logits (B, levels, T): those at t are of sample t, and see samples before t only.
+        """Logits (B, levels, T): those at t are of sample t, and see the `receptive_field` samples before it only.
 
         Args:
             samples: (B, T) in [-1, 1].
             condition: (B,) classes, for a model that has them.
+
+        Raises:
+            Refused: If the model has classes and nobody says which, or the other way round.
         """
+        self.check(condition)
         # Sample t - 1 enters at t; before the first sample there is silence.
         past = nn.functional.pad(self.companded(samples), (1, 0))[:, :-1]
         return self.continued(past, condition)
+
+    def check(self, condition: Tensor | None) -> None:
+        """Refuses a condition for a model that has none, and none for a model that has one."""
+        if (condition is None) != (self.classes == 0):
+            raise refuse(
+                f"the WaveNet is conditioned on {self.classes} classes, and {'no' if condition is None else 'a'} class "
+                "is given",
+                fix=f"model.classes={0 if condition is None else 10}",
+            )
 
     def companded(self, samples: Tensor) -> Tensor:
         """The place of each sample's level, rounded forwards and not rounded backwards."""

@@ -28,14 +28,17 @@ def generate(
         count: How many.
         temperature: Divides the logits; 0 takes the likeliest level.
         generator: Of the drawing.
+
+    Raises:
+        Refused: If the model has classes and nobody says which, or the other way round.
     """
     count = count if condition is None else len(condition)
     cached = Cached(model, count=count, condition=condition)
     codes = torch.empty(length, count, dtype=torch.long, device=cached.device)
-    past = torch.zeros(count, 1, device=cached.device)
+    past = torch.zeros(count, 1, dtype=cached.dtype, device=cached.device)
     for at in range(length):
         codes[at] = drawn(cached.step(past), temperature=temperature, generator=generator)
-        past = place(codes[at], levels=model.levels)[:, None]
+        past = place(codes[at], levels=model.levels)[:, None].to(cached.dtype)
     return decode(codes.T, levels=model.levels)
 
 
@@ -58,13 +61,16 @@ class Cached:
         condition: (count,) classes, or None.
     """
 
+    @torch.no_grad()
     def __init__(self, model: WaveNet, *, count: int, condition: Tensor | None) -> None:
+        model.check(condition)
         entry, blocks = model.entry, model.gated
-        self.device = entry.weight.device
+        self.device, self.dtype = entry.weight.device, entry.weight.dtype
+        kind = {"device": self.device, "dtype": self.dtype}
         width = entry.out_channels
         self._entry = entry.weight[:, 0].T.contiguous()  # the older tap first
         self._entry_bias = _bias(entry)
-        self._before = torch.zeros(count, 1, device=self.device)
+        self._before = torch.zeros(count, 1, **kind)
         # Both taps as one matrix: half of the work of a small model is calling.
         self._taps = [
             torch.cat([block.taps.weight[:, :, 0], block.taps.weight[:, :, 1]], 1).T.contiguous() for block in blocks
@@ -75,8 +81,10 @@ class Cached:
             else _bias(block.taps) + block.condition(condition)
             for block in blocks
         ]
-        self._residual = [block.residual.weight[:, :, 0].T.contiguous() for block in blocks]
-        self._residual_bias = [_bias(block.residual) for block in blocks]
+        # The last block passes nothing on.
+        residuals = [block.residual for block in blocks if block.residual is not None]
+        self._residual = [layer.weight[:, :, 0].T.contiguous() for layer in residuals]
+        self._residual_bias = [_bias(layer) for layer in residuals]
         # All skips are one product with everything that the gates let through.
         self._skip = torch.cat([block.skip.weight[:, :, 0] for block in blocks], dim=1).T.contiguous()
         self._skip_bias = torch.stack([_bias(block.skip) for block in blocks]).sum(dim=0)
@@ -85,8 +93,7 @@ class Cached:
         assert isinstance(last, torch.nn.Conv1d)
         self._head = [(layer.weight[:, :, 0].T.contiguous(), _bias(layer)) for layer in (first, last)]
         # A ring for each block: row k holds the stream of k steps ago, modulo the dilation.
-        self._rings = [torch.zeros(block.dilation, count, width, device=self.device) for block in blocks]
-        self._dilations = [block.dilation for block in blocks]
+        self._rings = [torch.zeros(block.dilation, count, width, **kind) for block in blocks]
         self._width = width
         self._at = 0
 
@@ -100,21 +107,14 @@ class Cached:
         stream = torch.addmm(self._entry_bias, torch.cat([self._before, past], dim=1), self._entry)
         self._before = past
         width, passed = self._width, list[Tensor]()
-        for ring, dilation, taps, tap_bias, residual, residual_bias in zip(
-            self._rings,
-            self._dilations,
-            self._taps,
-            self._tap_bias,
-            self._residual,
-            self._residual_bias,
-            strict=True,
-        ):
-            older = ring[self._at % dilation]
-            tapped = torch.addmm(tap_bias, torch.cat([older, stream], dim=1), taps)
+        for number, ring in enumerate(self._rings):
+            older = ring[self._at % len(ring)]
+            tapped = torch.addmm(self._tap_bias[number], torch.cat([older, stream], dim=1), self._taps[number])
             older.copy_(stream)
             gated = tapped[:, :width].tanh() * tapped[:, width:].sigmoid()
             passed.append(gated)
-            stream = stream + torch.addmm(residual_bias, gated, residual)
+            if number < len(self._residual):
+                stream = stream + torch.addmm(self._residual_bias[number], gated, self._residual[number])
         self._at += 1
         output = torch.addmm(self._skip_bias, torch.cat(passed, dim=1), self._skip)
         for weight, bias in self._head:

@@ -1,4 +1,4 @@
-"""Pictures and tables of a run folder, brought into the page itself."""
+"""Pictures, tables and sounds of a run folder, brought into the page itself."""
 
 import base64
 import csv
@@ -55,6 +55,25 @@ class ShownTable:
     path: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownSound:
+    """A sound inside the page.
+
+    Attributes:
+        title: What is heard.
+        alt: The sound in words.
+        uri: The WAV as a data URI; "" where the file is missing.
+        split: The data that is heard, or "".
+        path: Where it lies in the run folder.
+    """
+
+    title: str
+    alt: str
+    uri: str
+    split: str
+    path: str
+
+
 def picture(folder: Path, artefact: StoredArtefact) -> ShownPicture:
     """The picture as a data URI."""
     data = _read(folder, artefact.path)
@@ -75,6 +94,26 @@ def inline(png: bytes, *, title: str, alt: str, split: str, path: str) -> ShownP
         split=split,
         path=path,
         broad=width > 2 * height,
+    )
+
+
+def sound(folder: Path, artefact: StoredArtefact) -> ShownSound:
+    """The sound as a data URI."""
+    data = _read(folder, artefact.path)
+    return audible(
+        data or b"", title=artefact.title, alt=artefact.alt, split=dataset(artefact.split), path=artefact.path
+    )
+
+
+def audible(wav: bytes, *, title: str, alt: str, split: str, path: str) -> ShownSound:
+    """WAV bytes as a data URI; what is no WAV is left out and its path named."""
+    good = wav.startswith(b"RIFF") and wav[8:12] == b"WAVE"
+    return ShownSound(
+        title=title,
+        alt=alt,
+        uri=f"data:audio/wav;base64,{base64.b64encode(wav).decode()}" if good else "",
+        split=split,
+        path=path,
     )
 
 

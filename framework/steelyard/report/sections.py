@@ -54,6 +54,7 @@ class ShownSection:
         curves: Curves.
         pictures: Pictures.
         tables: Tables.
+        sounds: Sounds.
         settings: The declaration's fields.
         error: The traceback of a failure.
         seconds: What it took, in words.
@@ -67,6 +68,7 @@ class ShownSection:
     curves: list[ShownCurve]
     pictures: list[assets.ShownPicture]
     tables: list[assets.ShownTable]
+    sounds: list[assets.ShownSound]
     settings: list[tuple[str, str]]
     error: str
     seconds: str
@@ -153,6 +155,7 @@ def _section(section: Section, folder: Path, anchors: Anchors) -> ShownSection:
         drawn.append(_curve(found, section.key))
     pictures = [artefact for artefact in section.artefacts if artefact.kind == "picture"]
     tables = [artefact for artefact in section.artefacts if artefact.kind == "table"]
+    sounds = [artefact for artefact in section.artefacts if artefact.kind == "sound"]
     return ShownSection(
         key=section.key,
         anchor=anchors(section.key),
@@ -162,6 +165,7 @@ def _section(section: Section, folder: Path, anchors: Anchors) -> ShownSection:
         curves=drawn,
         pictures=[assets.picture(folder, artefact) for artefact in pictures],
         tables=[assets.table(folder, artefact) for artefact in tables],
+        sounds=[assets.sound(folder, artefact) for artefact in sounds],
         settings=flat(section.settings) if section.settings else [],
         error=section.error or "",
         seconds=_seconds(section),

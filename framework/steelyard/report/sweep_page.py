@@ -153,7 +153,9 @@ def _pictures(groups: Sequence[Group]) -> list[tuple[str, list[tuple[Markup, str
     return [(items[0][2].title, items) for items in found.values()]
 
 
-def _said(item: "Said") -> tuple[str, list[Row], list[assets.ShownPicture], list[assets.ShownTable], str]:
+def _said(
+    item: "Said",
+) -> tuple[str, list[Row], list[assets.ShownPicture], list[assets.ShownSound], list[assets.ShownTable], str]:
     pictures = [
         assets.inline(
             picture.png, title=picture.title, alt=picture.alt, split=dataset(picture.split), path=picture.name
@@ -171,7 +173,12 @@ def _said(item: "Said") -> tuple[str, list[Row], list[assets.ShownPicture], list
         )
         for table in item.tables
     ]
-    return item.key, [row(measurement, item.key) for measurement in item.measurements], pictures, tables, item.error
+    sounds = [
+        assets.audible(sound.wav, title=sound.title, alt=sound.alt, split=dataset(sound.split), path=sound.name)
+        for sound in item.sounds
+    ]
+    shown = [row(measurement, item.key) for measurement in item.measurements]
+    return item.key, shown, pictures, sounds, tables, item.error
 
 
 def _line(trial: Trial, summary: "SweepSummary") -> _Line:

@@ -7,6 +7,7 @@ from steelyard.tasks.dictation import Dictation
 from steelyard.tasks.language_model import LanguageModel
 from steelyard.tasks.measured import Measured
 from steelyard.tasks.sequence_to_sequence import SequenceToSequence
+from steelyard.tasks.synthesis import Synthesis
 from steelyard.tasks.voice_search import VoiceSearch
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "LanguageModel",
     "Measured",
     "SequenceToSequence",
+    "Synthesis",
     "VoiceSearch",
 ]

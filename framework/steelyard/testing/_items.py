@@ -1,11 +1,12 @@
-"""What can be wrong with a single measurement, picture or table."""
+"""What can be wrong with a single measurement, picture, sound or table."""
 
 import io
+import wave
 from collections.abc import Iterator
 
 from matplotlib.image import imread
 
-from steelyard.measurement import Artefact, Measurement, Table
+from steelyard.measurement import Artefact, Measurement, Sound, Table
 from steelyard.runs import SPLITS
 
 
@@ -53,7 +54,11 @@ def unshowable(item: Artefact) -> Iterator[str]:
         return
     if not item.alt.strip():
         yield f"{item.name}: say in `alt` what it shows, for those who do not see it"
+    kind = "wav" if isinstance(item, Sound) else "png"
     try:
-        imread(io.BytesIO(item.png), format="png")
+        if isinstance(item, Sound):
+            wave.open(io.BytesIO(item.wav), "rb").close()
+        else:
+            imread(io.BytesIO(item.png), format="png")
     except Exception as error:  # a decoder raises whatever it likes
-        yield f"{item.name}: its png cannot be decoded: {error}"
+        yield f"{item.name}: its {kind} cannot be decoded: {error}"

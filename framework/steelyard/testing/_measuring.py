@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from pytorch_lightning import seed_everything
 
 from steelyard.draft import Draft
-from steelyard.measurement import Artefact, Measurement, Picture, Status, Table
+from steelyard.measurement import Artefact, Measurement, Picture, Sound, Status, Table
 from steelyard.measuring import looking, plugin_sections
 from steelyard.scorecard import Scorecard
 from steelyard.testing import _state
@@ -70,9 +70,9 @@ class MeasureChecks(Bench):
     """What a plugin may say, and what it must put back."""
 
     def test_measures(self) -> None:
-        """Measurements, pictures and tables, and nothing else."""
-        found = strangers(self._heard().items, Measurement, Picture, Table)
-        expect_none(found, "measure yields Measurement, Picture and Table only")
+        """Measurements, pictures, sounds and tables, and nothing else."""
+        found = strangers(self._heard().items, Measurement, Picture, Sound, Table)
+        expect_none(found, "measure yields Measurement, Picture, Sound and Table only")
 
     def test_names_are_words_and_unique(self) -> None:
         """They are typed in requirements and become names of files."""

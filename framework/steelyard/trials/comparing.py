@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from steelyard import registry, schema
-from steelyard.measurement import Measurement, Picture, Table
+from steelyard.measurement import Measurement, Picture, Sound, Table
 from steelyard.plugin import Plugin
 from steelyard.problem import Refused
 from steelyard.stored import StoredRun
@@ -20,6 +20,7 @@ class Said:
         key: `<challenge>.<plugin>`.
         measurements: With full names.
         pictures: Pictures.
+        sounds: Sounds.
         tables: Tables.
         error: Why it could not be asked, the traceback of a failure, or "".
     """
@@ -27,6 +28,7 @@ class Said:
     key: str
     measurements: tuple[Measurement, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    sounds: tuple[Sound, ...] = ()
     tables: tuple[Table, ...] = ()
     error: str = ""
 
@@ -38,13 +40,16 @@ def said(runs: Sequence[StoredRun]) -> tuple[Said, ...]:
     }
     answers = [_ask(key, settings[key], runs) for key in sorted(settings)]
     return tuple(
-        answer for answer in answers if answer.measurements or answer.pictures or answer.tables or answer.error
+        answer
+        for answer in answers
+        if answer.measurements or answer.pictures or answer.sounds or answer.tables or answer.error
     )
 
 
 def _ask(key: str, settings: Mapping[str, Any], runs: Sequence[StoredRun]) -> Said:
     measurements: list[Measurement] = []
     pictures: list[Picture] = []
+    sounds: list[Sound] = []
     tables: list[Table] = []
     error = ""
     try:
@@ -56,10 +61,19 @@ def _ask(key: str, settings: Mapping[str, Any], runs: Sequence[StoredRun]) -> Sa
                 measurements.append(replace(item, name=f"{key}.{item.name}"))
             elif isinstance(item, Picture):
                 pictures.append(item)
+            elif isinstance(item, Sound):
+                sounds.append(item)
             else:
                 tables.append(item)
     except Refused as refused:  # it is not installed here, or its fields have changed since
         error = str(refused)
     except Exception:  # a plugin that fails here must not hide what the others found
         error = traceback.format_exc()
-    return Said(key=key, measurements=tuple(measurements), pictures=tuple(pictures), tables=tuple(tables), error=error)
+    return Said(
+        key=key,
+        measurements=tuple(measurements),
+        pictures=tuple(pictures),
+        sounds=tuple(sounds),
+        tables=tuple(tables),
+        error=error,
+    )

@@ -1,0 +1,8 @@
+"""What made speech is weighed by: bits per sample, the distance of spectra, and whether it is understood."""
+
+from steelyard.synthesis._recogniser import Recogniser
+from steelyard.synthesis.level_scoring import LevelScoring
+from steelyard.synthesis.markov import Markov
+from steelyard.synthesis.spectral import Cepstrum, distances
+
+__all__ = ["Cepstrum", "LevelScoring", "Markov", "Recogniser", "distances"]

@@ -1,0 +1,199 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""The headline figures of speech that a model made."""
+
+import io
+import math
+import wave
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steelyard.measurement import Better, Measurement, Sound, Status
+from steelyard.runs import Run
+from steelyard.statistics import mean_interval, proportion
+from steelyard.synthesis._recogniser import Recogniser
+from steelyard.synthesis.level_scoring import LevelScoring
+from steelyard.synthesis.markov import Markov
+from steelyard.synthesis.spectral import Cepstrum, distances
+
+PARTNERS = 8
+"""Real sounds that each sound is compared with."""
+VOICES = "sounds of one voice are alike, so the interval is somewhat too narrow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sounds:
+    """Sounds and what they say, on the CPU.
+
+    Attributes:
+        samples: (N, T) in [-1, 1].
+        words: (N,).
+    """
+
+    samples: Tensor
+    words: Tensor
+
+
+def sounds_of(run: Run, split: str) -> Sounds:
+    """All sounds of a split, in the order of its loader."""
+    batches = [(batch[0], batch[1]) for batch in run.loader(split)]
+    return Sounds(
+        samples=torch.cat([samples for samples, _ in batches]), words=torch.cat([words for _, words in batches])
+    )
+
+
+def bits(run: Run) -> Iterator[Measurement]:
+    """What a sample costs the model, beside what it costs chains that were counted on the training split."""
+    scoring = run.adapter.scoring
+    assert isinstance(scoring, LevelScoring)
+    train, val, test = (
+        scoring.truth(found.samples, found.words)
+        for found in (sounds_of(run, split) for split in ("train", "val", "test"))
+    )
+    chain = Markov.fitted(train, val=val, levels=scoring.levels)
+    ours = run.predict("test").losses.double() / math.log(2)
+    rows = {
+        "bits_per_sample": (ours, Better.LOWER),
+        "bits_below_markov": (chain.bits(test) - ours, Better.HIGHER),
+        "markov_bits": (chain.bits(test), None),
+        "unigram_bits": (chain.alone(test), None),
+    }
+    for name, (values, better) in rows.items():
+        yield _mean(name, values, better=better, unit="bit", note=f"mu-law, {scoring.levels} levels; {VOICES}")
+
+
+def spectra(made: Sounds, real: Sounds, *, sample_rate: int, seed: int) -> Iterator[Measurement]:
+    """Mel-cepstral distortion of made and real sounds of the same word, with its controls."""
+    cepstrum = Cepstrum(sample_rate=sample_rate)
+    frames, others = cepstrum(real.samples), cepstrum(made.samples)
+    drawing = torch.Generator().manual_seed(seed)
+    level = made.samples.square().mean(dim=1, keepdim=True).sqrt()
+    noise = cepstrum(torch.randn(made.samples.shape, generator=drawing) * level)
+    own = [_spread(torch.nonzero(real.words == word)[:, 0]) for word in made.words]
+    foreign = [_spread(torch.nonzero(real.words != word)[:, 0]) for word in made.words]
+    heard = _spread(torch.arange(len(real.words)), most=len(made.words))
+    people = [
+        _spread(torch.nonzero((real.words == real.words[row]) & (torch.arange(len(real.words)) != row))[:, 0])
+        for row in heard
+    ]
+    ours, strange = _mean_distances(others, frames, own), _mean_distances(others, frames, foreign)
+    theirs, nothing = _mean_distances(frames[heard], frames, people), _mean_distances(noise, frames, own)
+    deaf = mean_interval(nothing)[0] <= mean_interval(theirs)[0]
+    failed = "control failed: noise is no farther from real sounds than they are from each other; " if deaf else ""
+    note = f"{failed}mel-cepstral distortion, 13 coefficients, aligned in time, {PARTNERS} test sounds each; {VOICES}"
+    status = Status.INVALID if deaf else Status.MEASURED
+    rows = {
+        "spectral_distance": (ours, Better.LOWER, status),
+        "closer_to_own_word": (strange - ours, Better.HIGHER, status),
+        "spectral_distance_real": (theirs, None, Status.MEASURED),
+        "spectral_distance_noise": (nothing, None, Status.MEASURED),
+    }
+    for name, (values, better, state) in rows.items():
+        yield _mean(name, values, better=better, unit="dB", note=note, status=state)
+
+
+def intelligibility(made: Sounds, real: Sounds, *, recogniser: Recogniser, classes: int) -> Iterator[Measurement]:
+    """How many made sounds the recogniser understands, beside how many real ones of the test split."""
+    understood = int((recogniser.heard(made.samples) == made.words).sum())
+    known = int((recogniser.heard(real.samples) == real.words).sum())
+    deaf = known <= 2 * len(real.words) / classes
+    words = f"by a small network that learnt from real sounds; guessing is {1 / classes:.2g}"
+    found = proportion(
+        "intelligibility",
+        understood,
+        len(made.words),
+        better=Better.HIGHER,
+        split="test",
+        note=f"control failed: it does not understand real sounds; {words}" if deaf else words,
+        meaning=MEANINGS["intelligibility"],
+        status=Status.INVALID if deaf else Status.MEASURED,
+    )
+    yield found
+    yield proportion(
+        "intelligibility_real",
+        known,
+        len(real.words),
+        better=None,
+        split="test",
+        note=f"control: {words}",
+        meaning=MEANINGS["intelligibility_real"],
+    )
+
+
+def listen(made: Sounds, real: Sounds, *, sample_rate: int, told: Callable[[Sequence[int]], str]) -> Iterator[Sound]:
+    """Each word once, as the model says it, and as somebody of the test split does."""
+    for name, sounds, who in (("said", made, "the model"), ("heard", real, "voices of the test split")):
+        words = sorted({int(word) for word in sounds.words})
+        rows = [int(torch.nonzero(sounds.words == word)[0, 0]) for word in words]
+        yield Sound(
+            name=name,
+            title=f"Every word once, as said by {who}",
+            wav=wav(sounds.samples[rows].flatten(), rate=sample_rate),
+            alt=f"One after another: {told(words)}.",
+            split="test",
+        )
+
+
+def wav(samples: Tensor, *, rate: int) -> bytes:
+    """Samples (T,) in [-1, 1] as a WAV file of 16 bits."""
+    packed = io.BytesIO()
+    with wave.open(packed, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples.clamp(-1, 1) * 32767).round().short().numpy().astype("<i2").tobytes())
+    return packed.getvalue()
+
+
+MEANINGS = {
+    "bits_per_sample": "what is left to be said of a sample of real speech once the model has foretold it",
+    "bits_below_markov": "how much more of a sample the model foretells than somebody who looks at the one before only",
+    "markov_bits": "what is left to be said of a sample for somebody who looks at the one before only",
+    "unigram_bits": "what is left to be said of a sample for somebody who looks at none before",
+    "spectral_distance": "how far the spectra of what the model says are from real ones of the same word",
+    "closer_to_own_word": "how much closer the model's words are to real ones of the same word than to other words; "
+    "at 0 it would not matter which word it is told",
+    "spectral_distance_real": "how far real sounds of one word by different speakers are from each other",
+    "spectral_distance_noise": "how far noise is from real sounds",
+    "intelligibility": "share of the words made by the model that the recogniser understands",
+    "intelligibility_real": "share of the test words, spoken by unknown voices, that the recogniser understands",
+}
+
+
+def _mean(
+    name: str,
+    values: Tensor,
+    *,
+    better: Better | None,
+    unit: str,
+    note: str,
+    status: Status = Status.MEASURED,
+) -> Measurement:
+    mean, interval = mean_interval(values)
+    return Measurement(
+        name=name,
+        value=mean,
+        better=better,
+        unit=unit,
+        interval=interval,
+        count=len(values),
+        split="test",
+        note=note,
+        meaning=MEANINGS[name],
+        status=status,
+    )
+
+
+def _spread(rows: Tensor, *, most: int = PARTNERS) -> Tensor:
+    """At most `most` of the rows, evenly spaced."""
+    count = min(most, len(rows))
+    return rows[(2 * torch.arange(count) + 1) * len(rows) // (2 * count)]
+
+
+def _mean_distances(one: Tensor, other: Tensor, partners: Sequence[Tensor]) -> Tensor:
+    """The mean distance of each of `one` from its partners among `other`."""
+    sizes = [len(rows) for rows in partners]
+    far = distances(one.repeat_interleave(torch.tensor(sizes), dim=0), other[torch.cat([*partners])])
+    return torch.stack([part.mean() for part in far.split(sizes) if len(part)])

@@ -1,0 +1,155 @@
+"""Speech made sample by sample."""
+
+import math
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from steelyard.measurement import Artefact, Measurement
+from steelyard.models.wavenet import WaveNet
+from steelyard.models.wavenet_generation import generate
+from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
+from steelyard.problem import refuse
+from steelyard.runs import Run
+from steelyard.synthesis import LevelScoring, Recogniser
+from steelyard.synthesis._measuring import Sounds, bits, intelligibility, listen, sounds_of, spectra
+from steelyard.tasks.learning import Judged, Learning
+
+
+@final
+class Synthesis(Learning):
+    """A WaveNet learns to say words, on batches (samples, words): the loss of an example is the mean of its samples'.
+
+    In training a batch shows one of the windows that its examples are cut into, with everything before it that the
+    model can see; which one is drawn anew for every batch, for all of its examples alike and without a look at them.
+
+    Args:
+        model: A `WaveNet` with as many classes as there are words.
+        optimizer: See `Learning`.
+        classes: Number of words.
+        sample_rate: Samples a second.
+        scheduler: See `Learning`.
+        interval: See `Learning`.
+        window: Samples that are learnt from at a time; 0 for whole examples.
+        temperature: Divides the logits when speech is made; below 1 the likely is more likely.
+        clips: Sounds of each word that are made and weighed after training.
+        recogniser: The checkpoint of a `KeywordCNN` that judges them; None to train one on the same training split.
+        recogniser_epochs: How long it is trained.
+        l1: See `Learning`.
+
+    Raises:
+        Refused: If an option is out of range, or the model is no WaveNet of these words.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        optimizer: MakeOptimizer,
+        classes: int,
+        sample_rate: int,
+        scheduler: MakeScheduler | None = None,
+        interval: Literal["epoch", "step"] = "epoch",
+        window: int = 1000,
+        temperature: float = 1.0,
+        clips: int = 6,
+        recogniser: str | None = None,
+        recogniser_epochs: int = 12,
+        l1: float = 0.0,
+    ) -> None:
+        super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
+        if not isinstance(model, WaveNet):
+            raise refuse(f"task=synthesis needs a WaveNet, model is a {type(model).__name__}", fix="model=wavenet")
+        if model.classes != classes:
+            raise refuse(
+                f"model.classes is {model.classes}, the data has {classes} words", fix=f"model.classes={classes}"
+            )
+        for name, value, least in (
+            ("window", window, 0),
+            ("clips", clips, 2),
+            ("recogniser_epochs", recogniser_epochs, 1),
+        ):
+            if value < least:
+                raise refuse(f"task.{name} is {value}, must be at least {least}", fix=f"task.{name}={max(least, 6)}")
+        if temperature < 0:
+            raise refuse(f"task.temperature is {temperature:g}, must be at least 0", fix="task.temperature=1.0")
+        self.classes = classes
+        self.sample_rate = sample_rate
+        self.window = window
+        self.temperature = temperature
+        self.clips = clips
+        self.recogniser = recogniser
+        self.recogniser_epochs = recogniser_epochs
+        self.scoring = LevelScoring(levels=model.levels)
+
+    def forward(self, samples: Tensor, words: Tensor) -> Tensor:
+        """Logits (B, levels, T) of the samples (B, T) of words (B,)."""
+        return self.model(samples, words)
+
+    def example_losses(self, batch: Any) -> Tensor:
+        """The mean cross-entropy of all samples of an example."""
+        samples, words = batch[0], batch[1]
+        return self.scoring.losses(self(samples, words), self.scoring.truth(samples, words))
+
+    def judge(self, batch: Any, *, learning: bool) -> Judged:
+        """While learning, the losses are those of one window."""
+        if not (learning and self.window):
+            return Judged(losses=self.example_losses(batch))
+        samples, words = batch[0], batch[1]
+        length = samples.shape[1]
+        # Python's stream and not torch's: under a plan's fake tensors a drawn tensor has no value.
+        number = random.randrange(math.ceil(length / self.window))  # noqa: S311
+        start = min(number * self.window, max(0, length - self.window))
+        before = max(0, start - self.net.receptive_field)
+        seen = samples[:, before : start + self.window]
+        logits = self(seen, words)[:, :, start - before :]
+        return Judged(losses=self.scoring.losses(logits, self.scoring.truth(seen[:, start - before :], words)))
+
+    @property
+    def net(self) -> WaveNet:
+        """The model."""
+        assert isinstance(self.model, WaveNet)
+        return self.model
+
+    def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
+        """Bits per sample beside a Markov chain's; then what it says, by its spectra, by a recogniser, and to hear."""
+        yield from bits(run)
+        real = sounds_of(run, "test")
+        made = self._said(run)
+        yield from spectra(made, real, sample_rate=self.sample_rate, seed=run.seed)
+        yield from intelligibility(made, real, recogniser=self._judge_of_speech(run), classes=self.classes)
+        yield from listen(made, real, sample_rate=self.sample_rate, told=run.adapter.told)
+
+    def _said(self, run: Run) -> Sounds:
+        """As many sounds of every word as `clips`, as long as the data's."""
+        words = torch.arange(self.classes, device=run.device).repeat(self.clips)
+        samples = generate(
+            self.net,
+            length=sounds_of(run, "test").samples.shape[1],
+            condition=words,
+            temperature=self.temperature,
+            generator=torch.Generator(run.device).manual_seed(run.seed),
+        )
+        return Sounds(samples=samples.cpu(), words=words.cpu())
+
+    def _judge_of_speech(self, run: Run) -> Recogniser:
+        train = sounds_of(run, "train")
+        if self.recogniser is not None:
+            return Recogniser.stored(
+                Path(self.recogniser),
+                length=train.samples.shape[1],
+                classes=self.classes,
+                sample_rate=self.sample_rate,
+            )
+        return Recogniser.learnt(
+            train.samples,
+            train.words,
+            classes=self.classes,
+            sample_rate=self.sample_rate,
+            epochs=self.recogniser_epochs,
+            seed=run.seed,
+        )
