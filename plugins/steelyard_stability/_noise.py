@@ -95,7 +95,7 @@ def ask(run: Run, levels: list[float]) -> Answers:
             for row in clean.cpu():
                 said = tuple(scoring.said(row))
                 # What cannot be told in words can still differ.
-                decided[said or tuple(row[row != IGNORED].tolist())] = adapter.told(said)
+                decided[said or tuple(map(int, row[row != IGNORED]))] = adapter.told(said)
         first += len(inputs)
     return Answers(
         right=torch.cat(right),

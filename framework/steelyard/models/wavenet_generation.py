@@ -66,11 +66,10 @@ class Cached:
         model.check(condition)
         entry, blocks = model.entry, model.gated
         self.device, self.dtype = entry.weight.device, entry.weight.dtype
-        kind = {"device": self.device, "dtype": self.dtype}
         width = entry.out_channels
         self._entry = entry.weight[:, 0].T.contiguous()  # the older tap first
         self._entry_bias = _bias(entry)
-        self._before = torch.zeros(count, 1, **kind)
+        self._before = torch.zeros(count, 1, dtype=self.dtype, device=self.device)
         # Both taps as one matrix: half of the work of a small model is calling.
         self._taps = [
             torch.cat([block.taps.weight[:, :, 0], block.taps.weight[:, :, 1]], 1).T.contiguous() for block in blocks
@@ -93,7 +92,9 @@ class Cached:
         assert isinstance(last, torch.nn.Conv1d)
         self._head = [(layer.weight[:, :, 0].T.contiguous(), _bias(layer)) for layer in (first, last)]
         # A ring for each block: row k holds the stream of k steps ago, modulo the dilation.
-        self._rings = [torch.zeros(block.dilation, count, width, **kind) for block in blocks]
+        self._rings = [
+            torch.zeros(block.dilation, count, width, dtype=self.dtype, device=self.device) for block in blocks
+        ]
         self._width = width
         self._at = 0
 
