@@ -90,6 +90,8 @@ def images(
         for frame in frames[index] if frames else ():
             above.add_patch(_outline(frame, image, PAPER))
             below.add_patch(_outline(frame, image, INK))
+    if frames:
+        figure.supxlabel("dashed: what is there; amber: what was found", fontsize=9)
     return png(figure)
 
 

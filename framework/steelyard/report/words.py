@@ -9,7 +9,7 @@ from steelyard.report.numbers import number
 _ACRONYMS = (
     *("AUC", "BLEU", "CER", "CPU", "ECE", "F1", "FID", "FLOP", "FLOPs", "FPR", "GPU", "IoU", "KL", "L1", "L2", "MAE"),
     *("MFU", "MIA", "MRR", "MSE", "NDCG", "NLL", "PSNR", "RMSE", "ROC", "ROUGE", "SSIM", "TPR", "WER"),
-    *("chrF", "L"),
+    *("AP", "chrF", "COCO", "L", "mAP50"),
 )
 ACRONYMS = {acronym.lower(): acronym for acronym in _ACRONYMS}
 """How the field writes words that stand in names (ROUGE-L has an L); "map" is not here, since it is also a word."""

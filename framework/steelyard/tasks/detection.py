@@ -98,7 +98,7 @@ class Detection(Learning):
         around = intervals(answers, targets, classes=self.classes, seed=run.seed)
         count = len(targets)
         yield _precision("map50", told.half, around.half, count=count)
-        yield _precision("map", told.whole, around.whole, count=count)
+        yield _precision("coco_ap", told.whole, around.whole, count=count)
         for number, (value, interval) in enumerate(zip(told.classes, around.classes, strict=True)):
             yield _precision("class_ap", value, interval, count=count, at={"class": run.adapter.told([number])})
         for name, split in (("f1", "test"), ("train_f1", "train")):
@@ -128,10 +128,10 @@ class Detection(Learning):
 
 MEANINGS = {
     "map50": "how many objects are found, and how few boxes are wrong, where half an overlap will do; 1 is perfect",
-    "map": "the same, mean over stricter and stricter overlaps, up to 0.95",
-    "class_ap": "the same for one class",
+    "coco_ap": "how many objects are found, and how few boxes are wrong, over ever stricter overlaps up to 0.95",
+    "class_ap": "how well the objects of one class are found, over ever stricter overlaps up to 0.95",
     "f1": "how well the boxes that the model keeps agree with the objects of a test picture; 1 is perfect",
-    "train_f1": "the same on the training pictures",
+    "train_f1": "how well the boxes that the model keeps agree with the objects of a training picture",
 }
 
 

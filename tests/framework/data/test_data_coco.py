@@ -3,10 +3,13 @@ import json
 import pytest
 import torch
 from PIL import Image
+from pytorch_lightning import Trainer
 
 from steelyard.adapters import IGNORED
 from steelyard.data import Coco
+from steelyard.models import RTDETR
 from steelyard.problem import Refused
+from steelyard.tasks import Detection
 
 WIDE, HIGH = 40, 20
 
@@ -174,3 +177,13 @@ def test_bad_options_are_refused(tmp_path, options, message, fix):
     with pytest.raises(Refused, match=message) as caught:
         _ = Coco(**{"root": tmp_path, **options}).corpus
     assert caught.value.problems[0].fix == fix
+
+
+def test_a_model_learns_from_it(tmp_path):
+    data = coco(write(tmp_path, annotations()), size=32)
+    model = RTDETR(**data.sizes, widths=(4, 8), depths=(1, 1), width=16, heads=2, queries=4)
+    task = Detection(model=model, optimizer=torch.optim.Adam, classes=2)
+    before = [weight.clone() for weight in model.parameters()]
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    Trainer(fast_dev_run=2, accelerator="cpu", enable_model_summary=False, **quiet).fit(task, data)
+    assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))

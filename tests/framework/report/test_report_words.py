@@ -14,6 +14,8 @@ from steelyard.report.words import ACRONYMS, inside, words
         ("chrf", "chrF"),
         ("rouge_l", "ROUGE L"),
         ("worst_flips", "Worst flips"),
+        ("map50", "mAP50"),
+        ("coco_ap", "COCO AP"),
         ("map_of_errors", "Map of errors"),
         ("maes", "Maes"),
         ("skipped by all", "Skipped by all"),
@@ -24,7 +26,7 @@ def test_acronyms_are_written_as_the_field_does(name, phrase):
     assert words(name) == phrase
 
 
-@pytest.mark.parametrize("phrase", ["AUC", "FLOPs per step", "F1", "chrF", "TPR at low FPR"])
+@pytest.mark.parametrize("phrase", ["AUC", "FLOPs per step", "F1", "chrF", "mAP50", "TPR at low FPR"])
 def test_acronyms_stay_inside_a_sentence(phrase):
     assert inside(phrase) == phrase
 

@@ -141,7 +141,7 @@ def test_the_task_says_how_good_it_is(plain):
     names = [row.name for row in rows]
     assert names == [
         "task.map50",
-        "task.map",
+        "task.coco_ap",
         "task.class_ap",
         "task.class_ap",
         "task.class_ap",
