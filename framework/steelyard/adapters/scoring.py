@@ -8,8 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-IGNORED = -100
-"""Marks a place of a target (and of a decision) that counts for nothing, as PyTorch's cross-entropy has it."""
+from steelyard.ignored import IGNORED
 
 
 class Scoring(ABC):

@@ -8,11 +8,11 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from steelyard.adapters import IGNORED
 from steelyard.data._pictures import Stretched, read_stretched
 from steelyard.data.coco_file import Annotations, Marked, read_annotations
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.detection.boxes import ROW
+from steelyard.ignored import IGNORED
 from steelyard.problem import refuse
 
 SLACK = 1.0

@@ -6,9 +6,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from steelyard.adapters import IGNORED
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.detection.boxes import ROW
+from steelyard.ignored import IGNORED
 from steelyard.problem import refuse
 
 KINDS = ("ellipse", "rectangle", "triangle")

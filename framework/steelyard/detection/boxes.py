@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from steelyard.adapters.scoring import IGNORED
+from steelyard.ignored import IGNORED
 
 ROW = 5
 """Numbers of an object in a target: its class, then its box; a row of IGNORED is no object."""

@@ -61,6 +61,9 @@ def _maps(core: Any, pictures: Tensor) -> list[Tensor]:
     """The maps of features of the levels, finest first."""
     features = core.backbone.model(pictures).feature_maps
     projected = [project(level) for project, level in zip(core.encoder_input_proj, features, strict=True)]
+    if pictures.is_meta:
+        # In training its layers ask whether their numbers are finite, and a plan has no numbers.
+        core.encoder.eval()
     mixed = core.encoder(projected).last_hidden_state
     # Coarser levels than the backbone's are made from its coarsest one.
     missing = len(core.decoder_input_proj) - len(mixed)
