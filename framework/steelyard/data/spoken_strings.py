@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final, get_args
 
 import numpy as np
 import torch
@@ -17,14 +17,16 @@ from steelyard.data.speech_synthesiser import Utterance, spoken
 from steelyard.data.spoken_words import DIGITS, check_voices
 from steelyard.problem import refuse
 
+HeldOut = Literal["variants", "speakers"]
+
 
 @final
 class SpokenStrings(InMemory):
     """Strings of digits made by the synthesiser espeak-ng: samples (T,) in [-1, 1], and the letters of what was said.
 
-    Made up, as `SpokenWords` are; whole voice variants are held out here, too. Targets are (L,) tokens of letters,
-    ended by 0 and filled up with -100. All examples have one length, so that no answer depends on who stands beside an
-    example in its batch.
+    Made up, as `SpokenWords` are. Whole voice variants are held out, or single speakers of variants that others in the
+    training share, which is easier. Targets are (L,) tokens of letters, ended by 0 and filled up with -100. All examples
+    have one length, so that no answer depends on who stands beside an example in its batch.
 
     Args:
         words: What strings are made of.
@@ -32,6 +34,7 @@ class SpokenStrings(InMemory):
         most: To.
         strings: How many each speaker says.
         content_seed: Decides which.
+        held_out: Who belongs to one split as a whole: `variants` or `speakers`.
         alphabet: Letters that texts are spelled with.
         variants: How many voice variants, at most 46.
         speakers_per_variant: Accents, speeds and pitches of each.
@@ -40,8 +43,8 @@ class SpokenStrings(InMemory):
         cache: Folder of what was made.
         batch_size: Examples in a batch.
         num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides which variants belong to which split, and nothing else.
-        val_fraction: Part of the variants for validation.
+        split_seed: Decides which of them belong to which split, and nothing else.
+        val_fraction: Part of them for validation.
         test_fraction: Part of them for the test.
         limit: At most this many examples in each split.
 
@@ -61,6 +64,7 @@ class SpokenStrings(InMemory):
         most: int = 4,
         strings: int = 12,
         content_seed: int = 0,
+        held_out: HeldOut = "variants",
         alphabet: str = Alphabet.letters,
         variants: int = 40,
         speakers_per_variant: int = 4,
@@ -93,11 +97,14 @@ class SpokenStrings(InMemory):
             raise refuse(
                 f"data.least={least} and data.most={most} are no numbers of words", fix="data.least=2 data.most=4"
             )
+        if held_out not in get_args(HeldOut):
+            raise refuse(f"data.held_out is {held_out!r}, must be variants or speakers", fix="data.held_out=variants")
         if strings < 1:
             raise refuse(f"data.strings is {strings}, must be at least 1", fix="data.strings=12")
         self.words = tuple(words)
         self.least, self.most = least, most
         self.strings = strings
+        self.held_out: HeldOut = held_out
         self.content_seed = content_seed
         self.alphabet = Alphabet(alphabet)
         self.variants = variants
@@ -119,13 +126,14 @@ class SpokenStrings(InMemory):
     def read(self) -> Corpus:
         """All strings by all speakers."""
         made = spoken(self.said, rate=self.sample_rate, cache=self.cache)
+        together = self.strings * (self.speakers_per_variant if self.held_out == "variants" else 1)
         texts = [self.alphabet.encode(one.text, where=f"data.words={list(self.words)}") for one in self.said]
         return Corpus(
             inputs=torch.as_tensor(np.stack([self._fitted(*one) for one in zip(self.said, made, strict=True)])),
             targets=filled(texts),
             classes=self.alphabet.tokens,
             divisor=32768.0,
-            groups=torch.arange(self.variants).repeat_interleave(self.speakers_per_variant * self.strings),
+            groups=torch.arange(len(self.said)) // together,
         )
 
     def moments(self) -> Mapping[str, Any]:

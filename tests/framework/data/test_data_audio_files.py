@@ -178,11 +178,25 @@ def test_strings_are_of_the_length_that_is_asked_for_and_always_the_same_ones(sp
     assert targets.dtype == torch.int64
 
 
+@pytest.mark.parametrize(("held_out", "parts"), [("variants", 4), ("speakers", 8)])
+def test_whole_variants_or_single_speakers_are_held_out(spoken, held_out, parts):
+    data = SpokenStrings(
+        variants=4, speakers_per_variant=2, strings=3, held_out=held_out, val_fraction=0.25, test_fraction=0.25
+    )
+    data.setup("fit")
+    groups = data.corpus.groups
+    assert groups.tolist() == [at // (24 // parts) for at in range(24)]
+    voices = [{*data.groups_of(part).tolist()} for part in ("train", "val", "test")]
+    assert [len(part) for part in voices] == [parts // 2, parts // 4, parts // 4]
+    assert set.union(*voices) == {*range(parts)}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"least": 3, "most": 2}, r"data\.least=3 and data\.most=2"),
         ({"strings": 0}, r"data\.strings is 0"),
+        ({"held_out": "words"}, r"data\.held_out is 'words'"),
         ({"alphabet": "ab"}, "which is not in data"),
         ({"seconds": 0.1}, r"takes 0\.\d+ s at \d+ words a minute, data\.seconds is 0\.1"),
     ],
