@@ -25,7 +25,7 @@ class SpokenStrings(InMemory):
     """Strings of digits made by the synthesiser espeak-ng: samples (T,) in [-1, 1], and the letters of what was said.
 
     Made up, as `SpokenWords` are. Whole voice variants are held out, or single speakers of variants that others in the
-    training share, which is easier. Targets are (L,) tokens of letters, ended by 0 and filled up with -100. All examples
+    training share, which is easier. Targets are (L,) tokens of letters, ended by 0 and filled up with -100. Examples
     have one length, so that no answer depends on who stands beside an example in its batch.
 
     Args:
