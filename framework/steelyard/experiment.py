@@ -18,6 +18,7 @@ from pytorch_lightning import Callback, LightningDataModule, LightningModule, se
 from steelyard import assembly, building, checkpoints, folder, provenance, requirements, spec, training
 from steelyard.draft import Draft
 from steelyard.folder import State
+from steelyard.looking import look
 from steelyard.measuring import plugin_sections, task_section
 from steelyard.preflight import preflight
 from steelyard.problem import Problem, Refused, refuse
@@ -200,6 +201,8 @@ def _prepare(order: Order) -> Prepared:
     seed_everything(int(config.seed), workers=True, verbose=False)
     draft = building.make_draft(config, data)
     problems = preflight(selected, draft)
+    if selected:
+        look(draft)
     fingerprint = _fingerprint(data)
     facts = {"data": fingerprint or "", **provenance.versions(_imports(selected))}
     return Prepared(

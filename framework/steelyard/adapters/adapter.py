@@ -8,12 +8,14 @@ from typing import Any, ClassVar, final
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from steelyard.adapters.scoring import Scoring
+from steelyard.adapters.asking import Asking
+from steelyard.adapters.scoring import ClassScoring, Scoring
 from steelyard.narrowing import is_mapping
+from steelyard.problem import refuse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adapter(ABC):
+class Adapter(Asking, ABC):
     """One small class per modality: the input side, and by `scoring` the output side.
 
     What it changes it gives back as something new: a batch belongs to the data module.
@@ -51,7 +53,16 @@ class Adapter(ABC):
 
     @abstractmethod
     def outputs(self, task: LightningModule, batch: Any) -> Any:
-        """The task's raw output, e.g. logits (B, C), for a batch or for one that `replace` made."""
+        """The task's raw output, e.g. logits (B, C), for a batch or for one that `replace` made.
+
+        Raises:
+            Refused: If it is not known how to ask the task, or what of its answer is the output.
+        """
+
+    @final
+    def answer(self, task: LightningModule, batch: Any, *inputs: Any) -> Any:
+        """What the task gives for a batch by `method`; its `forward` gets `inputs`, or the batch."""
+        return self.ask(task, batch, *inputs, plain=isinstance(self.scoring, ClassScoring))
 
     @abstractmethod
     def targets(self, batch: Any) -> Tensor:
@@ -108,7 +119,8 @@ class Adapter(ABC):
 class PairAdapter(Adapter):
     """The input side of modalities whose examples all have one shape.
 
-    A batch is a sequence (inputs, targets, ...) or a mapping with the keys of `fields`, and the task takes the inputs.
+    A batch is a sequence (inputs, targets, ...) or a mapping with the keys of `fields`, and the task's
+    `forward` takes the inputs.
 
     Attributes:
         fields: Keys of inputs and targets in a batch that is a mapping.
@@ -138,7 +150,7 @@ class PairAdapter(Adapter):
     def outputs(self, task: LightningModule, batch: Any) -> Any:
         """What the task's `forward` gives for the inputs, and for the targets where it wants to be told them."""
         told = (self.field(batch, 1),) if self.scoring.forced else ()
-        return task(self.field(batch, 0), *told)
+        return self.answer(task, batch, self.field(batch, 0), *told)
 
     @final
     def targets(self, batch: Any) -> Tensor:
@@ -152,8 +164,20 @@ class PairAdapter(Adapter):
 
     @final
     def field(self, batch: Any, place: int) -> Tensor:
-        """Inputs (0) or targets (1) of a batch."""
-        return batch[self.fields[place] if is_mapping(batch) else place]
+        """Inputs (0) or targets (1) of a batch.
+
+        Raises:
+            Refused: If the batch is a mapping with other keys.
+        """
+        if not is_mapping(batch):
+            return batch[place]
+        if self.fields[place] not in batch:
+            keys = [str(key) for key in batch]
+            raise refuse(
+                f"a batch has the keys {', '.join(keys)}, and which are inputs and targets is not said",
+                fix=f"+task.adapter.fields=[{','.join(keys[:2])}]",
+            )
+        return batch[self.fields[place]]
 
 
 def rows_of(batch: Any, rows: Tensor, count: int) -> Any:

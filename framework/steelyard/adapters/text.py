@@ -74,7 +74,7 @@ class TextAdapter(Adapter):
             return given
         model = _embedding(task)
         embed = self._layer(task) if model is None or self.layer is not None else model.embed
-        return embed(batch[self.tokens])
+        return embed(self._field(batch, self.tokens))
 
     def replace(self, batch: Any, inputs: Tensor) -> Any:
         """The same batch with these embeddings; the tokens stay, to be drawn."""
@@ -90,21 +90,22 @@ class TextAdapter(Adapter):
     def outputs(self, task: LightningModule, batch: Any) -> Any:
         """What the task's `forward` gives."""
         if self.layer is None and is_mapping(batch) and _embedding(task) is not None:
-            return task(batch)
+            return self.answer(task, batch, batch)
         given = _given(batch)
         whole = _whole(batch)
         if is_mapping(whole):
             asked: Any = {key: value for key, value in whole.items() if key != EMBEDDED}
         else:
-            asked = whole[self.tokens]
+            asked = self._field(whole, self.tokens)
+        rest = asked if is_mapping(whole) else whole
         if given is None:
-            return task(asked)
+            return self.answer(task, rest, asked)
         with _injected(self._layer(task), given):
-            return task(asked)
+            return self.answer(task, rest, asked)
 
     def targets(self, batch: Any) -> Tensor:
         """The labels as they are."""
-        return _whole(batch)[self.labels]
+        return self._field(_whole(batch), self.labels)
 
     def present(self, batch: Any) -> Tensor | None:
         """The places of the mask that are not 0; all where the batch has none."""
@@ -133,6 +134,15 @@ class TextAdapter(Adapter):
             for row, known in zip(tokens, there, strict=True)
         ]
         return _text_drawing.words(pieces, attributions.detach().cpu().double().sum(dim=2), titles=titles)
+
+    def _field(self, whole: Any, key: str | int) -> Tensor:
+        if not _holds(whole, key):
+            keys = [*map(str, whole)] if is_mapping(whole) else [*map(str, range(len(whole)))]
+            raise refuse(
+                f"a batch has {', '.join(keys)} and no {key!r}: which of it are the tokens and the labels is not said",
+                fix=f"+task.adapter.tokens={keys[0]} +task.adapter.labels={keys[-1]}",
+            )
+        return whole[key]
 
     def _spelt(self, numbers: Sequence[int]) -> Sequence[str]:
         return [f" {number}" for number in numbers] if self.spell is None else self.spell(numbers)
