@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test test-slow check bench format constraints system clean help
+.PHONY: run test test-slow check bench scores format constraints system clean help
 
 help:
-	@echo "make run | test | test-slow | check | bench | format | system | clean"
+	@echo "make run | test | test-slow | check | bench | scores | format | system | clean"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -33,6 +33,10 @@ check: $(READY)
 
 bench: $(READY)
 	for file in benchmarks/*.py; do echo "== $$file"; OMP_NUM_THREADS=1 $(BIN)/python $$file || exit 1; done
+
+# Trains every preset of the README's table and writes it: an hour. One row: .venv/bin/python benchmarks/scores --only NAME
+scores: $(READY)
+	$(BIN)/python benchmarks/scores
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

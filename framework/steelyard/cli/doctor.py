@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,15 @@ from steelyard.cli._verbs import VERBS
 from steelyard.problem import Refused
 
 LIBRARIES = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy")
+EXTRAS = {
+    "text": ("transformers", "tokenizers", "peft", "datasets", "sacrebleu", "rouge_score"),
+    "vision": ("transformers", "pycocotools", "PIL"),
+    "speech": ("transformers", "soundfile"),
+    "keras": ("keras",),
+}
+"""Extra -> what it brings, by import names."""
+PROGRAMS = {"espeak-ng": "apt-get install espeak-ng"}
+"""What some data sets call; a run works without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,8 @@ def examine() -> Iterator[Finding]:
     if util.find_spec("torchvision") is not None:
         yield _imports("torchvision", "pip uninstall torchvision")
     yield from _plugins()
+    yield from (_extra(name, libraries) for name, libraries in EXTRAS.items())
+    yield from (_program(name, fix) for name, fix in PROGRAMS.items())
     yield _threads()
     yield _devices()
     yield _writable(Path())
@@ -99,6 +111,20 @@ def _plugins() -> Iterator[Finding]:
         broken += [Finding(False, " ".join(problem.message.split()), problem.fix) for problem in lacking]
     yield Finding(True, f"{len(entries)} plugins, {len(entries) - len(broken)} of them ready")
     yield from broken
+
+
+def _extra(name: str, libraries: Sequence[str]) -> Finding:
+    """What is optional is never bad: the line says how to get it."""
+    lacking = [library for library in libraries if util.find_spec(library) is None]
+    if not lacking:
+        return Finding(True, f"extra {name} is there")
+    return Finding(True, f"extra {name} lacks {', '.join(lacking)}", f"pip install 'steelyard[{name}]'")
+
+
+def _program(name: str, fix: str) -> Finding:
+    if shutil.which(name):
+        return Finding(True, f"{name} is there")
+    return Finding(True, f"{name} is not there, which only some data needs", fix)
 
 
 def _threads() -> Finding:

@@ -36,3 +36,12 @@ def test_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert not doctor._writable(tmp_path / "nowhere").good
     assert doctor._writable(tmp_path).good
+
+
+def test_what_is_optional_is_named_with_its_extra_and_never_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = doctor._extra("keras", ["no_such_library"])
+    assert (lacking.good, lacking.fix) == (True, "pip install 'steelyard[keras]'")
+    assert "no_such_library" in lacking.what
+    assert not doctor._extra("core", ["torch"]).fix
+    monkeypatch.setenv("PATH", "")
+    assert doctor._program("espeak-ng", "apt-get install espeak-ng").fix == "apt-get install espeak-ng"

@@ -1,0 +1,56 @@
+"""The table of scores is made of its list and its figures, and each row reaches its goal."""
+
+from pathlib import Path
+
+import pytest
+import score_table as table
+import score_training as training
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+EXPERIMENTS = {path.stem for path in (ROOT / "conf" / "steelyard_conf" / "experiment").glob("*.yaml")}
+
+
+def experiment(row: table.Row) -> str:
+    return row.words[0].removeprefix("experiment=")
+
+
+def test_the_readme_holds_the_table_of_the_figures() -> None:
+    assert table.placed(README, table.markdown(table.read())) == README
+
+
+def test_every_figure_reaches_its_goal() -> None:
+    figures = table.read()
+    assert figures
+    for row in table.ROWS:
+        if row.name in figures:
+            assert row.reached(figures[row.name].value), row.name
+
+
+def test_a_table_without_its_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="lacks the line"):
+        table.placed("no markers", "")
+
+
+def test_more_and_less_are_told_apart() -> None:
+    rows = {row.name: row for row in table.ROWS}
+    assert rows["keyword"].reached(0.9)
+    assert not rows["keyword"].reached(0.89)
+    assert rows["recognition"].reached(0.05)
+    assert not rows["recognition"].reached(0.06)
+    assert rows["language_model"].reached(1e9)
+
+
+def test_a_value_that_is_missing_is_no_score() -> None:
+    stored = {"sections": [{"measurements": [{"name": "task.wer", "value": None}]}]}
+    with pytest.raises(KeyError):
+        table.measurement(stored, "task.wer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", table.ROWS, ids=lambda row: row.name)
+def test_a_real_training_reaches_the_goal(row: table.Row) -> None:
+    if experiment(row) not in EXPERIMENTS:
+        pytest.skip(f"there is no experiment {experiment(row)}")
+    found = training.train(row)
+    assert row.reached(found.value), found
