@@ -1,6 +1,7 @@
 """Checkpoints that a crash, a full disk or a stranger's pickle cannot turn against the user."""
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ def load(path: Path, *, map_location: Any = "cpu") -> dict[str, Any]:
     if not path.is_file():
         raise refuse(f"there is no checkpoint {path}", fix="ckpt=PATH/TO/last.ckpt")
     try:
-        found: Any = torch.load(path, map_location=map_location, weights_only=True)
+        with warnings.catch_warnings():
+            # A pickle that is none of torch's is refused below.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            found: Any = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise refuse(f"{path} holds more than tensors and plain values, which is not loaded: {reason}") from error

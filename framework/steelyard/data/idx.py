@@ -65,8 +65,11 @@ class Idx(InMemory):
             raise refuse(f"the training and test images in {self.root} differ in size: {sizes}", fix="data.root=FOLDER")
         targets = torch.cat(labels).long()
         if self.names and len(self.names) <= int(targets.max()):
+            row = int((targets >= len(self.names)).nonzero()[0])
+            part, place = ("train", row) if row < len(labels[0]) else ("t10k", row - len(labels[0]))
             raise refuse(
-                f"the labels in {self.root} go up to {int(targets.max())}, data.names has {len(self.names)} names",
+                f"label {place} of {paths[f'{part}-labels-idx1-ubyte']} is {int(targets[row])}, and data.names has "
+                f"{len(self.names)} names",
                 fix="data.names=[]",
             )
         return Corpus(

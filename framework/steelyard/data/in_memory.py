@@ -96,8 +96,14 @@ class InMemory(LightningDataModule, ABC):
     @final
     @cached_property
     def corpus(self) -> Corpus:
-        """What `read` gave."""
-        return self.read()
+        """What `read` gave, its labels checked.
+
+        Raises:
+            Refused: If a label is none of the classes.
+        """
+        found = self.read()
+        _check_labels(found)
+        return found
 
     @final
     @cached_property
@@ -167,4 +173,18 @@ class InMemory(LightningDataModule, ABC):
             num_workers=self.num_workers,
             collate_fn=collate,
             persistent_workers=self.num_workers > 0,
+        )
+
+
+def _check_labels(found: Corpus) -> None:
+    """A label out of range would end training with an error that names neither the row nor the label."""
+    targets = found.targets
+    if targets.dim() != 1 or targets.is_floating_point():
+        return
+    wrong = ((targets < 0) | (targets >= found.classes)).nonzero()[:, 0]
+    if len(wrong):
+        row = int(wrong[0])
+        raise refuse(
+            f"example {row} has the label {int(targets[row])}, and {found.classes} classes go from 0 to "
+            f"{found.classes - 1} ({len(wrong)} such labels in all)"
         )
