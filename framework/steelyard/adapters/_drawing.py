@@ -26,7 +26,7 @@ SHOWN = 10
 """Columns of a table that are drawn."""
 ACROSS = 3
 """Images side by side, so that a telephone shows them and their captions at a size that can be read."""
-TITLE = 26
+TITLE = 23
 """Letters in a line above an image."""
 PAPER, INK, FOUND = "white", "0.2", "#ffb000"
 """What is there is outlined in white or grey, what was found in amber."""
