@@ -13,6 +13,8 @@ Score = Callable[[Tensor, Tensor], Tensor]
 FIRST_STEPS = 8
 CHUNK = 256
 """Examples x steps in one pass: small nets on a CPU get slower beyond it, and memory stays bounded."""
+KEPT = 2**30
+"""Bytes that one pass may keep for its backward pass: a second of sound keeps a thousand times what a digit does."""
 ROUNDING = 1e-4
 """Part of the attributions' mass below which a difference is rounding: contributions that cancel are no error."""
 
@@ -53,7 +55,8 @@ def integrated_gradients(
         ValueError: If the score carries no gradient of the inputs.
     """
     method = IntegratedGradients(score)
-    if not score(inputs[:1].clone().requires_grad_(), rows[:1]).requires_grad:
+    differentiable, kept = _looked_into(score, inputs[:1].clone().requires_grad_(), rows[:1])
+    if not differentiable:
         raise ValueError(
             "the task's output carries no gradient (detached, or made of whole numbers), "
             "so Integrated Gradients has nothing to say of it"
@@ -64,21 +67,36 @@ def integrated_gradients(
     errors = torch.full_like(difference, torch.inf)
     used = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
     todo = torch.arange(len(inputs), device=inputs.device)
-    steps = FIRST_STEPS
+    steps, at_once = FIRST_STEPS, max(1, min(CHUNK, KEPT // max(1, kept)))
     while len(todo) and steps <= max_steps:
-        found = method.attribute(
-            inputs[todo],
-            baselines=baselines[todo],
-            additional_forward_args=(rows[todo],),
-            n_steps=steps,
-            internal_batch_size=max(CHUNK, len(todo)),
-        ).detach()
-        attributions[todo] = found.to(attributions.dtype)
-        errors[todo] = completeness_errors(found, difference=difference[todo])
+        for start in range(0, len(todo), at_once):
+            part = todo[start : start + at_once]
+            found = method.attribute(
+                inputs[part],
+                baselines=baselines[part],
+                additional_forward_args=(rows[part],),
+                n_steps=steps,
+                internal_batch_size=at_once,
+            ).detach()
+            attributions[part] = found.to(attributions.dtype)
+            errors[part] = completeness_errors(found, difference=difference[part])
         used[todo] = steps
         todo = (errors > tolerance).nonzero()[:, 0]
         steps *= 2
     return Explained(attributions=attributions, errors=errors, steps=used, converged=errors <= tolerance)
+
+
+def _looked_into(score: Score, inputs: Tensor, rows: Tensor) -> tuple[bool, int]:
+    """Whether the score carries a gradient, and how many bytes it keeps for it beside the weights."""
+    kept: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(0 if tensor.is_leaf and tensor.requires_grad else tensor.numel() * tensor.element_size())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        carries = score(inputs, rows).requires_grad
+    return carries, sum(kept)
 
 
 def completeness_errors(attributions: Tensor, *, difference: Tensor) -> Tensor:

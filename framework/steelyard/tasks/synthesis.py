@@ -116,12 +116,12 @@ class Synthesis(Learning):
         return self.model
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
-        """Bits per sample beside a Markov chain's; then what it says, by its spectra, by a recogniser, and to hear."""
+        """Bits per sample beside a Markov chain's; then what it says, by a recogniser, by its spectra, and to hear."""
         yield from bits(run)
         real = sounds_of(run, "test")
         made = self._said(run)
-        yield from spectra(made, real, sample_rate=self.sample_rate, seed=run.seed)
         yield from intelligibility(made, real, recogniser=self._judge_of_speech(run), classes=self.classes)
+        yield from spectra(made, real, sample_rate=self.sample_rate, seed=run.seed)
         yield from listen(made, real, sample_rate=self.sample_rate, told=run.adapter.told)
 
     def _said(self, run: Run) -> Sounds:

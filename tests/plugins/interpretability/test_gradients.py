@@ -5,6 +5,7 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
+from steelyard_interpretability import _gradients
 from steelyard_interpretability._gradients import Explained, completeness_errors, integrated_gradients
 
 
@@ -133,3 +134,24 @@ def test_an_output_without_gradient_is_refused() -> None:
     inputs, baselines = pair()
     with pytest.raises(ValueError, match="carries no gradient"):
         explain(lambda x: x.detach().sum(dim=1), inputs, baselines)
+
+
+def test_little_memory_changes_nothing_but_how_many_go_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = nn.Linear(6, 1).double()
+    seen: list[int] = []
+
+    def score(inputs: Tensor) -> Tensor:
+        seen.append(len(inputs) if inputs.requires_grad else 0)
+        return layer(inputs.tanh())[:, 0]
+
+    inputs, baselines = pair(count=5)
+    plenty = explain(score, inputs.double(), baselines.double(), max_steps=32, tolerance=1e-4)
+    most = max(seen)
+    seen.clear()
+    # An example keeps its tanh, once for itself and once for the weights.
+    monkeypatch.setattr(_gradients, "KEPT", 2 * (2 * 6 * 8))
+    little = explain(score, inputs.double(), baselines.double(), max_steps=32, tolerance=1e-4)
+    torch.testing.assert_close(little.attributions, plenty.attributions)
+    assert torch.equal(little.steps, plenty.steps)
+    assert most >= 5 * 8
+    assert 0 < max(seen) <= 2
