@@ -38,7 +38,9 @@ class Examples(Dataset[Batch]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         chosen = torch.as_tensor(indices, dtype=torch.long)
-        return self.inputs[chosen].float() / self.divisor, self.targets[chosen]
+        # For bytes many times faster than indexing; what it gives is a copy, so it may be divided in place.
+        inputs = self.inputs.index_select(0, chosen).float().div_(self.divisor)
+        return inputs, self.targets.index_select(0, chosen)
 
 
 def collate(gathered: Batch | list[Batch]) -> Batch:
