@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from steelyard import folder
 from steelyard.composing import Trial
@@ -72,8 +74,9 @@ class Driver:
         """
         left = [trial for trial in reversed(trials) if not self._refused(trial)]
         by_number = {trial.number: trial for trial in trials}
-        workers, threads = share(self.settings.workers, len(left))
-        pool = Pool(workers=workers, threads=threads, seconds=self.settings.trial_seconds)
+        devices = _devices(left)
+        workers, threads = share(self.settings.workers or len(devices) or None, len(left))
+        pool = Pool(workers=workers, threads=threads, seconds=self.settings.trial_seconds, devices=devices)
         with _noted() as signals, self.view:
             self.view.begin(len(trials), workers=workers, done=len(self.codes))
             try:
@@ -167,6 +170,24 @@ def _message(place: Path) -> str:
     with suppress(FileNotFoundError, ValueError, TypeError):
         return folder.status(place).message
     return ""
+
+
+def _devices(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """The CUDA devices that trials of one device each may share out; none where they train on the CPU, or on several.
+
+    Counting them does not set up CUDA, which would not outlive a fork.
+    """
+    trainers: list[Any] = [trial.composed.config.get("trainer") for trial in trials if trial.composed]
+    known: list[Mapping[str, Any]] = [one or {} for one in trainers]
+    single = all(one.get("devices") in (1, "auto", None) for one in known)
+    if not single or all(one.get("accelerator") == "cpu" for one in known):
+        return ()
+    import torch
+
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    names = [one.strip() for one in told.split(",")] if told else [str(at) for at in range(count)]
+    return tuple(names[:count])
 
 
 def _warm() -> None:

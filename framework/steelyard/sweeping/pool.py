@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any, TypeVar
@@ -81,11 +81,13 @@ class Pool:
         workers: How many.
         threads: For each trial's own computing.
         seconds: The time limit of a trial; None for none.
+        devices: CUDA devices to deal out, one to each worker; empty to leave them alone.
     """
 
     workers: int
     threads: int
     seconds: float | None = None
+    devices: Sequence[str] = ()
     _running: list[_Running] = field(default_factory=list[_Running])
 
     @property
@@ -114,7 +116,8 @@ class Pool:
             parent, pid = os.getpid(), os.fork()
             if not pid:
                 reader.close()
-                _trial(work, writer, parent=parent, threads=self.threads)
+                device = self.devices[slot % len(self.devices)] if self.devices else None
+                _trial(work, writer, parent=parent, threads=self.threads, device=device)
             # Here and there, so that neither has to wait for the other.
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)
@@ -236,7 +239,7 @@ def share(workers: int | None, trials: int) -> tuple[int, int]:
     return beside, min(threads, int(told)) if told.isdigit() and int(told) else threads
 
 
-def _trial(work: Callable[[Send], int], writer: Any, *, parent: int, threads: int) -> None:
+def _trial(work: Callable[[Send], int], writer: Any, *, parent: int, threads: int, device: str | None = None) -> None:
     """The forked process, from its first to its last step; never returns."""
     code = 3
     try:
@@ -245,6 +248,8 @@ def _trial(work: Callable[[Send], int], writer: Any, *, parent: int, threads: in
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         _die_with(parent)
+        if device is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
         _settle(threads)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
         code = work(writer.send)

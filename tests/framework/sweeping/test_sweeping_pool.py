@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from steelyard.sweeping import driver
 from steelyard.sweeping import pool as pools
 from steelyard.sweeping.pool import Ended, Pool, Send, Told, share
 
@@ -274,3 +276,36 @@ def test_a_trial_has_its_share_of_threads() -> None:
     told, _ = drain(pool)
     assert isinstance(told, Told)
     assert told.what == (2, "2")
+
+
+def test_devices_are_dealt_out_to_the_workers() -> None:
+    def work(send: Send) -> int:
+        send(os.environ["CUDA_VISIBLE_DEVICES"])
+        time.sleep(0.1)
+        return 0
+
+    pool = Pool(workers=2, threads=1, devices=("0", "3"))
+    pool.start(0, work)
+    pool.start(1, work)
+    assert {event.number: event.what for event in drain(pool) if isinstance(event, Told)} == {0: "0", 1: "3"}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "count", "told", "expected"),
+    [
+        ({"accelerator": "cpu"}, 2, None, ()),
+        ({"accelerator": "auto", "devices": 1}, 0, None, ()),
+        ({"accelerator": "auto", "devices": 1}, 2, None, ("0", "1")),
+        ({"accelerator": "gpu", "devices": 1}, 1, "3", ("3",)),
+        ({"accelerator": "gpu", "devices": 2}, 4, None, ()),
+    ],
+)
+def test_which_devices_there_are(
+    monkeypatch: pytest.MonkeyPatch, trainer: dict[str, object], count: int, told: str | None, expected: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if told is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    trial = SimpleNamespace(composed=SimpleNamespace(config={"trainer": trainer}))
+    assert driver._devices([trial]) == expected
