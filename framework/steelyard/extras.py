@@ -37,7 +37,10 @@ def place_of(place: str, *, key: str) -> Path | None:
         name, _, folder = place.removeprefix(PACKAGE).partition("/")
         found = find_spec(name)
         if found is None or found.origin is None:
-            raise refuse(f"{key}={place} is inside the package {name}, which is not installed", fix=f"{key}=FOLDER")
+            raise refuse(
+                f"{key}={place} is inside the package {name}, which is not installed",
+                fix=f"pip install {name.replace('_', '-')}",
+            )
         return _there(Path(found.origin).parent / folder, place, key=key)
     path = Path(place).expanduser()
     like_hub = place.count("/") <= 1 and not place.startswith((".", "/", "~")) and not path.suffix

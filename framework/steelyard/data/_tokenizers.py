@@ -16,21 +16,39 @@ def learn(texts: Iterable[str], *, pieces: bool, size: int, lowercase: bool, spe
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
     pad, unknown, begin, end = special
-    kind: Any = models.WordPiece(unk_token=unknown) if pieces else models.WordLevel(unk_token=unknown)
-    tokenizer: Any = Tokenizer(kind)
+    known = [*texts]
+    tokenizer: Any = Tokenizer(models.WordLevel(unk_token=unknown))
     forget = [normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()] if lowercase else []
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *forget])
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer() if pieces else pre_tokenizers.Whitespace()
     tokenizer.decoder = decoders.WordPiece(cleanup=False)
-    trainer = trainers.WordPieceTrainer if pieces else trainers.WordLevelTrainer
-    tokenizer.train_from_iterator(
-        texts, trainer=trainer(vocab_size=size, min_frequency=2, special_tokens=[*special], show_progress=False)
-    )
+    asked: Any = {"vocab_size": size, "min_frequency": 2, "show_progress": False}
+    if pieces:
+        # The library numbers the letters in the order of a hash table, unless they are there before it begins.
+        letters = _letters(tokenizer, known)
+        first = [*special, *letters, *(f"##{letter}" for letter in letters)]
+        tokenizer.model = models.WordPiece(unk_token=unknown)
+        tokenizer.train_from_iterator(known, trainer=trainers.WordPieceTrainer(special_tokens=first, **asked))
+        found = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=unknown))
+        for part in ("normalizer", "pre_tokenizer", "decoder"):
+            setattr(found, part, getattr(tokenizer, part))
+        tokenizer = found
+        tokenizer.add_special_tokens([*special])
+    else:
+        tokenizer.train_from_iterator(known, trainer=trainers.WordLevelTrainer(special_tokens=[*special], **asked))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A {end}", special_tokens=[(word, tokenizer.token_to_id(word)) for word in (begin, end)]
     )
     assert tokenizer.token_to_id(pad) == 0
     return tokenizer
+
+
+def _letters(tokenizer: Any, texts: Iterable[str]) -> list[str]:
+    """All letters of the words, in order."""
+    found: set[str] = set()
+    for text in texts:
+        found.update(tokenizer.normalizer.normalize_str(text))
+    return sorted(letter for letter in found if not letter.isspace())
 
 
 def load(place: str) -> Any:

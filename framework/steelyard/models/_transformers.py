@@ -32,8 +32,10 @@ def built(family: str, config: Mapping[str, Any], *, of: str) -> Any:
     try:
         made = getattr(transformers, f"{family}Config")(**config)
         return getattr(transformers, of).from_config(made, attn_implementation="eager")
-    except ValueError as error:
-        raise refuse(f"the model cannot be made: {error}", fix="model.heads=4 model.width=128") from error
+    # What the library's own checks raise is not always a ValueError.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
+        raise refuse(f"the model cannot be made: {reason}", fix="model.heads=4 model.width=128") from error
 
 
 def loaded(place: str, *, of: str, vocabulary: int, longest: int, **config: Any) -> Any:

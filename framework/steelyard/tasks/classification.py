@@ -13,6 +13,7 @@ from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import refuse
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval, proportion
+from steelyard.tasks.f1 import confusion, macro_f1, macro_f1_interval
 from steelyard.tasks.learning import Judged, Learning, check_smoothing
 
 LABELS = "labels"
@@ -83,7 +84,7 @@ class Classification(Learning):
         return Judged(losses=losses, marks=(logits.argmax(dim=1) == targets).float())
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
-        """Accuracy and loss on the test split, and the accuracy on the training split beside it."""
+        """Accuracy, F1 and loss on the test split, and the accuracy on the training split beside it."""
         for name, split, of in (("accuracy", "test", "test"), ("train_accuracy", "train", "training")):
             predictions = run.predict(split)
             right = int(predictions.marks.sum())
@@ -95,6 +96,7 @@ class Classification(Learning):
                 split=split,
                 meaning=f"share of the {of} examples that the model decides right",
             )
+        yield self._f1(run)
         losses = run.predict("test").losses
         yield Measurement(
             name="loss",
@@ -106,6 +108,20 @@ class Classification(Learning):
             split="test",
             note="cross-entropy without smoothing and L1; the interval is Student's",
             meaning="how little the model believed in the right answer, on average; 0 is certain and always right",
+        )
+
+    def _f1(self, run: Run) -> Measurement:
+        predictions = run.predict("test")
+        found = confusion(predictions.decisions, predictions.targets, classes=self.classes)
+        return Measurement(
+            name="macro_f1",
+            value=float(macro_f1(found)),
+            better=Better.HIGHER,
+            interval=macro_f1_interval(found),
+            count=len(predictions.targets),
+            split="test",
+            note="mean over the classes that occur; bootstrap over the examples",
+            meaning="how well the classes of the test examples are found, a rare one counting as much as a common one",
         )
 
     def _mixed(self, inputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -218,7 +218,7 @@ def test_the_headline_measurements():
     made = task(Echo(), classes=3, label_smoothing=0.3)
     assert isinstance(made, Measured)
     rows = {row.name: row for row in made.measure(frozen(made, Two(examples(18, 20), examples(7, 10))))}
-    assert list(rows) == ["accuracy", "train_accuracy", "loss"]
+    assert list(rows) == ["accuracy", "train_accuracy", "macro_f1", "loss"]
     assert (rows["accuracy"].value, rows["accuracy"].count, rows["accuracy"].split) == (0.7, 10, "test")
     assert rows["accuracy"].interval == clopper_pearson(7, 10)
     assert rows["accuracy"].better is Better.HIGHER
