@@ -198,7 +198,7 @@ ROWS = (
         task="speech synthesis",
         data=f"digits, {VOICES}",
         model="WaveNet",
-        metric="task.bits_gained",
+        metric="task.bits_below_markov",
         goal=1.0,
         words=("experiment=synthesis",),
     ),
