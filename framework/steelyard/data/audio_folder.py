@@ -24,12 +24,9 @@ class AudioFolder(InMemory):
         seconds: Length of every example; longer files are cut to their middle, shorter ones stand amid silence.
         resampling: Whether files of another rate are changed to it, or refused.
         silence: Whether files that hold nothing but silence are taken.
-        batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides who belongs to which split, and nothing else.
         val_fraction: Part of the files for validation.
         test_fraction: Part of them for the test.
-        limit: At most this many examples in each split.
+        options: See `InMemory`.
 
     Raises:
         Refused: If an option is out of range; when it is set up, naming the files that cannot be taken.
@@ -46,20 +43,14 @@ class AudioFolder(InMemory):
         seconds: float = 1.0,
         resampling: bool = True,
         silence: bool = False,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
-        limit: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            limit=limit,
+            **options,
         )
         if root is None:
             raise refuse(

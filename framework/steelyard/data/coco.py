@@ -32,11 +32,9 @@ class Coco(InMemory):
         images: The folder of the pictures in it.
         size: Height and width to which they are brought.
         batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides who belongs to which split, and nothing else.
         val_fraction: Part of the pictures for validation.
         test_fraction: Part of them for the test.
-        limit: At most this many examples in each split.
+        options: See `InMemory`.
     """
 
     modality = "detection"
@@ -50,19 +48,15 @@ class Coco(InMemory):
         images: str = "images",
         size: int = 128,
         batch_size: int = 16,
-        num_workers: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
-        limit: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            limit=limit,
+            **options,
         )
         if root is None:
             raise refuse(

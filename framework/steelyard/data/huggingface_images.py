@@ -27,12 +27,9 @@ class HuggingFaceImages(Pictures):
         encoding: Of a CSV or JSON file.
         size: Height and width that all get.
         channels: 1 for grey, 3 for red, green and blue.
-        batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides who belongs to which split, and nothing else.
         val_fraction: Part of the pictures (without a test set of their own) for validation.
         test_fraction: Part of them for the test.
-        limit: At most this many examples in each split.
+        options: See `Pictures`.
     """
 
     def __init__(
@@ -45,22 +42,16 @@ class HuggingFaceImages(Pictures):
         encoding: str = "utf-8",
         size: int = 32,
         channels: int = 3,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
-        limit: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             size=size,
             channels=channels,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            limit=limit,
+            **options,
         )
         if path is None:
             raise refuse("data.path is not set: it names the data set", fix="data.path=FOLDER")

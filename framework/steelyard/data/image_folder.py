@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from steelyard.data._pictures import SUFFIXES
 from steelyard.data.pictures import Album, Pictures
@@ -24,12 +24,9 @@ class ImageFolder(Pictures):
         root: The folder.
         size: Height and width that all get.
         channels: 1 for grey, 3 for red, green and blue.
-        batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides who belongs to which split, and nothing else.
         val_fraction: Part of the pictures (without a test set of their own) for validation.
         test_fraction: Part of them for the test.
-        limit: At most this many examples in each split.
+        options: See `Pictures`.
     """
 
     def __init__(
@@ -38,22 +35,16 @@ class ImageFolder(Pictures):
         root: str | Path | None = None,
         size: int = 32,
         channels: int = 3,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.1,
         test_fraction: float = 0.2,
-        limit: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             size=size,
             channels=channels,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            limit=limit,
+            **options,
         )
         if root is None:
             raise refuse("data.root is not set: it names a folder with a folder of pictures for each class", fix=FIX)

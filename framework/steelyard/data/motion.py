@@ -24,12 +24,9 @@ class Motion(InMemory):
     Args:
         videos: How many are made.
         content_seed: Decides what they show.
-        batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides who belongs to which split, and nothing else.
         val_fraction: Part of the videos for validation.
         test_fraction: Part of them for the test.
-        limit: At most this many examples in each split.
+        options: See `InMemory`.
     """
 
     modality = "video"
@@ -41,20 +38,14 @@ class Motion(InMemory):
         *,
         videos: int = 3000,
         content_seed: int = 0,
-        batch_size: int = 64,
-        num_workers: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
-        limit: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            limit=limit,
+            **options,
         )
         if videos < 1:
             raise refuse(f"data.videos is {videos}, must be at least 1", fix="data.videos=3000")

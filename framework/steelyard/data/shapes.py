@@ -30,11 +30,9 @@ class Shapes(InMemory):
         pictures: How many are made.
         content_seed: Decides what they show.
         batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides who belongs to which split, and nothing else.
         val_fraction: Part of the pictures for validation.
         test_fraction: Part of them for the test.
-        limit: At most this many examples in each split.
+        options: See `InMemory`.
     """
 
     modality = "detection"
@@ -47,19 +45,15 @@ class Shapes(InMemory):
         pictures: int = 3000,
         content_seed: int = 0,
         batch_size: int = 32,
-        num_workers: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
-        limit: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            limit=limit,
+            **options,
         )
         if pictures < 1:
             raise refuse(f"data.pictures is {pictures}, must be at least 1", fix="data.pictures=3000")

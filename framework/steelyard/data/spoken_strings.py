@@ -42,11 +42,9 @@ class SpokenStrings(InMemory):
         seconds: Length of every example.
         cache: Folder of what was made.
         batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides which of them belong to which split, and nothing else.
         val_fraction: Part of them for validation.
         test_fraction: Part of them for the test.
-        limit: At most this many examples in each split.
+        options: See `InMemory`.
 
     Raises:
         Refused: If an option is out of range; when it is set up, if espeak-ng is missing or an utterance is longer than
@@ -72,19 +70,15 @@ class SpokenStrings(InMemory):
         seconds: float = 2.2,
         cache: str | Path = "~/.cache/steelyard",
         batch_size: int = 32,
-        num_workers: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.1,
         test_fraction: float = 0.15,
-        limit: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            limit=limit,
+            **options,
         )
         check_voices(
             variants=variants,

@@ -31,12 +31,9 @@ class SpokenWords(InMemory):
         sample_rate: Samples a second.
         seconds: Length of every example.
         cache: Folder of what was made.
-        batch_size: Examples in a batch.
-        num_workers: Processes that load; 0 loads in this one.
-        split_seed: Decides which variants belong to which split, and nothing else.
         val_fraction: Part of the variants for validation.
         test_fraction: Part of them for the test.
-        limit: At most this many examples in each split.
+        options: See `InMemory`.
 
     Attributes:
         names: The words.
@@ -57,20 +54,14 @@ class SpokenWords(InMemory):
         sample_rate: int = 8000,
         seconds: float = 1.0,
         cache: str | Path = "~/.cache/steelyard",
-        batch_size: int = 64,
-        num_workers: int = 0,
-        split_seed: int = 0,
         val_fraction: float = 0.15,
         test_fraction: float = 0.2,
-        limit: int | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            split_seed=split_seed,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
-            limit=limit,
+            **options,
         )
         check_voices(
             variants=variants,
