@@ -31,4 +31,4 @@ class Tones(InMemory):
         return Corpus(inputs=(sounds + noise).clamp(-1, 1), targets=words, classes=3, groups=voices)
 
     def moments(self) -> Mapping[str, Any]:
-        return {"mean": 0.0, "std": 1.0, "sample_rate": self.sample_rate}
+        return {"mean": 0.0, "std": 1.0, "sample_rate": self.sample_rate, "names": self.names}

@@ -94,8 +94,8 @@ class SpokenWords(InMemory):
         )
 
     def moments(self) -> Mapping[str, Any]:
-        """Samples in [-1, 1] stay as they are; models learn of the rate, too."""
-        return {"mean": 0.0, "std": 1.0, "sample_rate": self.sample_rate}
+        """Samples in [-1, 1] stay as they are; models learn of the rate and the words, too."""
+        return {"mean": 0.0, "std": 1.0, "sample_rate": self.sample_rate, "names": self.names}
 
 
 def check_voices(

@@ -11,6 +11,7 @@ from steelyard.models.normalise import Normalise
 from steelyard.models.resnet import ResNet
 from steelyard.models.rt_detr import RTDETR
 from steelyard.models.speech_cnn import SpeechCNN
+from steelyard.models.speech_t5 import SpeechT5
 from steelyard.models.videomae import VideoMAE
 from steelyard.models.wav2vec2 import Wav2Vec2
 from steelyard.models.wavenet import WaveNet
@@ -29,6 +30,7 @@ __all__ = [
     "ResNet",
     "SoundEmbedding",
     "SpeechCNN",
+    "SpeechT5",
     "VideoMAE",
     "Wav2Vec2",
     "WaveNet",

@@ -44,3 +44,33 @@ def silent() -> Generator[None]:
         yield
     finally:
         logging.set_verbosity(level)
+
+
+def speaking(**options: Any) -> Any:
+    """A `SpeechT5ForTextToSpeech` with random weights, in which no example of a batch knows of another.
+
+    Batch norm becomes group norm. What is never used goes, and places that all examples share are not learnt: both
+    have no gradient of one example.
+
+    Args:
+        options: What its config takes.
+
+    Raises:
+        Refused: If the library is missing, or the config does not fit together.
+    """
+    require("transformers", extra="speech")
+    import transformers
+    from torch import nn
+
+    config: Any = transformers.SpeechT5Config
+    try:
+        network: Any = transformers.SpeechT5ForTextToSpeech(config(**options, attn_implementation="eager"))
+    except ValueError as error:
+        raise refuse(f"the model cannot be made: {error}", fix="model.width=96 model.heads=4") from error
+    for layer in network.speech_decoder_postnet.layers:
+        layer.batch_norm = nn.GroupNorm(1, layer.batch_norm.num_features)
+    network.speech_decoder_postnet.prob_out = nn.Identity()
+    encoder = network.speecht5.encoder
+    encoder.wrapped_encoder.embed_positions.requires_grad_(False)
+    encoder.prenet.encode_positions.alpha.requires_grad_(False)
+    return network.train()

@@ -14,6 +14,7 @@ from steelyard.measurement import Better, Measurement, Sound, Status
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval, proportion
 from steelyard.synthesis._recogniser import Recogniser
+from steelyard.synthesis.frame_scoring import PARTS
 from steelyard.synthesis.level_scoring import LevelScoring
 from steelyard.synthesis.markov import Markov
 from steelyard.synthesis.spectral import Cepstrum, distances
@@ -62,6 +63,39 @@ def bits(run: Run) -> Iterator[Measurement]:
     }
     for name, (values, better) in rows.items():
         yield _mean(name, values, better=better, unit="bit", note=f"mu-law, {scoring.levels} levels; {VOICES}")
+
+
+def frame_errors(run: Run, *, late: Callable[[Tensor], Tensor]) -> Iterator[Measurement]:
+    """How well frames are foretold from the true ones before them, beside repeating the last one that is known.
+
+    Args:
+        run: Of a task whose scoring is `FrameScoring`.
+        late: From frames (B, frames, mels) to the last one that each step is told (B, steps, mels).
+    """
+    adapter = run.adapter
+    ours: list[Tensor] = []
+    repeated: list[Tensor] = []
+    for raw in run.loader("test"):
+        batch = run.to_device(raw)
+        truth = adapter.targets(batch).float() / PARTS
+        with torch.no_grad():
+            foretold = adapter.outputs(run.task, batch)[:, 0]
+        frames = truth.transpose(1, 2)
+        told = late(frames)
+        # The first step is told nothing, and here is given the first frame itself.
+        told = torch.cat([frames[:, :1], told[:, 1:]], dim=1)
+        again = told.repeat_interleave(-(-frames.shape[1] // told.shape[1]), dim=1)[:, : frames.shape[1]]
+        ours.append((foretold - truth).abs().mean(dim=(1, 2)).cpu())
+        repeated.append((again - frames).abs().mean(dim=(1, 2)).cpu())
+    decibels = 10 / math.log(10)
+    found, lazy = torch.cat(ours).double() * decibels, torch.cat(repeated).double() * decibels
+    rows = {
+        "frame_error": (found, Better.LOWER),
+        "frame_error_below_repeating": (lazy - found, Better.HIGHER),
+        "frame_error_repeating": (lazy, None),
+    }
+    for name, (values, better) in rows.items():
+        yield _mean(name, values, better=better, unit="dB", note=f"told the true frames before; {VOICES}")
 
 
 def spectra(made: Sounds, real: Sounds, *, sample_rate: int, seed: int) -> Iterator[Measurement]:
@@ -152,6 +186,9 @@ MEANINGS = {
     "bits_below_markov": "how much more of a sample the model foretells than somebody who looks at the one before only",
     "markov_bits": "what is left to be said of a sample for somebody who looks at the one before only",
     "unigram_bits": "what is left to be said of a sample for somebody who looks at none before",
+    "frame_error": "how far the energies in a frame are from what the model foretells after the true frames before it",
+    "frame_error_below_repeating": "how much closer that is than the last frame that the model was told",
+    "frame_error_repeating": "how far frames are from the last one that the model was told",
     "spectral_distance": "how far the spectra of what the model says are from real ones of the same word",
     "closer_to_own_word": "how much closer the model's words are to real ones of the same word than to other words; "
     "at 0 it would not matter which word it is told",

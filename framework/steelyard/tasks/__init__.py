@@ -8,6 +8,7 @@ from steelyard.tasks.language_model import LanguageModel
 from steelyard.tasks.measured import Measured
 from steelyard.tasks.sequence_to_sequence import SequenceToSequence
 from steelyard.tasks.synthesis import Synthesis
+from steelyard.tasks.text_to_speech import TextToSpeech
 from steelyard.tasks.voice_search import VoiceSearch
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Measured",
     "SequenceToSequence",
     "Synthesis",
+    "TextToSpeech",
     "VoiceSearch",
 ]

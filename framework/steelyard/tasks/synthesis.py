@@ -3,7 +3,6 @@
 import math
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
@@ -15,13 +14,14 @@ from steelyard.models.wavenet_generation import generate
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import refuse
 from steelyard.runs import Run
-from steelyard.synthesis import LevelScoring, Recogniser
-from steelyard.synthesis._measuring import Sounds, bits, intelligibility, listen, sounds_of, spectra
-from steelyard.tasks.learning import Judged, Learning
+from steelyard.synthesis import LevelScoring
+from steelyard.synthesis._measuring import bits
+from steelyard.tasks.learning import Judged
+from steelyard.tasks.speaking import Speaking
 
 
 @final
-class Synthesis(Learning):
+class Synthesis(Speaking):
     """A WaveNet learns to say words, on batches (samples, words): the loss of an example is the mean of its samples'.
 
     In training a batch shows one of the windows that its examples are cut into, with everything before it that the
@@ -30,15 +30,15 @@ class Synthesis(Learning):
     Args:
         model: A `WaveNet` with as many classes as there are words.
         optimizer: See `Learning`.
-        classes: Number of words.
-        sample_rate: Samples a second.
+        classes: See `Speaking`.
+        sample_rate: See `Speaking`.
         scheduler: See `Learning`.
         interval: See `Learning`.
         window: Samples that are learnt from at a time; 0 for whole examples.
         temperature: Divides the logits when speech is made; below 1 the likely is more likely.
-        clips: Sounds of each word that are made and weighed after training.
-        recogniser: The checkpoint of a `KeywordCNN` that judges them; None to train one on the same training split.
-        recogniser_epochs: How long it is trained.
+        clips: See `Speaking`.
+        recogniser: See `Speaking`.
+        recogniser_epochs: See `Speaking`.
         l1: See `Learning`.
 
     Raises:
@@ -61,29 +61,27 @@ class Synthesis(Learning):
         recogniser_epochs: int = 12,
         l1: float = 0.0,
     ) -> None:
-        super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
         if not isinstance(model, WaveNet):
             raise refuse(f"task=synthesis needs a WaveNet, model is a {type(model).__name__}", fix="model=wavenet")
-        if model.classes != classes:
-            raise refuse(
-                f"model.classes is {model.classes}, the data has {classes} words", fix=f"model.classes={classes}"
-            )
-        for name, value, least in (
-            ("window", window, 0),
-            ("clips", clips, 2),
-            ("recogniser_epochs", recogniser_epochs, 1),
-        ):
+        for name, value, least in (("window", window, 0), ("clips", clips, 2)):
             if value < least:
                 raise refuse(f"task.{name} is {value}, must be at least {least}", fix=f"task.{name}={max(least, 6)}")
         if temperature < 0:
             raise refuse(f"task.temperature is {temperature:g}, must be at least 0", fix="task.temperature=1.0")
-        self.classes = classes
-        self.sample_rate = sample_rate
+        super().__init__(
+            model=model,
+            optimizer=optimizer,
+            classes=classes,
+            sample_rate=sample_rate,
+            scheduler=scheduler,
+            interval=interval,
+            clips=clips,
+            recogniser=recogniser,
+            recogniser_epochs=recogniser_epochs,
+            l1=l1,
+        )
         self.window = window
         self.temperature = temperature
-        self.clips = clips
-        self.recogniser = recogniser
-        self.recogniser_epochs = recogniser_epochs
         self.scoring = LevelScoring(levels=model.levels)
 
     def forward(self, samples: Tensor, words: Tensor) -> Tensor:
@@ -118,38 +116,8 @@ class Synthesis(Learning):
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """Bits per sample beside a Markov chain's; then what it says, by a recogniser, by its spectra, and to hear."""
         yield from bits(run)
-        real = sounds_of(run, "test")
-        made = self._said(run)
-        yield from intelligibility(made, real, recogniser=self._judge_of_speech(run), classes=self.classes)
-        yield from spectra(made, real, sample_rate=self.sample_rate, seed=run.seed)
-        yield from listen(made, real, sample_rate=self.sample_rate, told=run.adapter.told)
+        yield from self.weigh(run)
 
-    def _said(self, run: Run) -> Sounds:
-        """As many sounds of every word as `clips`, as long as the data's."""
-        words = torch.arange(self.classes, device=run.device).repeat(self.clips)
-        samples = generate(
-            self.net,
-            length=sounds_of(run, "test").samples.shape[1],
-            condition=words,
-            temperature=self.temperature,
-            generator=torch.Generator(run.device).manual_seed(run.seed),
-        )
-        return Sounds(samples=samples.cpu(), words=words.cpu())
-
-    def _judge_of_speech(self, run: Run) -> Recogniser:
-        train = sounds_of(run, "train")
-        if self.recogniser is not None:
-            return Recogniser.stored(
-                Path(self.recogniser),
-                length=train.samples.shape[1],
-                classes=self.classes,
-                sample_rate=self.sample_rate,
-            )
-        return Recogniser.learnt(
-            train.samples,
-            train.words,
-            classes=self.classes,
-            sample_rate=self.sample_rate,
-            epochs=self.recogniser_epochs,
-            seed=run.seed,
-        )
+    def say(self, words: Tensor, *, length: int, generator: torch.Generator) -> Tensor:
+        """Sample by sample, each drawn from what the model thinks of it."""
+        return generate(self.net, length=length, condition=words, temperature=self.temperature, generator=generator)

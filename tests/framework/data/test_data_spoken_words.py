@@ -146,7 +146,14 @@ def test_words_are_spoken_in_raw_units_with_names(data):
     assert 0.1 < inputs.max() <= 1
     assert sorted(targets.tolist()) == [0] * 4 + [1] * 4
     assert data.names == ("yes", "no")
-    assert data.sizes == {"input_shape": (8000,), "classes": 2, "mean": 0.0, "std": 1.0, "sample_rate": 8000}
+    assert data.sizes == {
+        "input_shape": (8000,),
+        "classes": 2,
+        "mean": 0.0,
+        "std": 1.0,
+        "sample_rate": 8000,
+        "names": ("yes", "no"),
+    }
     assert len({tuple(row) for row in data.corpus.inputs[:, ::50].tolist()}) == 20
     # The word stands in the middle of silence.
     loud = data.corpus.inputs[0].nonzero()[:, 0]
