@@ -226,7 +226,7 @@ def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
             if discard:
                 folder.discard(place)
             raise
-        stack.enter_context(terminable())
+        stop = stack.enter_context(terminable())
         try:
             scorecard = _steps(prepared, place)
             journal.end(State.DONE, exit_code=scorecard.exit_code, message=_verdict(scorecard))
@@ -243,6 +243,10 @@ def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
             journal.try_end(State.TERMINATED, exit_code=143, message=f"steelyard resume {place}")
             raise
         except BaseException as error:
+            if stop.is_set():
+                # SIGTERM in the middle of a write by compiled code, which hides what came through it.
+                journal.try_end(State.TERMINATED, exit_code=143, message=f"steelyard resume {place}")
+                raise Terminated from error
             with contextlib.suppress(OSError):
                 folder.write_atomically(place / "traceback.txt", traceback.format_exc().encode())
             journal.try_end(State.FAILED, exit_code=3, message=f"{type(error).__name__}: {error}")
@@ -370,17 +374,22 @@ def _verdict(scorecard: Scorecard) -> str:
 
 
 @contextlib.contextmanager
-def terminable() -> Generator[None]:
-    """Turns SIGTERM into `Terminated`; only the main thread may, so that a notebook's worker keeps its own handler."""
+def terminable() -> Generator[threading.Event]:
+    """Turns SIGTERM into `Terminated`, and sets the event: raised into compiled code it comes out as another error.
+
+    Only the main thread may, so that a notebook's worker keeps its own handler.
+    """
+    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stop
         return
 
     def terminate(*_: object) -> None:
+        stop.set()
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
-        yield
+        yield stop
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers import tiny
 from steelyard import experiment, folder
 from steelyard.folder import State
 from steelyard.problem import Refused
@@ -92,3 +93,19 @@ def test_the_folder_stays_readable_and_resume_goes_on(
 def test_what_is_no_run_folder_cannot_be_resumed(workdir: Path) -> None:
     with pytest.raises(Refused, match="cannot be resumed"):
         experiment.resume(workdir)
+
+
+def test_a_sigterm_that_compiled_code_hides_still_says_terminated(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def hidden(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        except BaseException as error:
+            raise RuntimeError("unexpected pos") from error
+
+    monkeypatch.setattr(experiment, "_steps", hidden)
+    with pytest.raises(experiment.Terminated):
+        tiny.run(monkeypatch, tmp_path, folder_name="run")
+    assert folder.status(tmp_path / "run").state is State.TERMINATED

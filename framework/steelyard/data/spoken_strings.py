@@ -62,7 +62,7 @@ class SpokenStrings(InMemory):
         most: int = 4,
         strings: int = 12,
         content_seed: int = 0,
-        held_out: HeldOut = "variants",
+        held_out: HeldOut = "speakers",
         alphabet: str = Alphabet.letters,
         variants: int = 40,
         speakers_per_variant: int = 4,
