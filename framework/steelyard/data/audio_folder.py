@@ -81,8 +81,8 @@ class AudioFolder(InMemory):
         )
 
     def moments(self) -> Mapping[str, Any]:
-        """Samples in [-1, 1] stay as they are; models learn of the rate, too."""
-        return {"mean": 0.0, "std": 1.0, "sample_rate": self.sample_rate}
+        """Samples in [-1, 1] stay as they are; models learn of the rate and the words, too."""
+        return {"mean": 0.0, "std": 1.0, "sample_rate": self.sample_rate, "names": self.names}
 
     def _folders(self) -> list[Path]:
         found = [path for path in _visible(self.root) if path.is_dir()] if self.root.is_dir() else []

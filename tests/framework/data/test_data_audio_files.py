@@ -38,6 +38,7 @@ def test_a_folder_for_each_class(folder):
     assert data.names == ("high", "low")
     assert data.sizes["classes"] == 2
     assert data.sizes["sample_rate"] == RATE
+    assert data.sizes["names"] == data.names
     assert data.corpus.targets.tolist() == [0] * 6 + [1] * 6
     inputs = data.corpus.inputs
     assert inputs.shape == (12, RATE)
