@@ -234,7 +234,7 @@ def markdown(figures: Mapping[str, Figure], rows: Iterable[Row] = ROWS) -> str:
                 row.task,
                 row.data,
                 row.model,
-                f"`{' '.join(row.words)}`",
+                f"`{' '.join(word for word in row.words if word != REVIEWS_PATH)}`",
                 f"{row.metric.rpartition('.')[2].replace('_', ' ')} {found.value:.3g}{around}{mean}",
                 "" if row.goal is None else f"{sign} {row.goal:g}",
                 f"{found.seconds:.0f} s, {found.machine}",
