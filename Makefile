@@ -24,6 +24,7 @@ test: $(READY)
 
 # The long proofs.
 test-slow: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,oracles]'
 	$(BIN)/pytest -q -m slow
 
 check: $(READY)
