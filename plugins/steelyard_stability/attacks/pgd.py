@@ -1,0 +1,97 @@
+"""The gradient's attacks of fixed step: FGSM and PGD."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steelyard_stability.attacks.aim import LIKELIHOOD, Loss
+from steelyard_stability.attacks.ball import Norm, Region, norms, steepest
+from steelyard_stability.attacks.chance import normal, uniform
+from steelyard_stability.attacks.scene import Found, Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """How a gradient attack walks.
+
+    Attributes:
+        count: Gradient steps.
+        step: Length of a step in radii; it does not depend on `count`, so that more steps find all that fewer find.
+        loss: What is climbed.
+        early: Whether an example leaves as soon as it is fooled; else the last input alone counts.
+    """
+
+    count: int
+    step: float = 0.25
+    loss: Loss = LIKELIHOOD
+    early: bool = True
+
+
+def fgsm(scene: Scene, rows: Tensor, *, loss: Loss = LIKELIHOOD) -> Found:
+    """One step of the whole radius (Goodfellow et al. 2015).
+
+    Args:
+        scene: Where.
+        rows: Which of its rows (b,).
+        loss: What is climbed.
+    """
+    return pgd(scene, rows, scene.centre[rows], steps=Steps(count=1, step=1.0, loss=loss))
+
+
+def pgd(scene: Scene, rows: Tensor, start: Tensor, *, steps: Steps) -> Found:
+    """Steps along the gradient, each followed by a projection (Madry et al. 2018).
+
+    Args:
+        scene: Where.
+        rows: Which of its rows (b,).
+        start: Where to start (b, ...): the clean inputs, `random_start`, or what a smaller ball gave.
+        steps: How.
+    """
+    region = scene.ball.around(scene.centre[rows])
+    inputs = region.project(start)
+    end, fooled = inputs.clone(), torch.zeros(len(rows), dtype=torch.bool, device=inputs.device)
+    alive = torch.arange(len(rows), device=inputs.device)
+    looks, reach = 0, steps.step * scene.ball.radius
+    for _ in range(steps.count):
+        if not len(alive) or scene.late:
+            break
+        look = scene.look(inputs, rows[alive], steps.loss)
+        looks += len(alive)
+        gradient = look.gradient
+        if steps.early and bool(look.fooled.any()):
+            done, stay = alive[look.fooled], ~look.fooled
+            end[done], fooled[done] = inputs[look.fooled], True
+            alive, inputs, gradient, region = alive[stay], inputs[stay], gradient[stay], region.take(stay)
+        inputs = region.project(inputs + reach * steepest(gradient, scene.ball.norm))
+    late = scene.late
+    if len(alive):
+        end[alive] = inputs
+        fooled[alive], _ = scene.judge(inputs, rows[alive])
+        looks += len(alive)
+    return Found(inputs=end, fooled=fooled, whole=not late, looks=looks)
+
+
+def random_start(scene: Scene, rows: Tensor, *, stream: int) -> Tensor:
+    """A point of the ball for each row (b, ...), drawn for the example whatever batch it is in.
+
+    Args:
+        scene: Where.
+        rows: Which of its rows (b,).
+        stream: Another one gives other points, as a restart needs.
+    """
+    region = scene.ball.around(scene.centre[rows])
+    return region.project(region.centre + _draw(scene, region, rows, stream))
+
+
+def _draw(scene: Scene, region: Region, rows: Tensor, stream: int) -> Tensor:
+    numbers, like = scene.numbers[rows], region.centre
+    count = like[0].numel()
+    if scene.ball.norm is Norm.LINF:
+        flat = 2 * uniform(numbers, count, seed=scene.seed, stream=stream) - 1
+        return scene.ball.radius * flat.reshape(like.shape).to(like)
+    # Uniform in the ball: direction of a normal vector, radius by the share of the volume.
+    direction = normal(numbers, count, seed=scene.seed, stream=stream).reshape(like.shape)
+    inside = uniform(numbers, 1, seed=scene.seed, stream=stream + 1) ** (1 / count)
+    length = inside.reshape(-1, *[1] * (like.dim() - 1)) * scene.ball.radius
+    return (direction / norms(direction) * length).to(like)

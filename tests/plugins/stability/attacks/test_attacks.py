@@ -1,0 +1,271 @@
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from helpers.victims import cnn, fitted, held, linear, mlp, scene
+from steelyard_stability.attacks import (
+    Ball,
+    ClassAim,
+    Climb,
+    Found,
+    Loss,
+    Norm,
+    Plan,
+    Scene,
+    Steps,
+    apgd,
+    best_batch,
+    cascade,
+    curve,
+    distance,
+    fgsm,
+    pgd,
+    random_start,
+    square,
+)
+
+NORMS = [(Norm.LINF, 0.1), (Norm.L2, 0.5)]
+QUICK = Plan(steps=8, queries=30)
+ATTACKS: dict[str, Callable[[Scene, Tensor], Found]] = {
+    "fgsm": fgsm,
+    "pgd": lambda here, rows: pgd(here, rows, here.centre[rows], steps=Steps(count=8)),
+    "started": lambda here, rows: pgd(here, rows, random_start(here, rows, stream=0), steps=Steps(count=8)),
+    "apgd": lambda here, rows: apgd(here, rows, here.centre[rows], count=20),
+    "margin": lambda here, rows: apgd(here, rows, here.centre[rows], count=20, loss=Loss(climb=Climb.RATIO)),
+    "target": lambda here, rows: apgd(here, rows, here.centre[rows], count=20, loss=Loss(climb=Climb.TARGET, rank=2)),
+    "square": lambda here, rows: square(here, rows, count=60),
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    return fitted(mlp)
+
+
+def every(here: Scene) -> Tensor:
+    return torch.arange(len(here.centre))
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(("norm", "radius"), NORMS)
+def test_an_attack_stays_in_the_ball_and_the_range(name: str, norm: Norm, radius: float, model: nn.Module) -> None:
+    inputs, _ = held(100)
+    here = scene(model, inputs, radius=radius, norm=norm)
+
+    found = ATTACKS[name](here, every(here))
+
+    assert float(distance(found.inputs, inputs, norm).max()) <= radius
+    assert float(found.inputs.min()) >= 0
+    assert float(found.inputs.max()) <= 1
+    changed = model(found.inputs).argmax(dim=1) != model(inputs).argmax(dim=1)
+    assert torch.equal(found.fooled, changed)
+    assert bool(changed.any())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("norm", Norm)
+def test_a_radius_of_zero_changes_no_bit(name: str, norm: Norm, model: nn.Module) -> None:
+    inputs, _ = held(40)
+
+    found = ATTACKS[name](scene(model, inputs, radius=0.0, norm=norm), torch.arange(40))
+
+    assert torch.equal(found.inputs, inputs)
+    assert not bool(found.fooled.any())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(("norm", "radius"), NORMS)
+def test_the_company_of_an_example_changes_nothing(name: str, norm: Norm, radius: float, model: nn.Module) -> None:
+    inputs, _ = held(60)
+    model = model.double()
+    whole = ATTACKS[name](scene(model, inputs.double(), radius=radius, norm=norm), torch.arange(60))
+
+    few = [
+        ATTACKS[name](
+            scene(model, inputs[rows].double(), radius=radius, norm=norm, first=int(rows[0]), batch=3),
+            torch.arange(len(rows)),
+        )
+        for rows in torch.arange(60).split(7)
+    ]
+    model.float()
+
+    assert torch.equal(whole.fooled, torch.cat([part.fooled for part in few]))
+    # Matrix products of other shapes add up in another order.
+    assert torch.allclose(whole.inputs, torch.cat([part.inputs for part in few]), atol=1e-9)
+
+
+def exact(model: nn.Sequential, inputs: Tensor, norm: Norm) -> Tensor:
+    """The smallest radius that changes the decision of a linear model: its margins over the dual norm."""
+    layer = model[1]
+    assert isinstance(layer, nn.Linear)
+    logits = model(inputs).double()
+    own = logits.argmax(dim=1)
+    apart = layer.weight.double()[own][:, None] - layer.weight.double()[None]
+    size = apart.abs().sum(dim=2) if norm is Norm.LINF else torch.linalg.vector_norm(apart, dim=2)
+    margins = logits.gather(1, own[:, None]) - logits
+    return torch.where(size > 0, margins / size, torch.inf).amin(dim=1)
+
+
+@pytest.mark.parametrize(("norm", "radii"), [(Norm.LINF, [0.02, 0.05, 0.08]), (Norm.L2, [0.1, 0.3, 0.5])])
+def test_the_robust_accuracy_of_a_linear_model_is_exact_to_the_sample(norm: Norm, radii: list[float]) -> None:
+    model = fitted(linear)
+    inputs, _ = held(300)
+    assert isinstance(model, nn.Sequential)
+    reach = exact(model, inputs, norm)
+    # Without a raw range the closed form is exact.
+    falls = curve(scene(model, inputs, radius=1.0, norm=norm, bounds=None), radii, Plan(steps=30, targets=9))
+
+    for radius, fall in zip(radii, falls, strict=True):
+        near = (reach - radius).abs() < 2e-5 * radius
+        assert torch.equal(fall.fooled[~near], (reach < radius)[~near])
+        assert int(near.sum()) == 0
+        assert 0 < int(fall.fooled.sum()) < 300
+
+
+@pytest.mark.parametrize(("norm", "radius"), NORMS)
+def test_more_steps_restarts_and_radius_never_fool_fewer(norm: Norm, radius: float, model: nn.Module) -> None:
+    inputs, _ = held(150)
+    here = scene(model, inputs, radius=radius, norm=norm)
+
+    for plans in (
+        [Plan(steps=count, queries=20) for count in (2, 5, 12)],
+        [Plan(steps=4, restarts=count, queries=20) for count in (1, 2, 3)],
+        [Plan(steps=4, queries=count) for count in (10, 40)],
+        [Plan(steps=4, targets=count, queries=10) for count in (1, 9)],
+    ):
+        fallen = [cascade(here, plan).fooled for plan in plans]
+        for fewer, more in itertools.pairwise(fallen):
+            assert bool((more | ~fewer).all())
+
+    falls = curve(here, [radius / 4, radius / 2, radius], QUICK)
+    for smaller, larger in itertools.pairwise(falls):
+        assert bool((larger.fooled | ~smaller.fooled).all())
+        assert float(distance(smaller.inputs[smaller.fooled], inputs[smaller.fooled], norm).max()) <= radius / 2
+
+
+@pytest.mark.parametrize(("norm", "radius"), NORMS)
+def test_leaving_early_only_adds_to_what_the_last_step_fools(norm: Norm, radius: float, model: nn.Module) -> None:
+    here = scene(model, held(150)[0], radius=radius, norm=norm)
+    rows = every(here)
+
+    early, late = (pgd(here, rows, here.centre, steps=Steps(count=10, early=early)) for early in (True, False))
+
+    assert bool((early.fooled | ~late.fooled).all())
+    assert early.looks < late.looks == 11 * len(rows)
+
+
+def test_the_batch_and_the_model_stay_as_they_are(model: nn.Module) -> None:
+    inputs, _ = held(50)
+    before, weights = inputs.clone(), [weight.clone() for weight in model.parameters()]
+    stream = torch.get_rng_state()
+
+    cascade(scene(model, inputs, radius=0.1), QUICK)
+
+    assert torch.equal(inputs, before)
+    assert not inputs.requires_grad
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), weights, strict=True))
+    assert all(weight.grad is None for weight in model.parameters())
+    assert torch.equal(torch.get_rng_state(), stream)
+
+
+def test_the_time_that_is_up_leaves_the_rest_undecided(model: nn.Module) -> None:
+    here = scene(model, held(50)[0], radius=0.1, until=time.monotonic())
+
+    fall = cascade(here, QUICK)
+
+    assert not bool(fall.finished[~fall.fooled].any())
+    assert bool(cascade(replace(here, until=None), QUICK).finished.all())
+
+
+def test_each_attack_is_credited_with_what_it_was_first_to_fool(model: nn.Module) -> None:
+    fall = cascade(scene(model, held(100)[0], radius=0.12), QUICK)
+
+    assert sum(fall.by.values()) == int(fall.fooled.sum())
+    assert fall.by["fgsm"] > 0
+    assert fall.looks > 100
+
+
+def test_the_steepest_direction_survives_a_tiny_gradient() -> None:
+    class Faint(nn.Module):
+        def forward(self, given: Tensor) -> Tensor:
+            return 1e-30 * torch.stack([given[:, 0] - 0.45, 0.5 - given[:, 0]], dim=1)
+
+    here = scene(Faint(), torch.full((4, 2), 0.45), radius=0.1, norm=Norm.L2, bounds=None)
+
+    assert bool(pgd(here, every(here), here.centre, steps=Steps(count=8)).fooled.all())
+
+
+def test_a_model_without_a_gradient_is_attacked_by_questions_alone(model: nn.Module) -> None:
+    class Shut(nn.Module):
+        def forward(self, given: Tensor) -> Tensor:
+            return model(given.detach())
+
+    here = scene(Shut(), held(80)[0], radius=0.15)
+
+    assert not bool(pgd(here, every(here), here.centre, steps=Steps(count=5)).fooled.any())
+    assert bool(square(here, every(here), count=100).fooled.any())
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 3), (4, 5, 2), (2, 3, 4, 4)])
+@pytest.mark.parametrize(("norm", "radius"), [(Norm.LINF, 0.5), (Norm.L2, 1.0)])
+def test_every_shape_is_attacked(shape: tuple[int, ...], norm: Norm, radius: float) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        victim = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 2))
+        inputs = torch.randn(20, *shape)
+    here = scene(victim.requires_grad_(False), inputs, radius=radius, norm=norm, bounds=None)
+
+    for attack in (ATTACKS["pgd"], ATTACKS["square"]):
+        found = attack(here, every(here))
+        assert found.inputs.shape == inputs.shape
+        assert float(distance(found.inputs, inputs, norm).max()) <= radius
+        assert bool(found.fooled.any())
+
+
+def test_two_classes_have_no_ratio() -> None:
+    def ask(given: Tensor, rows: Tensor) -> Tensor:
+        del rows
+        return given
+
+    aim = ClassAim.of(ask, torch.tensor([[0.0, 1.0]]))
+    assert Climb.RATIO not in aim.climbs
+    here = Scene(
+        aim=aim,
+        centre=torch.tensor([[0.0, 1.0]]),
+        numbers=torch.tensor([0]),
+        ball=Ball(norm=Norm.LINF, radius=0.6),
+    )
+    assert bool(cascade(here, QUICK).fooled.all())
+
+
+def test_the_ratio_does_not_feel_the_scale_of_the_logits() -> None:
+    small = fitted(cnn)
+    inputs, _ = held(60)
+
+    class Loud(nn.Module):
+        def forward(self, given: Tensor) -> Tensor:
+            return 1e4 * small(given)
+
+    plain, loud = (
+        apgd(
+            scene(victim, inputs, radius=0.06),
+            torch.arange(60),
+            inputs,
+            count=15,
+            loss=Loss(climb=Climb.RATIO),
+        ).fooled
+        for victim in (small, Loud())
+    )
+    assert int((plain != loud).sum()) <= 1
+    assert bool(plain.any())
+
+
+def test_the_best_batch_is_one_of_the_sizes(model: nn.Module) -> None:
+    assert best_batch(scene(model, held(100)[0], radius=0.1)) in (8, 16, 32, 64)
+    assert best_batch(scene(model, held(3)[0], radius=0.1)) == 3
