@@ -1,7 +1,8 @@
 """Steelyard's plugins for the challenge `stability`."""
 
+from steelyard_stability.adversarial import Adversarial
 from steelyard_stability.calibration import Calibration
 from steelyard_stability.consistency import Consistency
 from steelyard_stability.noise import Noise
 
-__all__ = ["Calibration", "Consistency", "Noise"]
+__all__ = ["Adversarial", "Calibration", "Consistency", "Noise"]

@@ -1,0 +1,138 @@
+"""The live half of `stability=adversarial`."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from steelyard.attachment import Attachment
+from steelyard.measurement import Artefact, Better, Measurement, Status, Table
+from steelyard.runs import Run
+from steelyard.statistics import clopper_pearson, mean_interval
+from steelyard_stability._assault import Assault, assault
+from steelyard_stability._staging import SPLIT
+from steelyard_stability.adversarial import Adversarial
+
+MEANINGS = {
+    "worst_flips": "share of the test examples whose answer an attacker can change within the largest radius",
+    "flips": "share of the test examples whose answer an attacker can change within this radius",
+    "robust_accuracy": "how right the answers still are when an attacker may change each input within this radius",
+}
+WORDS = {"linf": "every value changed by at most the radius", "l2": "a change of at most the radius in length"}
+
+
+@final
+class AdversarialAttachment(Attachment):
+    """Attacks after training; during training it does nothing."""
+
+    def __init__(self, plugin: Adversarial) -> None:
+        self._plugin = plugin
+
+    def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
+        """Flips without labels first, then accuracy; the attack itself is tested before it is believed."""
+        plugin = self._plugin
+        limits = [run.deadline] if run.deadline is not None else []
+        if plugin.max_seconds is not None:
+            limits.append(time.monotonic() + plugin.max_seconds)
+        found = assault(run, plugin, until=min(limits, default=None))
+        if found.obstacle:
+            for name in MEANINGS:
+                yield Measurement(
+                    name=name, status=Status.SKIPPED, note=found.obstacle, meaning=MEANINGS[name], split=SPLIT
+                )
+            return
+        doubt = "; ".join(found.doubts)
+        for row in _rows(plugin, found, _note(run, plugin, found)):
+            told = replace(row, meaning=MEANINGS[row.name])
+            yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
+        yield _credits(plugin, found)
+
+
+def _note(run: Run, plugin: Adversarial, found: Assault) -> str:
+    bounds, unit = run.adapter.bounds, run.adapter.unit
+    where = (
+        f"in {unit}, clipped to {bounds[0]:g}..{bounds[1]:g}"
+        if bounds
+        else f"in standard deviations of each {unit} over the {SPLIT} split"
+    )
+    count = len(found.clean)
+    less = "" if count == found.wanted else f"; time was up after {count} of {found.wanted} examples"
+    return (
+        f"{plugin.norm}: {WORDS[plugin.norm]}, {where}; untargeted, the attacker knows the weights; "
+        f"{', '.join(plugin.attacks)} with {plugin.steps} steps, {plugin.restarts} random starts, "
+        f"{plugin.targets} targets, {plugin.queries} questions; {found.looks / count:.0f} looks an example{less}"
+    )
+
+
+def _rows(plugin: Adversarial, found: Assault, note: str) -> Iterator[Measurement]:
+    last = len(plugin.radii) - 1
+    yield replace(
+        _flips(found, last, f"at radius {plugin.radii[last]:g}; {note}"), name="worst_flips", better=Better.LOWER
+    )
+    for place, radius in enumerate(plugin.radii):
+        yield replace(_flips(found, place, note), at={"radius": radius})
+    yield _accuracy(found.clean, found.clean, note, undecided=0, radius=0.0)
+    for place, radius in enumerate(plugin.radii):
+        open_ = ~found.finished[place]
+        highest = found.marks[place]
+        yield _accuracy(
+            highest, torch.where(open_, 0.0, highest), note, undecided=int(open_.sum()), radius=float(radius)
+        )
+
+
+def _flips(found: Assault, place: int, note: str) -> Measurement:
+    """Undecided examples widen the interval: its upper end is what it would be if all of them could be fooled."""
+    count, fooled = len(found.clean), int(found.fooled[place].sum())
+    undecided = int((~found.finished[place]).sum())
+    return Measurement(
+        name="flips",
+        value=fooled / count,
+        better=Better.LOWER,
+        interval=(clopper_pearson(fooled, count)[0], clopper_pearson(fooled + undecided, count)[1]),
+        count=count,
+        split=SPLIT,
+        note=_undecided(undecided, note),
+    )
+
+
+def _accuracy(highest: Tensor, lowest: Tensor, note: str, *, undecided: int, radius: float) -> Measurement:
+    """The mean mark if no undecided example is fooled; the interval begins where all of them are."""
+    count = len(highest)
+    if bool(((highest == 0) | (highest == 1)).all()):
+        low = clopper_pearson(int(lowest.sum()), count)[0]
+        value, high = float(highest.mean()), clopper_pearson(int(highest.sum()), count)[1]
+        interval = (low, high)
+    else:
+        value, upper = mean_interval(highest)
+        lower = mean_interval(lowest)[1]
+        interval = None if upper is None or lower is None else (min(lower[0], upper[0]), upper[1])
+    return Measurement(
+        name="robust_accuracy",
+        value=value,
+        better=Better.HIGHER,
+        interval=interval,
+        count=count,
+        split=SPLIT,
+        at={"radius": radius},
+        note=_undecided(undecided, note),
+    )
+
+
+def _undecided(count: int, note: str) -> str:
+    return f"{count} examples undecided when time was up: the interval holds both ends; {note}" if count else note
+
+
+def _credits(plugin: Adversarial, found: Assault) -> Table:
+    return Table(
+        name="attacks",
+        title="How many examples each attack was the first to fool",
+        columns=["radius", *plugin.attacks],
+        rows=[
+            [radius, *(by.get(attack, 0) for attack in plugin.attacks)]
+            for radius, by in zip(plugin.radii, found.by, strict=True)
+        ],
+        split=SPLIT,
+    )

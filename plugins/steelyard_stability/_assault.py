@@ -1,0 +1,118 @@
+"""The cascade over the examples of a run, some at a time, within a limit of time."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steelyard.runs import Run
+from steelyard_stability._staging import Stage, chosen, stages
+from steelyard_stability.adversarial import Adversarial
+from steelyard_stability.attacks import Attack, Fall, Norm, Plan, best_batch, curve
+
+CHUNK = 256
+"""Examples in memory at once: what is kept of the others are a few numbers each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assault:
+    """What became of N examples at R radii.
+
+    Attributes:
+        clean: How right the clean decision is, from 0 to 1 (N,).
+        fooled: Whether the decision can be changed (R, N).
+        finished: Whether that is known (R, N).
+        marks: How right the decision on the worst input found is (R, N).
+        by: For each radius, how many each attack was the first to fool.
+        looks: Rows through the model.
+        wanted: Examples that there should have been.
+        doubts: The controls that failed.
+        obstacle: Why there is nothing to attack, or "".
+    """
+
+    clean: Tensor
+    fooled: Tensor
+    finished: Tensor
+    marks: Tensor
+    by: Sequence[dict[str, int]]
+    looks: int
+    wanted: int
+    doubts: tuple[str, ...] = ()
+    obstacle: str = ""
+
+
+def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
+    """Attacks the examples that the plugin asks for.
+
+    Args:
+        run: The trained run.
+        plugin: The settings.
+        until: `time.monotonic()` at which the attack stops, or None; the first examples are always begun.
+    """
+    numbers = chosen(run, count=plugin.examples)
+    parts: list[tuple[Tensor, ...]] = []
+    by = [Counter[str]() for _ in plugin.radii]
+    looks, batch, doubts = 0, plugin.batch, list[str]()
+    for stage in stages(run, numbers, size=CHUNK):
+        if not stage.inputs.is_floating_point():
+            return _nothing(f"the inputs are whole numbers ({stage.inputs.dtype}), which cannot be moved by a little")
+        if parts and until is not None and time.monotonic() >= until:
+            break
+        if stage.moved and not doubts:
+            doubts.append(f"control at radius 0 failed: {stage.moved}")
+        batch = best_batch(stage.scene(norm=Norm(plugin.norm))) if batch is None else batch
+        scene = stage.scene(norm=Norm(plugin.norm), batch=batch, until=until)
+        falls = curve(scene, plugin.radii, _plan(plugin))
+        parts.append((stage.marks, *_columns(stage, falls)))
+        for counter, fall in zip(by, falls, strict=True):
+            counter.update(fall.by)
+        looks += sum(fall.looks for fall in falls)
+    clean, fooled, finished, marks = (torch.cat(column, dim=-1) for column in zip(*parts, strict=True))
+    return Assault(
+        clean=clean,
+        fooled=fooled,
+        finished=finished,
+        marks=marks,
+        by=by,
+        looks=looks,
+        wanted=len(numbers),
+        doubts=tuple(doubts),
+    )
+
+
+def _plan(plugin: Adversarial) -> Plan:
+    return Plan(
+        attacks=[Attack(name) for name in plugin.attacks],
+        steps=plugin.steps,
+        restarts=plugin.restarts,
+        targets=plugin.targets,
+        queries=plugin.queries,
+    )
+
+
+@torch.no_grad()
+def _columns(stage: Stage, falls: Sequence[Fall]) -> tuple[Tensor, Tensor, Tensor]:
+    """Fooled, finished and marks (R, n) of one stage."""
+    marks, seen = stage.marks.clone(), torch.zeros(len(stage.marks), dtype=torch.bool)
+    rows: list[Tensor] = []
+    for fall in falls:
+        fooled = fall.fooled.cpu()
+        new = (fooled & ~seen).nonzero()[:, 0].to(fall.inputs.device)
+        if len(new):
+            # What is no longer wrong was no stability either: an attack never makes a decision count for more.
+            marks[new.cpu()] = torch.minimum(marks[new.cpu()], stage.still(fall.inputs[new], new))
+        seen |= fooled
+        rows.append(marks.clone())
+    return (
+        torch.stack([fall.fooled.cpu() for fall in falls]),
+        torch.stack([fall.finished.cpu() for fall in falls]),
+        torch.stack(rows),
+    )
+
+
+def _nothing(obstacle: str) -> Assault:
+    empty = torch.empty(0)
+    return Assault(clean=empty, fooled=empty, finished=empty, marks=empty, by=[], looks=0, wanted=0, obstacle=obstacle)
