@@ -3,15 +3,16 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from steelyard.adapters import ClassScoring
 from steelyard.runs import Run
 from steelyard_stability._staging import Stage, chosen, stages
 from steelyard_stability.adversarial import Adversarial
-from steelyard_stability.attacks import Attack, Fall, Norm, Plan, best_batch, curve
+from steelyard_stability.attacks import Attack, Fall, Norm, Plan, Scene, Steps, best_batch, curve, pgd
 
 CHUNK = 256
 """Examples in memory at once: what is kept of the others are a few numbers each."""
@@ -66,7 +67,10 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
         batch = best_batch(stage.scene(norm=Norm(plugin.norm))) if batch is None else batch
         scene = stage.scene(norm=Norm(plugin.norm), batch=batch, until=until)
         falls = curve(scene, plugin.radii, _plan(plugin))
-        parts.append((stage.marks, *_columns(stage, falls)))
+        fooled, finished, marks = _columns(stage, falls)
+        if not isinstance(run.adapter.scoring, ClassScoring):
+            marks = torch.minimum(marks, _worst(stage, scene, falls, plugin))
+        parts.append((stage.marks, fooled, finished, marks))
         for counter, fall in zip(by, falls, strict=True):
             counter.update(fall.by)
         looks += sum(fall.looks for fall in falls)
@@ -111,6 +115,24 @@ def _columns(stage: Stage, falls: Sequence[Fall]) -> tuple[Tensor, Tensor, Tenso
         torch.stack([fall.finished.cpu() for fall in falls]),
         torch.stack(rows),
     )
+
+
+def _worst(stage: Stage, scene: Scene, falls: Sequence[Fall], plugin: Adversarial) -> Tensor:
+    """How right an answer of many places still is when the attack goes on after the first change (R, n)."""
+    rows, marks, start = torch.arange(len(stage.marks), device=scene.centre.device), stage.marks, scene.centre
+    found: list[Tensor] = []
+    for radius, fall in zip(plugin.radii, falls, strict=True):
+        here = replace(scene, ball=replace(scene.ball, radius=radius))
+        start = torch.where(_wide(fall.fooled, start), fall.inputs, start)
+        start = pgd(here, rows, start, steps=Steps(count=plugin.steps, early=False)).inputs
+        with torch.no_grad():
+            marks = torch.minimum(marks, stage.still(start, rows))
+        found.append(marks)
+    return torch.stack(found)
+
+
+def _wide(flags: Tensor, like: Tensor) -> Tensor:
+    return flags.reshape(-1, *[1] * (like.dim() - 1))
 
 
 def _nothing(obstacle: str) -> Assault:
