@@ -159,10 +159,12 @@ class PrivateTraining(Attachment):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Shows what was spent so far."""
-        pl_module.log(
-            "privacy_epsilon", self._account.epsilon, prog_bar=True, on_step=True, on_epoch=False, batch_size=1
-        )
+        """Shows what was spent so far at most: the quick bound, and never more than the whole run is going to cost."""
+        account, whole = self._account, self._plan.epsilon
+        spent = account.mechanism.live_epsilon(steps=account.steps)
+        if whole is not None and account.steps <= (self._plan.steps or 0):
+            spent = min(spent, whole)
+        pl_module.log("privacy_epsilon", spent, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
 
     def state_dict(self) -> dict[str, Any]:
         """The account, in plain numbers."""

@@ -10,6 +10,7 @@ from torch import nn
 
 from steelyard.draft import Draft
 from steelyard.problem import Problem, Refused
+from steelyard_privacy import _pld
 from steelyard_privacy._plan import make_plan
 from steelyard_privacy.dp_sgd import DPSGD
 
@@ -32,6 +33,12 @@ def obstacles(plugin: DPSGD, draft: Draft) -> Iterator[Problem]:
         yield from refused.problems
         return
     yield Problem(str(plan), level="note")
+    if not _pld.available():
+        yield Problem(
+            "dp-accounting is not installed: epsilon is the Renyi bound, which is some 10 % larger than the truth",
+            _pld.INSTALL,
+            level="note",
+        )
     if plugin.noise_seed is not None:
         yield Problem(
             "noise_seed is set: whoever knows it can take the noise off again",

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningDataModule
 from steelyard import randomness
 from steelyard.draft import Draft
 from steelyard.problem import refuse
-from steelyard_privacy._accounting import MOST_STEPS, Mechanism, default_delta, noise_for, smallest_epsilon
+from steelyard_privacy._accounting import MOST_STEPS, Mechanism, accountant, default_delta, noise_for, smallest_epsilon
 from steelyard_privacy._sampling import Population, Unsuitable, population_of
 from steelyard_privacy.dp_sgd import DPSGD
 
@@ -50,7 +50,7 @@ class Plan:
         return (
             f"noise multiplier {mechanism.noise_multiplier:.4g}, {self.population.batch_size} of "
             f"{len(self.population.indices)} examples a step in expectation (rate {mechanism.rate:.4g}){cost} "
-            f"at delta {mechanism.delta:.3g}"
+            f"at delta {mechanism.delta:.3g} ({accountant()})"
         )
 
 
@@ -71,9 +71,11 @@ def make_plan(plugin: DPSGD, draft: Draft) -> Plan:
     steps = planned_steps(draft.trainer, steps_per_epoch=population.steps_per_epoch)
     target, noise = plugin.target_epsilon, plugin.noise_multiplier
     if noise is None:
-        noise = _noise(target, steps=steps, rate=rate, delta=delta)
-    mechanism = Mechanism(rate=rate, noise_multiplier=noise, delta=delta)
-    affordable = None if target is None else mechanism.affordable_steps(epsilon=target)
+        noise, affordable = _noise(target, steps=steps, rate=rate, delta=delta), steps
+        mechanism = Mechanism(rate=rate, noise_multiplier=noise, delta=delta)
+    else:
+        mechanism = Mechanism(rate=rate, noise_multiplier=noise, delta=delta)
+        affordable = None if target is None else mechanism.affordable_steps(epsilon=target)
     if affordable == 0:
         raise refuse(
             f"with noise multiplier {noise:g} the first step alone costs epsilon {mechanism.epsilon(steps=1):.3g}, "

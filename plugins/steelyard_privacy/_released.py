@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
-from steelyard_privacy._accounting import Mechanism
+from steelyard_privacy._accounting import Mechanism, accountant, other_opinion
+from steelyard_privacy._pld import Bounds
 
-POINTS = 20
+POINTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,20 +64,33 @@ def untold(reason: str) -> Iterator[Measurement]:
 def promised(account: Account, *, complaint: str = "") -> Iterator[Measurement | Artefact]:
     """Epsilon and what it rests on; invalid where a control complains."""
     mechanism, steps = account.mechanism, account.steps
+    epsilon, opinion = mechanism.epsilon(steps=steps), other_opinion(mechanism, steps=steps)
+    complaint = complaint or disagreement(epsilon, opinion)
     words = (
         f"delta={mechanism.delta:.3g}, noise multiplier {mechanism.noise_multiplier:.4g}, rate {mechanism.rate:.4g}, "
-        f"{steps} steps, {account.population} examples; RDP accountant, Poisson sampling, "
+        f"{steps} steps, {account.population} examples; {accountant()}, Poisson sampling, "
         "neighbours differ by adding or removing one example"
     )
     status = Status.INVALID if complaint else Status.MEASURED
     yield Measurement(
         name="epsilon",
-        value=account.epsilon,
+        value=epsilon,
         status=status,
         better=Better.LOWER,
         count=account.population,
         note=f"{complaint}; {words}" if complaint else words,
+        meaning="How much the trained model can give away about any one training example; 0 is nothing, below 3 is "
+        "strong, above 10 is hardly a promise.",
     )
+    if opinion is not None:
+        yield Measurement(
+            name="epsilon_prv",
+            value=(opinion.low + opinion.high) / 2,
+            interval=(opinion.low, opinion.high),
+            level=0.999,
+            note="the same by Opacus' PRV accountant, with the error that it allows itself",
+            meaning="A second accountant's answer to the same question; the promise is void where they disagree.",
+        )
     yield Measurement(name="delta", value=mechanism.delta, better=Better.LOWER, note="smaller than 1/N")
     yield Measurement(
         name="noise_multiplier",
@@ -89,6 +103,13 @@ def promised(account: Account, *, complaint: str = "") -> Iterator[Measurement |
         yield Measurement(name="epsilon_at", value=epsilon, better=Better.LOWER, at={"step": float(step)}, note=words)
     if curve:
         yield _picture(curve, mechanism)
+
+
+def disagreement(epsilon: float, opinion: Bounds | None) -> str:
+    """What to complain of where a second accountant says that the true epsilon is larger than the promised one."""
+    if opinion is None or epsilon >= opinion.low:
+        return ""
+    return f"Opacus' PRV accountant says that epsilon is at least {opinion.low:.4g}"
 
 
 def clipping(account: Clipping) -> Measurement:

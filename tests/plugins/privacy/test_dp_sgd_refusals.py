@@ -12,6 +12,7 @@ from private_runs import CLASSES, FEATURES, Examples, Task, data, examples, fit,
 from steelyard.preflight import preflight
 from steelyard.problem import Problem, Refused
 from steelyard.selection import Selected
+from steelyard_privacy import _pld
 from steelyard_privacy.dp_sgd import DPSGD
 
 
@@ -216,7 +217,7 @@ def test_the_plan_is_told_as_a_note() -> None:
     notes = [problem for problem in DPSGD(noise_seed=1).preflight(draft) if problem.level == "note"]
     assert "after 12 steps" in notes[0].message
     assert "16 of 64 examples a step" in notes[0].message
-    assert "noise_seed" in notes[1].message
+    assert "noise_seed" in notes[-1].message
 
 
 def test_preflight_draws_nothing() -> None:
@@ -280,3 +281,10 @@ def test_the_fast_engine_is_refused_where_it_is_wrong() -> None:
     fitted = fit(DPSGD(), Summed(), data())
     assert fitted.attachment._choice is not None
     assert fitted.attachment._choice.name == "microbatch"
+
+
+def test_a_missing_accountant_is_noted_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pld, "available", lambda: False)
+    notes = [problem for problem in DPSGD().preflight(make_draft(Task(), data(), max_epochs=1))]
+    assert [note.fix for note in notes if "dp-accounting" in note.message] == [_pld.INSTALL]
+    assert "RDP accountant" in notes[0].message
