@@ -49,6 +49,7 @@ def test_the_promise_names_everything_that_it_rests_on() -> None:
         "adding or removing",
     ):
         assert word in epsilon.note
+    assert accountant() in epsilon.note
     assert found["steps"].value == 12
     assert found["delta"].value == 1e-5
     assert found["clipped_fraction"].split == "train"
