@@ -1,5 +1,6 @@
 """Steelyard's plugins for the challenge `interpretability`."""
 
 from steelyard_interpretability.attribution import Attribution
+from steelyard_interpretability.faithfulness import Faithfulness
 
-__all__ = ["Attribution"]
+__all__ = ["Attribution", "Faithfulness"]

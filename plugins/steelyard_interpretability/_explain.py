@@ -10,6 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from steelyard.runs import Run
+from steelyard_interpretability._asking import present_units
 from steelyard_interpretability._deletion import (
     deletion_curve,
     importance,
@@ -94,14 +95,6 @@ def _units(run: Run, samples: Samples) -> Tensor:
     return run.adapter.features(samples.inputs).to(samples.inputs.device)
 
 
-def _present(places: Tensor | None, *, like: Tensor, units: Tensor) -> Tensor:
-    """Which units each example has (N, K)."""
-    if places is None:
-        places = torch.ones(len(like), 1, dtype=torch.bool, device=like.device)
-    spare = [1] * (like.dim() - places.dim())
-    return importance(places.reshape(*places.shape, *spare).expand_as(like).to(like.dtype), units=units) > 0
-
-
 def _explain(
     run: Run, plugin: Attribution, twin: LightningModule, samples: Samples, rows: slice, counts: Sequence[int]
 ) -> Explanations:
@@ -138,7 +131,7 @@ def _explain(
     def curve(ranks: Tensor) -> Tensor:
         return deletion_curve(probability, inputs=inputs, baselines=baselines, units=units, ranks=ranks, counts=counts)
 
-    present = _present(adapter.present(batch), like=inputs, units=units)
+    present = present_units(adapter.present(batch), like=inputs, units=units)
     attributions, errors, steps, converged = explained(run.task)
     ours, untaught = importance(attributions, units=units), importance(explained(twin)[0], units=units)
     shuffled = random_ranks(run.seed, numbers=samples.numbers[rows], units=counts[-1], orders=plugin.random_orders)

@@ -1,12 +1,16 @@
 # pyright: reportUnknownMemberType=false
-"""The control: the same task with weights that have learnt nothing."""
+"""The control: the same task with weights that have learnt nothing, all of them or those of the top layers."""
 
 import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+
+from steelyard._untyped import named_modules
 
 _STREAM = 2018
 """Sets this stream apart from every other one that is made of the seed of the run."""
@@ -19,6 +23,55 @@ class Resettable(Protocol):
     def reset_parameters(self) -> None:
         """Draws the weights anew."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A copy of which the top layers have lost what they learnt.
+
+    Attributes:
+        share: Of the layers with weights that begin anew, above 0 to 1.
+        lowest: The name of the lowest one of them.
+        task: The copy.
+    """
+
+    share: float
+    lowest: str
+    task: LightningModule
+
+
+def cascade(task: LightningModule, *, seed: int, stages: int) -> Iterator[Stage]:
+    """Copies with more and more layers re-initialised, from the top down (Adebayo et al. 2018); the last one whole.
+
+    Layers are taken in the order in which the task names them, which is nearly always that of the forward pass. It
+    draws from the global stream, so fork it around the loop.
+
+    Args:
+        task: Left as it is.
+        seed: Of the run.
+        stages: At most so many; fewer where there are fewer layers.
+    """
+    layers = [name for name, module in named_modules(task).items() if [*module.parameters(recurse=False)]]
+    whole = reinitialised(task, seed=seed)
+    sizes = sorted({max(1, round(len(layers) * stage / stages)) for stage in range(1, stages + 1)})
+    for size in sizes:
+        lost = layers[len(layers) - size :]
+        twin = whole if size == len(layers) else copy.deepcopy(task)
+        if twin is not whole:
+            _lose(twin, whole, lost)
+        yield Stage(share=size / len(layers), lowest=lost[0], task=twin)
+
+
+@torch.no_grad()
+def _lose(twin: LightningModule, whole: LightningModule, layers: Sequence[str]) -> None:
+    for name in layers:
+        pairs = zip(
+            twin.get_submodule(name).parameters(recurse=False),
+            whole.get_submodule(name).parameters(recurse=False),
+            strict=True,
+        )
+        for old, new in pairs:
+            old.copy_(new)
 
 
 @torch.no_grad()

@@ -1,0 +1,24 @@
+"""The live half of `interpretability.faithfulness`."""
+
+from collections.abc import Iterator
+
+from steelyard.attachment import Attachment
+from steelyard.measurement import Artefact, Measurement
+from steelyard.runs import Run
+from steelyard_interpretability._numbers import numbers
+from steelyard_interpretability._trials import tried
+from steelyard_interpretability._verdicts import verdict
+from steelyard_interpretability.faithfulness import Faithfulness
+
+
+class FaithfulnessAttachment(Attachment):
+    """Tries the methods after training; during training it does nothing."""
+
+    def __init__(self, plugin: Faithfulness) -> None:
+        self._plugin = plugin
+
+    def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
+        """Every method's numbers beside their controls, and its pictures with a trust panel."""
+        found = tried(run, self._plugin)
+        verdicts = {name: verdict(found, trial) for name, trial in found.trials.items()}
+        yield from numbers(found, verdicts)

@@ -1,0 +1,61 @@
+"""`interpretability=faithfulness`: which explanations are worth their picture, and which are not?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from steelyard.option import Option
+from steelyard.plugin import Plugin
+
+if TYPE_CHECKING:
+    from steelyard.attachment import Attachment
+    from steelyard.draft import Draft
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faithfulness(Plugin):
+    """Holds several methods of explanation, on the same examples, against controls that know nothing of the model.
+
+    Every method gets a trust panel beside its picture. It is trusted if all four hold, each at 95 %:
+
+    * removing what it calls important costs the decision more than a random order does (deletion),
+    * and more than blurred noise does: taking away whole regions hurts more than scattered units, right or wrong;
+    * and more than the explanation of a copy whose weights are re-initialised;
+    * and that copy's explanation is another one (rank correlation below 0.9): an edge detector's would be the same.
+
+    Where one fails, the numbers of that method are `invalid`, with the reason. Each number has a bias, which its note
+    names: removal shows the model inputs that it has never seen, and prefers smooth maps; none of them alone is truth.
+    """
+
+    needs: ClassVar[Mapping[str, str]] = MappingProxyType({"captum": "captum>=0.9,<0.10"})
+
+    methods: Annotated[tuple[str, ...], Option("methods of explanation, by name")] = (
+        "integrated_gradients",
+        "input_x_gradient",
+        "occlusion",
+    )
+    samples: Annotated[int, Option("validation examples to explain", ge=2)] = 8
+    pictures: Annotated[int, Option("how many of them to draw for each method", ge=0)] = 4
+    baseline: Annotated[
+        Literal["mean", "zero"], Option("the input that says nothing: mean of the validation split, or 0 in raw units")
+    ] = "mean"
+    removals: Annotated[int, Option("points of the curves after the untouched input", ge=2)] = 10
+    random_orders: Annotated[int, Option("random orders per example to compare with", ge=1)] = 8
+    stages: Annotated[int, Option("steps in which the layers lose their weights, from the top down", ge=1)] = 4
+    draws: Annotated[int, Option("sets of units that infidelity takes away, per example", ge=2)] = 64
+    neighbours: Annotated[
+        int, Option("inputs close by that max-sensitivity explains, per example; 0 for none", ge=0)
+    ] = 4
+    radius: Annotated[
+        float, Option("how close, as a fraction of the inputs' standard deviation in the split", gt=0)
+    ] = 0.02
+
+    def attach(self, draft: Draft) -> Attachment:
+        """Claims no seam: it looks at the trained model only."""
+        del draft
+        from steelyard_interpretability._faithfulness import FaithfulnessAttachment
+
+        return FaithfulnessAttachment(self)
