@@ -27,7 +27,7 @@ def main() -> int:
         elif not words.table and (words.only is None or row.name in words.only):
             figures[row.name] = training.train(row)
             table.write(figures)
-            if not row.reached(figures[row.name].value):
+            if not row.reached(figures[row.name].value, figures):
                 missed.append(row.name)
             print(f"{row.name}: {figures[row.name]}", flush=True)
     if not words.list:

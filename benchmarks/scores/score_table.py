@@ -21,6 +21,7 @@ class Row:
         model: In words.
         metric: A measurement of the scorecard.
         goal: The value that has to be reached; None where there is none.
+        beside: Name of the row that the goal is relative to: its score plus `goal` has to be reached.
         better: Whether more or less of it is better.
         words: Of the command line.
         seeds: The score is the mean over these.
@@ -34,11 +35,19 @@ class Row:
     goal: float | None
     better: Literal["more", "less"] = "more"
     words: tuple[str, ...]
+    beside: str | None = None
     seeds: tuple[int, ...] = (0,)
 
-    def reached(self, value: float) -> bool:
+    def wanted(self, figures: Mapping[str, "Figure"]) -> float | None:
+        """The value that has to be reached, given what the other rows came to; None where there is none."""
+        if self.goal is None or self.beside is None:
+            return self.goal
+        return figures[self.beside].value + self.goal if self.beside in figures else None
+
+    def reached(self, value: float, figures: Mapping[str, "Figure"]) -> bool:
         """Whether the goal is met."""
-        return self.goal is None or (value >= self.goal if self.better == "more" else value <= self.goal)
+        wanted = self.wanted(figures)
+        return wanted is None or (value >= wanted if self.better == "more" else value <= wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +101,7 @@ ROWS = (
         metric="task.accuracy",
         goal=0.87,
         words=("experiment=source_recipe",),
+        seeds=(0, 1, 2),
     ),
     Row(
         name="keras",
@@ -101,6 +111,7 @@ ROWS = (
         metric="task.accuracy",
         goal=0.87,
         words=("experiment=keras",),
+        seeds=(0, 1, 2),
     ),
     Row(
         name="detection",
@@ -136,8 +147,10 @@ ROWS = (
         data=REVIEWS,
         model="BERT with LoRA",
         metric="task.accuracy",
-        goal=0.80,
+        goal=-0.02,
+        beside="sentiment",
         words=("experiment=sentiment_lora", REVIEWS_PATH),
+        seeds=(0, 1, 2),
     ),
     Row(
         name="translation",
@@ -229,14 +242,14 @@ def markdown(figures: Mapping[str, Figure], rows: Iterable[Row] = ROWS) -> str:
             found = figures[row.name]
             around = "" if found.low is None or found.high is None else f" [{found.low:.3g}, {found.high:.3g}]"
             mean = f", mean of {len(row.seeds)} seeds" if len(row.seeds) > 1 else ""
-            sign = "≥" if row.better == "more" else "≤"
+            sign, wanted = "≥" if row.better == "more" else "≤", row.wanted(figures)
             cells = (
                 row.task,
                 row.data,
                 row.model,
                 f"`{' '.join(word for word in row.words if word != REVIEWS_PATH)}`",
                 f"{row.metric.rpartition('.')[2].replace('_', ' ')} {found.value:.3g}{around}{mean}",
-                "" if row.goal is None else f"{sign} {row.goal:g}",
+                "" if wanted is None else f"{sign} {wanted:.3g}",
                 f"{found.seconds:.0f} s, {found.machine}",
             )
             lines.append(_line(cells))
