@@ -42,6 +42,24 @@ def refuse(message: str, *, fix: str = "", party: str = "") -> Refused:
     return Refused([Problem(message, fix, party=party)])
 
 
+def check_least(option: str, value: float, least: float, *, fix: float | None = None) -> None:
+    """Refuses a number that is too small.
+
+    Args:
+        option: As an override names it, e.g. "model.width".
+        value: What is given.
+        least: The smallest that will do.
+        fix: What to paste instead; `least` itself where that is a good choice.
+
+    Raises:
+        Refused: If `value` is below `least`, or no number.
+    """
+    if not value >= least:
+        raise refuse(
+            f"{option} is {value:g}, must be at least {least:g}", fix=f"{option}={least if fix is None else fix:g}"
+        )
+
+
 def _line(problem: Problem) -> str:
     party = f"{problem.party}: " if problem.party else ""
     fix = f"\n    fix: {problem.fix}" if problem.fix else ""

@@ -13,7 +13,7 @@ from steelyard.data.coco_file import Annotations, Marked, read_annotations
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.detection.boxes import ROW
 from steelyard.ignored import IGNORED
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 SLACK = 1.0
 """Pixels by which a box may reach over the edge; it is cut there."""
@@ -62,8 +62,7 @@ class Coco(InMemory):
             raise refuse(
                 "data.root is not set: it names the folder of pictures and annotations", fix="data.root=FOLDER"
             )
-        if size < 1:
-            raise refuse(f"data.size is {size}, must be at least 1", fix="data.size=128")
+        check_least("data.size", size, 1, fix=128)
         self.root = Path(root).expanduser()
         self.annotations = annotations
         self.images = images

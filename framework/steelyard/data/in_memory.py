@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from steelyard.data.examples import Batch, Examples, collate
 from steelyard.data.splits import Splits, split, split_groups
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +71,9 @@ class InMemory(LightningDataModule, ABC):
         limit: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("limit", limit)):
-            if value is not None and value < 1:
-                raise refuse(f"data.{name} is {value}, must be at least 1", fix=f"data.{name}=64")
+        check_least("data.batch_size", batch_size, 1, fix=64)
+        if limit is not None:
+            check_least("data.limit", limit, 1, fix=64)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.split_seed = split_seed

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steelyard.data.in_memory import Corpus, InMemory
-from steelyard.problem import refuse
+from steelyard.problem import check_least
 
 KINDS = ("right", "left", "down", "up", "grows", "shrinks")
 """What the shape does, by class."""
@@ -47,8 +47,7 @@ class Motion(InMemory):
             test_fraction=test_fraction,
             **options,
         )
-        if videos < 1:
-            raise refuse(f"data.videos is {videos}, must be at least 1", fix="data.videos=3000")
+        check_least("data.videos", videos, 1, fix=3000)
         self.videos = videos
         self.content_seed = content_seed
 

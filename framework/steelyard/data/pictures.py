@@ -9,7 +9,7 @@ import torch
 
 from steelyard.data._pictures import read_picture
 from steelyard.data.in_memory import Corpus, InMemory
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +54,7 @@ class Pictures(InMemory):
 
     def __init__(self, *, size: int = 32, channels: int = 3, **options: Any) -> None:
         super().__init__(**options)
-        if size < 1:
-            raise refuse(f"data.size is {size}, must be at least 1", fix="data.size=32")
+        check_least("data.size", size, 1, fix=32)
         if channels not in (1, 3):
             raise refuse(f"data.channels is {channels}, must be 1 or 3", fix="data.channels=3")
         self.size = size

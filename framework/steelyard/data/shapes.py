@@ -9,7 +9,7 @@ from torch import Tensor
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.detection.boxes import ROW
 from steelyard.ignored import IGNORED
-from steelyard.problem import refuse
+from steelyard.problem import check_least
 
 KINDS = ("ellipse", "rectangle", "triangle")
 """The classes."""
@@ -55,8 +55,7 @@ class Shapes(InMemory):
             test_fraction=test_fraction,
             **options,
         )
-        if pictures < 1:
-            raise refuse(f"data.pictures is {pictures}, must be at least 1", fix="data.pictures=3000")
+        check_least("data.pictures", pictures, 1, fix=3000)
         self.pictures = pictures
         self.content_seed = content_seed
 

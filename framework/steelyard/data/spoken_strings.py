@@ -15,7 +15,7 @@ from steelyard.data.sound import fitted
 from steelyard.data.speakers import speakers
 from steelyard.data.speech_synthesiser import Utterance, spoken
 from steelyard.data.spoken_words import DIGITS, check_voices
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 HeldOut = Literal["variants", "speakers"]
 
@@ -93,8 +93,7 @@ class SpokenStrings(InMemory):
             )
         if held_out not in get_args(HeldOut):
             raise refuse(f"data.held_out is {held_out!r}, must be variants or speakers", fix="data.held_out=variants")
-        if strings < 1:
-            raise refuse(f"data.strings is {strings}, must be at least 1", fix="data.strings=12")
+        check_least("data.strings", strings, 1, fix=12)
         self.words = tuple(words)
         self.least, self.most = least, most
         self.strings = strings

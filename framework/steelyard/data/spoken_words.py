@@ -11,7 +11,7 @@ from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.sound import fitted
 from steelyard.data.speakers import VARIANTS, speakers
 from steelyard.data.speech_synthesiser import Utterance, spoken
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -108,11 +108,7 @@ def check_voices(
     """
     if not 3 <= variants <= len(VARIANTS):
         raise refuse(f"data.variants is {variants}, must be 3 to {len(VARIANTS)}", fix="data.variants=40")
-    if speakers_per_variant < 1:
-        raise refuse(
-            f"data.speakers_per_variant is {speakers_per_variant}, must be at least 1",
-            fix="data.speakers_per_variant=3",
-        )
+    check_least("data.speakers_per_variant", speakers_per_variant, 1, fix=3)
     if sample_rate < 4000:
         raise refuse(
             f"data.sample_rate is {sample_rate}: below 4,000 samples a second words cannot be told apart",

@@ -6,7 +6,7 @@ from typing import Any, final
 
 from steelyard.data.records import Records
 from steelyard.data.texts import Texts
-from steelyard.problem import refuse
+from steelyard.problem import check_least
 
 PEOPLE = {
     **{"anna": "she", "maria": "she", "ruth": "she", "clara": "she", "ines": "she", "olga": "she"},
@@ -54,8 +54,7 @@ def told(draw: random.Random) -> Story:
 class _Told(Texts):
     def __init__(self, *, count: int = 6000, **options: Any) -> None:
         super().__init__(**options)
-        if count < 10:
-            raise refuse(f"data.count is {count}, must be at least 10", fix="data.count=6000")
+        check_least("data.count", count, 10, fix=6000)
         self.count = count
 
     def stories(self) -> list[Story]:

@@ -15,7 +15,7 @@ from steelyard.data.records import Records
 from steelyard.data.splits import Splits, split
 from steelyard.data.tokens import IGNORED, ByLength, Padding, TokenExamples
 from steelyard.data.vocabulary import Tokens, Vocabulary
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 TooLong = Literal["cut", "refuse"]
 
@@ -70,9 +70,10 @@ class Texts(LightningDataModule, ABC):
         by_length: bool = True,
     ) -> None:
         super().__init__()
-        for name, value, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("max_length", max_length, 3)):
-            if value is not None and value < least:
-                raise refuse(f"data.{name} is {value}, must be at least {least}", fix=f"data.{name}=64")
+        check_least("data.batch_size", batch_size, 1, fix=64)
+        check_least("data.max_length", max_length, 3, fix=64)
+        if limit is not None:
+            check_least("data.limit", limit, 1, fix=64)
         if too_long not in get_args(TooLong):
             raise refuse(f"data.too_long is {too_long!r}, must be cut or refuse", fix="data.too_long=cut")
         self.batch_size = batch_size

@@ -6,7 +6,7 @@ from typing import Any, final
 
 from steelyard.data.records import Records
 from steelyard.data.texts import Texts
-from steelyard.problem import refuse
+from steelyard.problem import check_least
 
 # fmt: off
 NOUNS = (
@@ -104,8 +104,7 @@ class Translation(Texts):
 
     def __init__(self, *, count: int = 8000, **options: Any) -> None:
         super().__init__(**options)
-        if count < 10:
-            raise refuse(f"data.count is {count}, must be at least 10", fix="data.count=8000")
+        check_least("data.count", count, 10, fix=8000)
         self.count = count
 
     def read(self) -> Records:

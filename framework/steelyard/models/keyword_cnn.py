@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,14 @@ from steelyard.models.mel import LogMel
 from steelyard.problem import refuse
 
 
-@final
-class KeywordCNN(nn.Module):
-    """Samples to logits: log-mel bands, blocks of convolution, group norm and ReLU, the mean over time, one layer.
+class SoundEmbedding(nn.Module):
+    """Samples (B, T) to one vector: log-mel bands, blocks of convolution, group norm and ReLU, the mean over time.
 
     Each example's spectrogram is brought to mean 0 and spread 1 by its own numbers, so loudness does not count. Every
     activation is a module used once, so that hooks see each of them.
 
     Args:
         input_shape: (T,) of one example.
-        classes: Number of logits.
         sample_rate: Samples a second.
         channels: Of each block; every block halves time and bands.
         mels: Number of mel bands.
@@ -33,49 +31,11 @@ class KeywordCNN(nn.Module):
         shift: In training, bands by which voices are shifted up or down at most.
         masks: In training, stripes of bands, and of frames, that are hidden.
 
+    Attributes:
+        width: How many numbers the vector has.
+
     Raises:
         Refused: If an example is no sound, or an option is out of range.
-    """
-
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        classes: int,
-        sample_rate: int,
-        channels: Sequence[int] = (16, 32, 64),
-        mels: int = 40,
-        window: int = 256,
-        hop: int = 80,
-        dropout: float = 0.0,
-        shift: int = 0,
-        masks: int = 0,
-    ) -> None:
-        super().__init__()
-        self.embedding = SoundEmbedding(
-            input_shape=input_shape,
-            sample_rate=sample_rate,
-            channels=channels,
-            mels=mels,
-            window=window,
-            hop=hop,
-            dropout=dropout,
-            shift=shift,
-            masks=masks,
-        )
-        self.head = nn.Linear(self.embedding.width, classes)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits (B, classes)."""
-        return self.head(self.embedding(inputs))
-
-
-@final
-class SoundEmbedding(nn.Module):
-    """Samples (B, T) to one vector of `width` numbers; the arguments are `KeywordCNN`'s.
-
-    Attributes:
-        width: How many numbers.
     """
 
     def __init__(
@@ -115,3 +75,21 @@ class SoundEmbedding(nn.Module):
         """(B, width)."""
         seen = self.layers(self.disguise(levelled(self.mel(inputs)))[:, None])
         return self.drop(torch.flatten(seen.mean(dim=3), start_dim=1))
+
+
+@final
+class KeywordCNN(SoundEmbedding):
+    """Samples (B, T) to logits: a sound's vector, and one layer on it.
+
+    Args:
+        classes: Number of logits.
+        options: See `SoundEmbedding`.
+    """
+
+    def __init__(self, *, classes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.head = nn.Linear(self.width, classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (B, classes)."""
+        return self.head(super().forward(inputs))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.fft import rfft
 
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 
 @final
@@ -39,8 +39,7 @@ class LogMel(nn.Module):
         super().__init__()
         if window < 2 or window % 2:
             raise refuse(f"model.window is {window}, must be an even number of samples", fix="model.window=256")
-        if mels < 1:
-            raise refuse(f"model.mels is {mels}, must be at least 1", fix="model.mels=40")
+        check_least("model.mels", mels, 1, fix=40)
         if not 1 <= hop <= window:
             raise refuse(f"model.hop is {hop}, must be 1 to model.window={window}", fix=f"model.hop={window // 2}")
         if floor <= 0:

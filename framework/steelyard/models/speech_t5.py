@@ -11,7 +11,7 @@ from steelyard.models import _speech
 from steelyard.models.griffin_lim import sound_of
 from steelyard.models.hearing import check_sound
 from steelyard.models.mel import LogMel
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 NOTHING = 0
 """The letter that fills up short words."""
@@ -106,8 +106,7 @@ class SpeechT5(nn.Module):
         check_sound(input_shape, model="speecht5")
         if width % heads or width % 2:
             raise refuse(f"model.heads={heads} and 2 must divide model.width={width}", fix="model.width=96")
-        if reduction < 1:
-            raise refuse(f"model.reduction is {reduction}, must be at least 1", fix="model.reduction=2")
+        check_least("model.reduction", reduction, 1, fix=2)
         for name, value in (("dropout", dropout), ("prenet_dropout", prenet_dropout)):
             if not 0 <= value < 1:
                 raise refuse(f"model.{name} is {value:g}, must be in [0, 1)", fix=f"model.{name}=0.5")

@@ -6,7 +6,7 @@ from typing import final
 from torch import Tensor, nn
 
 from steelyard.models.mu_law import compress, encode, place
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 
 
 @final
@@ -73,14 +73,10 @@ class WaveNet(nn.Module):
         dilations: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128),
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("classes", classes, 0),
-            ("levels", levels, 2),
-            ("width", width, 1),
-            ("skip", skip, 1),
-        ):
-            if value < least:
-                raise refuse(f"model.{name} is {value}, must be at least {least}", fix=f"model.{name}=64")
+        check_least("model.classes", classes, 0)
+        check_least("model.levels", levels, 2, fix=256)
+        check_least("model.width", width, 1, fix=32)
+        check_least("model.skip", skip, 1, fix=64)
         if not dilations or min(dilations) < 1:
             raise refuse(
                 f"model.dilations is {list(dilations)}: at least one, each at least 1", fix="model.dilations=[1]"

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.narrowing import is_mapping
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval, proportion
 from steelyard.tasks.f1 import confusion, macro_f1, macro_f1_interval
@@ -54,8 +54,7 @@ class Classification(Learning):
         l1: float = 0.0,
     ) -> None:
         super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
-        if mixup < 0:
-            raise refuse(f"task.mixup is {mixup:g}, must be at least 0", fix="task.mixup=0.2")
+        check_least("task.mixup", mixup, 0, fix=0.2)
         self.classes = classes
         self.label_smoothing = check_smoothing(label_smoothing)
         self.mixup = mixup

@@ -1,13 +1,11 @@
 """Speech recognition by CTC."""
 
-from typing import Any, Literal, final
+from typing import Any, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from steelyard.adapters import CTCScoring
 from steelyard.adapters.ctc_scoring import collapsed, ctc_losses
-from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
-from steelyard.problem import refuse
 from steelyard.tasks._ctc_beams import best_text
 from steelyard.tasks.hearing import Hearing
 
@@ -18,33 +16,11 @@ class CTCRecognition(Hearing):
 
     The loss of an example is minus the logarithm of the probability of its text, over all paths that say it.
 
-    Args:
-        model: From samples (B, T) to logits (B, frames, tokens), where token 0 is the blank.
-        optimizer: See `Learning`.
-        scheduler: See `Learning`.
-        interval: See `Learning`.
-        beams: Beginnings of texts that are followed when the test split is heard; 1 takes the best path.
-        l1: See `Learning`.
-
-    Raises:
-        Refused: If an option is out of range.
+    Its model goes from samples (B, T) to logits (B, frames, tokens), where token 0 is the blank; one beam takes the
+    best path. The options are those of `Hearing`.
     """
 
-    def __init__(
-        self,
-        *,
-        model: nn.Module,
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler | None = None,
-        interval: Literal["epoch", "step"] = "epoch",
-        beams: int = 1,
-        l1: float = 0.0,
-    ) -> None:
-        super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
-        if beams < 1:
-            raise refuse(f"task.beams is {beams}, must be at least 1", fix="task.beams=1")
-        self.scoring = CTCScoring()
-        self.beams = beams
+    scoring = CTCScoring()
 
     def forward(self, samples: Tensor) -> Tensor:
         """Logits (B, frames, tokens)."""

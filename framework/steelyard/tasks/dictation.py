@@ -1,12 +1,10 @@
 """Speech recognition by sequence to sequence."""
 
-from typing import Any, Literal, final
+from typing import Any, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from steelyard.adapters import TokenScoring
-from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
-from steelyard.problem import refuse
 from steelyard.tasks.hearing import Hearing
 from steelyard.tasks.learning import Judged
 
@@ -17,33 +15,11 @@ class Dictation(Hearing):
 
     The loss of an example is the mean cross-entropy of its tokens, the end included.
 
-    Args:
-        model: From samples (B, T) and texts (B, L) to logits (B, L, tokens); `write(samples, beams=...)` gives texts.
-        optimizer: See `Learning`.
-        scheduler: See `Learning`.
-        interval: See `Learning`.
-        beams: Beginnings of texts that are followed when the test split is heard; 1 takes the likeliest token.
-        l1: See `Learning`.
-
-    Raises:
-        Refused: If an option is out of range.
+    Its model goes from samples (B, T) and texts (B, L) to logits (B, L, tokens), and its `write(samples, beams=...)`
+    gives texts; one beam takes the likeliest token. The options are those of `Hearing`.
     """
 
-    def __init__(
-        self,
-        *,
-        model: nn.Module,
-        optimizer: MakeOptimizer,
-        scheduler: MakeScheduler | None = None,
-        interval: Literal["epoch", "step"] = "epoch",
-        beams: int = 1,
-        l1: float = 0.0,
-    ) -> None:
-        super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
-        if beams < 1:
-            raise refuse(f"task.beams is {beams}, must be at least 1", fix="task.beams=1")
-        self.scoring = TokenScoring(forced=True)
-        self.beams = beams
+    scoring = TokenScoring(forced=True)
 
     def forward(self, samples: Tensor, texts: Tensor) -> Tensor:
         """Logits (B, L, tokens)."""

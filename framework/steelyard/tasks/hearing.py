@@ -3,12 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from steelyard.measurement import Artefact, Better, Measurement, Table
+from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
+from steelyard.problem import check_least
 from steelyard.runs import Run
 from steelyard.statistics import clopper_pearson, mean_interval, proportion
 from steelyard.tasks._word_errors import character_errors, error_rate, word_errors
@@ -31,7 +33,32 @@ class Hearing(Learning):
     """A task from samples (B, T) to texts. Batches are (samples, texts): (B, T) and (B, L).
 
     Texts are tokens; 0 ends them and -100 fills them up.
+
+    Args:
+        model: What hears; each task says its shape.
+        optimizer: See `Learning`.
+        scheduler: See `Learning`.
+        interval: See `Learning`.
+        beams: Beginnings of texts that are followed when the test split is heard.
+        l1: See `Learning`.
+
+    Raises:
+        Refused: If an option is out of range.
     """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        optimizer: MakeOptimizer,
+        scheduler: MakeScheduler | None = None,
+        interval: Literal["epoch", "step"] = "epoch",
+        beams: int = 1,
+        l1: float = 0.0,
+    ) -> None:
+        super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
+        check_least("task.beams", beams, 1)
+        self.beams = beams
 
     @abstractmethod
     def transcribe(self, samples: Tensor) -> list[list[int]]:

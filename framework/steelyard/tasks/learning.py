@@ -9,7 +9,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler, configured
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 from steelyard.tasks.tally import Tally
 
 
@@ -56,8 +56,7 @@ class Learning(LightningModule, ABC):
         l1: float = 0.0,
     ) -> None:
         super().__init__()
-        if l1 < 0:
-            raise refuse(f"task.l1 is {l1:g}, must be at least 0", fix="task.l1=0")
+        check_least("task.l1", l1, 0)
         self.model = model
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler

@@ -11,7 +11,7 @@ from steelyard.adapters import IGNORED, TokenScoring
 from steelyard.measurement import Artefact, Better, Measurement, Table
 from steelyard.models.writer import Writer
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval, proportion
 from steelyard.tasks.learning import Judged, Learning, check_smoothing
@@ -66,9 +66,9 @@ class SequenceToSequence(Learning):
         super().__init__(model=model, optimizer=optimizer, scheduler=scheduler, interval=interval, l1=l1)
         if not isinstance(model, Writer):
             raise refuse(f"{type(model).__name__} cannot write an answer: it has no write()", fix="model=bart")
-        for name, value, least in (("beams", beams, 1), ("written", written, 1), ("shown", shown, 0)):
-            if value < least:
-                raise refuse(f"task.{name} is {value}, must be at least {least}", fix=f"task.{name}=4")
+        check_least("task.beams", beams, 1, fix=4)
+        check_least("task.written", written, 1, fix=4)
+        check_least("task.shown", shown, 0, fix=4)
         check(metrics)
         self.scoring = TokenScoring()
         self.max_length = max_length

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from steelyard.measurement import Artefact, Measurement
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 from steelyard.runs import Run
 from steelyard.synthesis import Recogniser
 from steelyard.synthesis._measuring import Sounds, intelligibility, listen, sounds_of, spectra
@@ -56,10 +56,7 @@ class Speaking(Learning):
             raise refuse(
                 f"model.classes is {own.classes}, the data has {classes} words", fix=f"model.classes={classes}"
             )
-        if recogniser_epochs < 1:
-            raise refuse(
-                f"task.recogniser_epochs is {recogniser_epochs}, must be at least 1", fix="task.recogniser_epochs=6"
-            )
+        check_least("task.recogniser_epochs", recogniser_epochs, 1, fix=6)
         self.classes = classes
         self.sample_rate = sample_rate
         self.clips = clips

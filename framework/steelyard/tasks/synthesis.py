@@ -12,7 +12,7 @@ from steelyard.measurement import Artefact, Measurement
 from steelyard.models.wavenet import WaveNet
 from steelyard.models.wavenet_generation import generate
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
-from steelyard.problem import refuse
+from steelyard.problem import check_least, refuse
 from steelyard.runs import Run
 from steelyard.synthesis import LevelScoring
 from steelyard.synthesis._measuring import bits
@@ -63,11 +63,9 @@ class Synthesis(Speaking):
     ) -> None:
         if not isinstance(model, WaveNet):
             raise refuse(f"task=synthesis needs a WaveNet, model is a {type(model).__name__}", fix="model=wavenet")
-        for name, value, least in (("window", window, 0), ("clips", clips, 2)):
-            if value < least:
-                raise refuse(f"task.{name} is {value}, must be at least {least}", fix=f"task.{name}={max(least, 6)}")
-        if temperature < 0:
-            raise refuse(f"task.temperature is {temperature:g}, must be at least 0", fix="task.temperature=1.0")
+        check_least("task.window", window, 0, fix=1000)
+        check_least("task.clips", clips, 2, fix=6)
+        check_least("task.temperature", temperature, 0, fix=1.0)
         super().__init__(
             model=model,
             optimizer=optimizer,

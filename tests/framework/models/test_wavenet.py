@@ -192,10 +192,10 @@ def test_generation_builds_no_graph_and_keeps_the_range():
 @pytest.mark.parametrize(
     ("options", "words", "fix"),
     [
-        ({"levels": 1}, r"model\.levels is 1", "model.levels=64"),
-        ({"width": 0}, r"model\.width is 0", "model.width=64"),
+        ({"levels": 1}, r"model\.levels is 1", "model.levels=256"),
+        ({"width": 0}, r"model\.width is 0", "model.width=32"),
         ({"skip": 0}, r"model\.skip is 0", "model.skip=64"),
-        ({"classes": -1}, r"model\.classes is -1", "model.classes=64"),
+        ({"classes": -1}, r"model\.classes is -1", "model.classes=0"),
         ({"dilations": []}, r"model\.dilations is \[\]", "model.dilations=[1]"),
         ({"dilations": [2, 0]}, r"model\.dilations is \[2, 0\]", "model.dilations=[1]"),
     ],

@@ -156,9 +156,9 @@ def test_a_wav_file_holds_the_samples():
     [
         ({"model": nn.Linear(2, 2)}, "needs a WaveNet", "model=wavenet"),
         ({"classes": 4}, r"model\.classes is 3, the data has 4", "model.classes=4"),
-        ({"window": -1}, r"task\.window is -1", "task.window=6"),
+        ({"window": -1}, r"task\.window is -1", "task.window=1000"),
         ({"clips": 1}, r"task\.clips is 1", "task.clips=6"),
-        ({"temperature": -0.5}, r"task\.temperature is -0.5", "task.temperature=1.0"),
+        ({"temperature": -0.5}, r"task\.temperature is -0.5", "task.temperature=1"),
         ({"recogniser_epochs": 0}, r"task\.recogniser_epochs is 0", "task.recogniser_epochs=6"),
     ],
 )
