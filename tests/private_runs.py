@@ -1,5 +1,7 @@
 """A small harness for private training: a draft, one plugin attached, `Trainer.fit` with the wraps on."""
 
+import tempfile
+import uuid
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -88,6 +90,12 @@ class Fitted:
 def make_draft(task: LightningModule, module: LightningDataModule, **trainer: Any) -> Draft:
     quiet = {
         "accelerator": "cpu",
+        # The ledger of what was spent lies beside it.
+        "default_root_dir": Path(tempfile.gettempdir())
+        / "steelyard_private_runs"
+        / uuid.uuid4().hex
+        / "outputs"
+        / "run",
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,

@@ -6,7 +6,7 @@ installed; what is shown while training goes on comes from the Renyi bound (`_rd
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from steelyard_privacy import _pld, _rdp
@@ -94,6 +94,17 @@ def noise_for(*, epsilon: float, delta: float, rate: float, steps: int) -> float
 def smallest_epsilon(*, delta: float, rate: float, steps: int) -> float:
     """What `steps` cost with so much noise that nothing is learnt: the conversion from RDP ends there."""
     return Mechanism(rate=rate, noise_multiplier=LARGEST_NOISE, delta=delta).live_epsilon(steps=steps)
+
+
+def together(parts: tuple[_pld.Part, ...], *, delta: float) -> float:
+    """What private steps of different rates and noise cost together, on the same data."""
+    if not parts:
+        return 0.0
+    bound = _rdp.together(parts, delta=delta)
+    if not math.isfinite(bound) or not _pld.available():
+        return bound
+    widest = max(_rdp.together((replace(part, steps=1),), delta=delta) for part in parts)
+    return min(bound, _pld.epsilon(parts, delta=delta, interval=_pld.FINEST * max(1.0, widest)))
 
 
 def default_delta(population: int) -> float:

@@ -4,6 +4,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -22,13 +23,18 @@ from steelyard_privacy._batches import pieces, rows, take
 from steelyard_privacy._choice import Choice
 from steelyard_privacy._clipping import privatised
 from steelyard_privacy._engine import Layout
+from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
 from steelyard_privacy._noise_test import NoiseTest, noise_in
 from steelyard_privacy._obstacles import layer_problems
 from steelyard_privacy._plan import Plan, make_plan
 from steelyard_privacy._pooling import pooled
 from steelyard_privacy._released import Account, Clipping, clipping, promised, untold
 from steelyard_privacy._sampling import PoissonLoader, Randomness, population_of
+from steelyard_privacy._spending import Ledger, fingerprint, summed_up
 from steelyard_privacy.dp_sgd import DPSGD
+
+PORTIONS, LEAST_STEPS = 20, 400
+"""The ledger is told of so many steps at once that a killed run is charged for at most a twentieth too much."""
 
 
 class BudgetExhausted(RuntimeError):
@@ -42,7 +48,7 @@ def attach(plugin: DPSGD, draft: Draft) -> "PrivateTraining":
         Refused: If there is no plan that keeps the promise.
     """
     plan = make_plan(plugin, draft)
-    attachment = PrivateTraining(plugin, plan, draft.task)
+    attachment = PrivateTraining(plugin, plan, draft.task, data=fingerprint(draft.data, plan.population))
     draft.loaders.append(attachment.poisson)
     draft.steps[Seam.BATCHES].append(attachment.private)
     # Through max_steps, so that learning rate schedules see the end, and min_epochs cannot outvote it.
@@ -61,11 +67,12 @@ class PrivateTraining(Attachment):
     task's layers are touched only while its training step runs.
     """
 
-    def __init__(self, plugin: DPSGD, plan: Plan, task: LightningModule) -> None:
+    def __init__(self, plugin: DPSGD, plan: Plan, task: LightningModule, *, data: str) -> None:
         mechanism = plan.mechanism
         self._plugin = plugin
         self._plan = plan
         self._task = task
+        self._data = data
         self._randomness = Randomness(plugin.noise_seed)
         self._account = Account(
             steps=0,
@@ -83,6 +90,7 @@ class PrivateTraining(Attachment):
         self._layout: Layout | None = None
         self._choice: Choice | None = None
         self._pending: Tensor | None = None
+        self._ledger: Ledger | None = None
 
     # The wraps.
 
@@ -128,6 +136,7 @@ class PrivateTraining(Attachment):
             name = type(self._optimizer).__name__
             raise refuse(f"{name} looks at each batch twice, and each look would cost epsilon", fix="optimizer=sgd")
         self._check_account()
+        self._ledger = self._opened(trainer)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Gives the optimizer the private gradient, and nothing else.
@@ -142,6 +151,8 @@ class PrivateTraining(Attachment):
         limit = self._plan.affordable_steps
         if limit is not None and self._account.steps >= limit:
             raise BudgetExhausted(f"epsilon {self._plugin.target_epsilon} affords {limit} steps and they are taken")
+        assert self._ledger is not None
+        self._ledger.writer.step()
         max_norm, noise_multiplier = self._plugin.max_grad_norm, self._account.noise_multiplier
         batch_size = float(self._plan.population.batch_size)
         released = privatised(
@@ -166,6 +177,16 @@ class PrivateTraining(Attachment):
             spent = min(spent, whole)
         pl_module.log("privacy_epsilon", spent, prog_bar=True, on_step=True, on_epoch=False, batch_size=1)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tells the ledger how many steps were taken."""
+        if self._ledger is not None:
+            self._ledger.writer.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """The same, of a training that broke off."""
+        if self._ledger is not None:
+            self._ledger.writer.close()
+
     def state_dict(self) -> dict[str, Any]:
         """The account, in plain numbers."""
         return asdict(self._account)
@@ -182,6 +203,8 @@ class PrivateTraining(Attachment):
             return
         complaint = "the noise that was added does not have the size that was promised"
         yield from promised(self._account, complaint=complaint if self._noise_test.failed() else "")
+        if self._ledger is not None:
+            yield summed_up(self._ledger, delta=self._account.delta)
         yield clipping(
             Clipping(
                 clipped=self._clipped,
@@ -248,6 +271,24 @@ class PrivateTraining(Attachment):
     def _tally(self, norms: Tensor) -> None:
         self._seen += len(norms)
         self._clipped += int((~(norms <= self._plugin.max_grad_norm)).sum())
+
+    def _opened(self, trainer: Trainer) -> Ledger:
+        mechanism = self._plan.mechanism
+        path = self._plugin.ledger or beside_outputs(Path(trainer.default_root_dir))
+        try:
+            writer = Writer(
+                path,
+                data=self._data,
+                rate=mechanism.rate,
+                noise_multiplier=mechanism.noise_multiplier,
+                stride=max(1, (self._plan.steps or LEAST_STEPS) // PORTIONS),
+            )
+        except Tampered as tampered:
+            raise refuse(
+                f"the privacy ledger {path} cannot be trusted: {tampered}",
+                fix="privacy.dp_sgd.ledger=NEW_FILE  (and keep the old one: what it says is spent, is spent)",
+            ) from tampered
+        return Ledger(path=path, data=self._data, writer=writer)
 
     def _check_account(self) -> None:
         """A resumed run has to go on with the mechanism that it began with."""

@@ -6,11 +6,14 @@ public analysis. RDP adds up over steps (Mironov 2017, proposition 1), so one ve
 question about the number of steps. Neighbours differ by adding or removing one example.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from opacus.accountants.analysis.rdp import compute_rdp
+
+from steelyard_privacy._pld import Part
 
 # Opacus' own orders end at 63, which cannot express an epsilon below about 0.1.
 ORDERS: tuple[float, ...] = (
@@ -26,7 +29,16 @@ _ALPHA: Any = np.asarray(ORDERS)
 
 def epsilon(*, rate: float, noise_multiplier: float, delta: float, steps: int) -> float:
     """What `steps` cost at most: the conversion of Balle et al. (2020, theorem 21), smallest over the orders."""
-    return max(0.0, float((steps * _one_step(rate, noise_multiplier) + _conversion(delta)).min())) if steps else 0.0
+    return _converted(steps * _one_step(rate, noise_multiplier), delta) if steps else 0.0
+
+
+def together(parts: Sequence[Part], *, delta: float) -> float:
+    """What parts of different rates and noise cost together at most."""
+    return _converted(sum(part.steps * _one_step(part.rate, part.noise_multiplier) for part in parts), delta)
+
+
+def _converted(rdp: Any, delta: float) -> float:
+    return max(0.0, float((rdp + _conversion(delta)).min()))
 
 
 @lru_cache(maxsize=64)

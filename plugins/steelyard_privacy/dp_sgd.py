@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -54,6 +55,11 @@ class DPSGD(Plugin):
         Option(
             "null: fresh entropy; a number makes noise and sampling repeatable, and removable by who knows it", ge=0
         ),
+    ] = None
+
+    ledger: Annotated[
+        Path | None,
+        Option("file in which all private trainings on the same data add up; null: privacy_ledger.jsonl in outputs"),
     ] = None
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:

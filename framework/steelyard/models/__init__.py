@@ -12,6 +12,7 @@ from steelyard.models.resnet import ResNet
 from steelyard.models.rt_detr import RTDETR
 from steelyard.models.speech_cnn import SpeechCNN
 from steelyard.models.speech_t5 import SpeechT5
+from steelyard.models.tanh_cnn import TanhCNN
 from steelyard.models.videomae import VideoMAE
 from steelyard.models.wav2vec2 import Wav2Vec2
 from steelyard.models.wavenet import WaveNet
@@ -31,6 +32,7 @@ __all__ = [
     "SoundEmbedding",
     "SpeechCNN",
     "SpeechT5",
+    "TanhCNN",
     "VideoMAE",
     "Wav2Vec2",
     "WaveNet",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from steelyard.models import CNN, MLP, Normalise
+from steelyard.models import CNN, MLP, Normalise, TanhCNN
 from steelyard.problem import Refused
 
 
@@ -106,3 +106,17 @@ def test_what_does_not_fit_is_refused(options, words, fix):
 def test_an_mlp_without_units_is_refused():
     with pytest.raises(Refused, match=r"model\.hidden is \[16, 0\]"):
         MLP(input_shape=(4,), classes=2, hidden=[16, 0])
+
+
+def test_the_network_for_private_training_fits_its_pictures():
+    for shape in ((1, 28, 28), (3, 16, 20)):
+        model = TanhCNN(input_shape=shape, classes=10)
+        assert model(torch.rand(2, *shape)).shape == (2, 10)
+    assert sum(weight.numel() for weight in TanhCNN(input_shape=(1, 28, 28), classes=10).parameters()) == 26_010
+
+
+@pytest.mark.parametrize(("options", "fix"), [({"input_shape": (1, 8, 8)}, "mlp"), ({"channels": [3]}, "channels")])
+def test_the_network_for_private_training_refuses_what_it_cannot_be(options, fix):
+    with pytest.raises(Refused) as refused:
+        TanhCNN(**{"input_shape": (1, 28, 28), "classes": 10, **options})
+    assert fix in refused.value.problems[0].fix
