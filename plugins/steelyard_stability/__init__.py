@@ -3,6 +3,7 @@
 from steelyard_stability.adversarial import Adversarial
 from steelyard_stability.calibration import Calibration
 from steelyard_stability.consistency import Consistency
+from steelyard_stability.corruptions import Corruptions
 from steelyard_stability.noise import Noise
 
-__all__ = ["Adversarial", "Calibration", "Consistency", "Noise"]
+__all__ = ["Adversarial", "Calibration", "Consistency", "Corruptions", "Noise"]

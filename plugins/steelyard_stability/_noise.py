@@ -11,9 +11,9 @@ from steelyard.adapters import IGNORED
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.runs import Run
-from steelyard.statistics import mean_interval, proportion
+from steelyard.statistics import proportion
+from steelyard_stability._accuracy import accuracy_rows
 from steelyard_stability._draws import draws
-from steelyard_stability._intervals import paired_drop
 from steelyard_stability.noise import Noise
 
 SPLIT = "test"
@@ -157,38 +157,4 @@ def _rows(answers: Answers, note: str) -> Iterator[Measurement]:
         at = {"level": level}
         yield proportion("flips", flips[level], count, better=Better.LOWER, split=SPLIT, at=dict(at), note=note)
     for level, still in answers.noisy.items():
-        yield from _accuracy(answers.right, still, level, note)
-
-
-def _accuracy(right: Tensor, still: Tensor, level: float, note: str) -> Iterator[Measurement]:
-    count, paired = len(right), f"paired with the clean answer; {note}"
-    if bool(((right == 0) | (right == 1)).all()) and bool(((still == 0) | (still == 1)).all()):
-        yield proportion(
-            "accuracy", int(still.sum()), count, better=Better.HIGHER, split=SPLIT, at={"level": level}, note=note
-        )
-        lost, gained = int((right > still).sum()), int((right < still).sum())
-        drop, interval = paired_drop(lost=lost, gained=gained, count=count)
-    else:
-        # An answer of many places is right in part.
-        mean, around = mean_interval(still)
-        yield Measurement(
-            name="accuracy",
-            value=mean,
-            interval=around,
-            better=Better.HIGHER,
-            count=count,
-            split=SPLIT,
-            at={"level": level},
-            note=note,
-        )
-        drop, interval = mean_interval(right - still)
-    yield Measurement(
-        name="accuracy_drop",
-        value=drop,
-        better=Better.LOWER,
-        interval=interval,
-        count=count,
-        at={"level": level},
-        split=SPLIT,
-        note=paired,
-    )
+        yield from accuracy_rows(answers.right, still, at={"level": level}, split=SPLIT, note=note)

@@ -1,6 +1,6 @@
 """One small class per modality, so that no plugin needs a modality of its own."""
 
-from steelyard.adapters.adapter import Adapter, PairAdapter
+from steelyard.adapters.adapter import Adapter, PairAdapter, Retelling
 from steelyard.adapters.audio import AudioAdapter
 from steelyard.adapters.ctc_scoring import CTCScoring
 from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
@@ -23,6 +23,7 @@ __all__ = [
     "Facts",
     "ImageAdapter",
     "PairAdapter",
+    "Retelling",
     "Scoring",
     "TableAdapter",
     "TextAdapter",

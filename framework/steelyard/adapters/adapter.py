@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 from pytorch_lightning import LightningModule
 from torch import Tensor
@@ -113,6 +113,27 @@ class Adapter(Asking, ABC):
             return self.decode(numbers)
         known = range(len(self.names))
         return ", ".join(self.names[number] if number in known else str(number) for number in numbers)
+
+
+@runtime_checkable
+class Retelling(Protocol):
+    """The discrete view, which an adapter of texts has beside the continuous one: what can be edited."""
+
+    def texts(self, split: str) -> Sequence[str]:
+        """The texts of a split as they were read, in the order of its unshuffled loader.
+
+        Raises:
+            Refused: If nobody kept them.
+        """
+        ...
+
+    def retold(self, batch: Any, texts: Sequence[str]) -> Any:
+        """The same batch with other texts, one for each example; the targets stay.
+
+        Raises:
+            Refused: If a text cannot become a batch, or has other targets then.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

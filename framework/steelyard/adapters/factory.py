@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+from torch import Tensor
+
 from steelyard.adapters.adapter import Adapter
 from steelyard.adapters.audio import AudioAdapter
 from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
@@ -37,6 +39,8 @@ class Facts:
         decode: Token numbers to text, where what comes out is text.
         sample_rate: Samples a second of sound.
         spell: Token numbers as pieces of text, with a space before each word, and "" for what is not to be drawn.
+        texts_of: A split -> its texts as they were read, in the order of its unshuffled loader.
+        tokenise: Texts -> `input_ids` and `attention_mask` (B, L).
     """
 
     bounds: tuple[float, float] | None = None
@@ -45,6 +49,8 @@ class Facts:
     decode: Callable[[Sequence[int]], str] | None = None
     sample_rate: int | None = None
     spell: Callable[[Sequence[int]], Sequence[str]] | None = None
+    texts_of: Callable[[str], Sequence[str]] | None = None
+    tokenise: Callable[[Sequence[str]], Mapping[str, Tensor]] | None = None
 
 
 def adapter_for(
@@ -84,7 +90,7 @@ def adapter_for(
         case DetectionAdapter.modality:
             made = DetectionAdapter(**shared)
         case TextAdapter.modality:
-            made = TextAdapter(**shared, spell=known.spell)
+            made = TextAdapter(**shared, spell=known.spell, texts_of=known.texts_of, tokenise=known.tokenise)
         case None:
             raise refuse(
                 f"neither the task nor the data says what the inputs are (known: {', '.join(MODALITIES)}; "

@@ -1,6 +1,6 @@
 """Texts."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, final, runtime_checkable
@@ -52,6 +52,8 @@ class TextAdapter(Adapter):
         labels: Key or place of the targets: classes (B,), or tokens (B, T) padded by `IGNORED`.
         layer: The name of the layer that embeds the tokens, in a task whose model has no `embed`.
         spell: Token numbers as pieces of text, to be drawn: a space before each word, "" for what is not drawn.
+        texts_of: A split -> its texts as they were read, in the order of its unshuffled loader.
+        tokenise: Texts -> `input_ids` and `attention_mask` (B, L), as the data module makes them.
     """
 
     modality: ClassVar[str] = "text"
@@ -62,6 +64,8 @@ class TextAdapter(Adapter):
     labels: str | int = "labels"
     layer: str | None = None
     spell: Callable[[Sequence[int]], Sequence[str]] | None = None
+    texts_of: Callable[[str], Sequence[str]] | None = None
+    tokenise: Callable[[Sequence[str]], Mapping[str, Tensor]] | None = None
 
     def inputs(self, task: LightningModule, batch: Any) -> Tensor:
         """The embeddings of the tokens, or what `replace` put there.
@@ -106,6 +110,36 @@ class TextAdapter(Adapter):
     def targets(self, batch: Any) -> Tensor:
         """The labels as they are."""
         return self._field(_whole(batch), self.labels)
+
+    def texts(self, split: str) -> Sequence[str]:
+        """The texts of a split as they were read, in the order of its unshuffled loader.
+
+        Raises:
+            Refused: If the data does not give its texts.
+        """
+        if self.texts_of is None:
+            raise refuse("the data has no `texts_of`, so its texts cannot be read")
+        return self.texts_of(split)
+
+    def retold(self, batch: Any, texts: Sequence[str]) -> Any:
+        """The same batch with other texts, one for each example; the labels stay.
+
+        Raises:
+            Refused: If the data does not tokenise, or the labels are the text itself.
+        """
+        if self.tokenise is None:
+            raise refuse("the data has no `tokenise`, so a changed text cannot become a batch")
+        whole = _whole(batch)
+        tokens, labels = self._field(whole, self.tokens), self._field(whole, self.labels)
+        if labels.shape == tokens.shape and torch.equal(
+            labels[:, :-1], tokens[:, 1:].where(labels[:, :-1] >= 0, labels[:, :-1])
+        ):
+            raise refuse("the task foretells the text itself, so another text has other right answers")
+        made = self.tokenise(texts)
+        new = {self.tokens: made["input_ids"].to(tokens), self.mask: made["attention_mask"].to(tokens.device)}
+        if is_mapping(whole):
+            return {**{key: value for key, value in whole.items() if key != EMBEDDED}, **new}
+        return tuple(new.get(at, value) for at, value in enumerate(whole))
 
     def present(self, batch: Any) -> Tensor | None:
         """The places of the mask that are not 0; all where the batch has none."""

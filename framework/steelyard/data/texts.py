@@ -156,6 +156,15 @@ class Texts(LightningDataModule, ABC):
         return self.vocabulary.spell(numbers)
 
     @final
+    def tokenise(self, texts: Sequence[str]) -> Mapping[str, Tensor]:
+        """Any texts as `input_ids` and `attention_mask` (B, L); those too long are cut."""
+        words = self.vocabulary
+        # A text without any token would leave a model nothing to look at.
+        tokens = [cut(sequence, self.max_length) or [words.end] for sequence in words.encode(texts)]
+        made = Padding(pad=words.pad)([{"input_ids": torch.tensor(one), "labels": torch.tensor(0)} for one in tokens])
+        return {key: made[key] for key in ("input_ids", "attention_mask")}
+
+    @final
     @property
     def names(self) -> tuple[str, ...]:
         """What the classes are called."""
@@ -241,5 +250,9 @@ class Texts(LightningDataModule, ABC):
                     f"data.max_length is {most}",
                     fix=f"data.max_length={max(map(len, sequences))}",
                 )
-        # The last token says that the text ends.
-        return [sequence if len(sequence) <= most else [*sequence[: most - 1], sequence[-1]] for sequence in sequences]
+        return [cut(sequence, most) for sequence in sequences]
+
+
+def cut(tokens: list[int], most: int) -> list[int]:
+    """At most so many tokens, of which the last one still says that the text ends."""
+    return tokens if len(tokens) <= most else [*tokens[: most - 1], tokens[-1]]

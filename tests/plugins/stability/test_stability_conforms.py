@@ -1,5 +1,5 @@
 from steelyard.testing import PluginSuite
-from steelyard_stability import Calibration, Consistency
+from steelyard_stability import Calibration, Consistency, Corruptions
 
 
 class TestCalibration(PluginSuite):
@@ -8,3 +8,7 @@ class TestCalibration(PluginSuite):
 
 class TestConsistency(PluginSuite):
     plugin = Consistency(examples=20)
+
+
+class TestCorruptions(PluginSuite):
+    plugin = Corruptions(examples=20, severities=(1, 5))

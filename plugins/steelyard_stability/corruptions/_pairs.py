@@ -1,0 +1,111 @@
+"""Clean and damaged examples side by side: seen, heard and read."""
+
+import io
+import wave
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steelyard.measurement import Picture, Sound, Table
+from steelyard.runs import Run
+
+HEARD = 3
+"""Pairs that are heard, at most."""
+PAUSE = 0.4
+"""Seconds of silence between a clean sound and the damaged one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """An example whose answer changed.
+
+    Attributes:
+        number: Its place in the split.
+        kind: What happened to it.
+        severity: How badly.
+        clean: It alone, as a batch.
+        damaged: The same after it happened.
+        before: The answer to the clean one, in words.
+        after: The answer to the damaged one.
+        wanted: The right answer.
+    """
+
+    number: int
+    kind: str
+    severity: int
+    clean: Any
+    damaged: Any
+    before: str
+    after: str
+    wanted: str
+
+    @property
+    def damage(self) -> str:
+        """What happened, in words."""
+        return f"{self.kind.replace('_', ' ')} {self.severity}"
+
+
+def pictured(run: Run, pairs: Sequence[Pair], *, split: str) -> Picture:
+    """Each clean example before the damaged one, with what was changed."""
+    adapter = run.adapter
+    seen = [_view(run, batch) for pair in pairs for batch in (pair.clean, pair.damaged)]
+    inputs = torch.cat(seen)
+    changes = torch.cat([part for at in range(0, len(seen), 2) for part in (seen[at] * 0, seen[at + 1] - seen[at])])
+    both = run.batch(split, [pair.number for pair in pairs for _ in range(2)])
+    titles = [
+        words
+        for pair in pairs
+        for words in (f"{pair.number}: {pair.before} ({pair.wanted} is right)", f"{pair.damage}: {pair.after}")
+    ]
+    return Picture(
+        name="worst",
+        title="Answers that change most easily: each example clean, then damaged, with what was changed",
+        png=adapter.draw(adapter.replace(both, inputs), changes, titles=titles),
+        alt="; ".join(f"example {pair.number}, {pair.damage}: {pair.before} becomes {pair.after}" for pair in pairs),
+        split=split,
+    )
+
+
+def heard(run: Run, pairs: Sequence[Pair], *, split: str, rate: int) -> Iterator[Sound]:
+    """The first pairs, each clean, then damaged."""
+    for place, pair in enumerate(pairs[:HEARD], start=1):
+        clean, damaged = (_view(run, batch)[0].cpu() for batch in (pair.clean, pair.damaged))
+        yield Sound(
+            name=f"worst_{place}",
+            title=f"Example {pair.number} clean, then after {pair.damage}",
+            wav=wav(torch.cat([clean, torch.zeros(int(PAUSE * rate)), damaged]), rate=rate),
+            alt=f"The model hears {pair.before} first, then {pair.after}; {pair.wanted} is right.",
+            split=split,
+        )
+
+
+def read(pairs: Sequence[Pair], before: Sequence[str], after: Sequence[str], *, split: str) -> Table:
+    """The texts before and after."""
+    return Table(
+        name="worst",
+        title="Answers that change most easily: each text before and after",
+        columns=("example", "damage", "text", "damaged text", "answer", "answer then", "right"),
+        rows=[
+            (pair.number, pair.damage, old, new, pair.before, pair.after, pair.wanted)
+            for pair, old, new in zip(pairs, before, after, strict=True)
+        ],
+        split=split,
+    )
+
+
+def wav(samples: Tensor, *, rate: int) -> bytes:
+    """Samples (T,) in [-1, 1] as a WAV file of 16 bits."""
+    packed = io.BytesIO()
+    with wave.open(packed, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((samples.float().clamp(-1, 1) * 32767).round().short().numpy().astype("<i2").tobytes())
+    return packed.getvalue()
+
+
+def _view(run: Run, batch: Any) -> Tensor:
+    return run.adapter.inputs(run.task, batch).detach()

@@ -1,0 +1,138 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Pixels from elsewhere: blurs, zooms and shifts of batches of images.
+
+A sum is taken tap by tap and element by element, so that the bytes of an image do not depend on its neighbours in the
+batch; a library's convolution chooses another order of summation for another size of batch. All take float images
+(B, C, H, W).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+MANY = 64
+"""More taps than this are left to the library, image by image."""
+
+
+def mirrored(places: Tensor, size: int) -> Tensor:
+    """Places outside 0 .. size - 1 are mirrored at the centre of the border pixel, as often as needed."""
+    if size == 1:
+        return torch.zeros_like(places)
+    period = 2 * (size - 1)
+    folded = places.remainder(period)
+    return torch.where(folded < size, folded, period - folded)
+
+
+def gaussian_taps(sigma: float, *, reach: float = 4.0) -> list[float]:
+    """Weights of a Gaussian from its centre out, on both sides, with sum 1: 2 r + 1 of them."""
+    radius = max(1, int(reach * sigma + 0.5))
+    places = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (places / max(sigma, 1e-6)) ** 2)
+    return [float(weight) for weight in weights / weights.sum()]
+
+
+def smoothed(images: Tensor, taps: Sequence[float], *, dim: int, mirror: bool = False) -> Tensor:
+    """The weighted mean of neighbours along one dimension; the border goes on outside, or is mirrored there."""
+    size, radius = images.shape[dim], len(taps) // 2
+    out = torch.zeros_like(images)
+    for place, weight in enumerate(taps):
+        if weight < 1e-9:
+            continue
+        sources = torch.arange(size, device=images.device) + place - radius
+        sources = mirrored(sources, size) if mirror else sources.clamp(0, size - 1)
+        out += images.index_select(dim, sources) * weight
+    return out
+
+
+def gaussian(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur; the border goes on outside."""
+    taps = gaussian_taps(sigma)
+    return smoothed(smoothed(images, taps, dim=-2), taps, dim=-1)
+
+
+def convolved(images: Tensor, kernel: Tensor) -> Tensor:
+    """Every channel under a kernel (K, L) of odd sides, mirrored at the border."""
+    up, left = kernel.shape[0] // 2, kernel.shape[1] // 2
+    height, width = images.shape[-2:]
+    rows = mirrored(torch.arange(-up, height + up, device=images.device), height)
+    columns = mirrored(torch.arange(-left, width + left, device=images.device), width)
+    wide = images.index_select(-2, rows).index_select(-1, columns)
+    taps = [(row, column) for row, column in kernel.nonzero().tolist() if float(kernel[row, column]) > 1e-9]
+    if len(taps) > MANY:
+        filters = kernel.to(images)[None, None]
+        return torch.stack([conv2d(image[:, None], filters)[:, 0] for image in wide])
+    out = torch.zeros_like(images)
+    for row, column in taps:
+        out += wide[..., row : row + height, column : column + width] * float(kernel[row, column])
+    return out
+
+
+def picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels at whole places (B, H, W), pushed back inside."""
+    height, width = images.shape[-2:]
+    places = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    flat = places.flatten(start_dim=1)[:, None].expand(-1, images.shape[1], -1)
+    return images.flatten(start_dim=2).gather(2, flat).reshape(*images.shape[:2], *places.shape[1:])
+
+
+def between(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Bilinear pixels at broken places (B, H, W), mirrored outside."""
+    height, width = images.shape[-2:]
+    top, left = rows.floor(), columns.floor()
+    down, right = (rows - top)[:, None], (columns - left)[:, None]
+    above, below = (mirrored((top + step).long(), height) for step in (0, 1))
+    west, east = (mirrored((left + step).long(), width) for step in (0, 1))
+    upper = picked(images, above, west) * (1 - right) + picked(images, above, east) * right
+    lower = picked(images, below, west) * (1 - right) + picked(images, below, east) * right
+    return upper * (1 - down) + lower * down
+
+
+def zoomed(images: Tensor, factor: float) -> Tensor:
+    """The middle of the images, `factor` times as large: bilinear, as `scipy.ndimage.zoom` places it."""
+    return _stretched(_stretched(images, factor, dim=-2), factor, dim=-1)
+
+
+def _stretched(images: Tensor, factor: float, *, dim: int) -> Tensor:
+    size = images.shape[dim]
+    part = -int(-size / factor // 1)
+    first, whole = (size - part) // 2, max(round(part * factor), size)
+    steps = torch.arange(size, dtype=torch.float64) * ((part - 1) / max(whole - 1, 1))
+    low = steps.floor().clamp(max=part - 1)
+    rest = (steps - low).to(images)
+    near, far = (first + (low + step).clamp(max=part - 1).long().to(images.device) for step in (0, 1))
+    shape = [1] * images.dim()
+    shape[dim] = size
+    rest = rest.reshape(shape)
+    return images.index_select(dim, near) * (1 - rest) + images.index_select(dim, far) * rest
+
+
+def dragged(images: Tensor, angles: Tensor, *, radius: int, sigma: float) -> Tensor:
+    """Motion blur: each image fades out along its own direction.
+
+    Args:
+        images: (B, C, H, W).
+        angles: Directions (B,), in degrees, anticlockwise from "to the right".
+        radius: Half of the longest way, in pixels.
+        sigma: How fast it fades, in pixels.
+    """
+    height, width = images.shape[-2:]
+    turns = torch.deg2rad(angles.double())
+    steps = torch.arange(2 * radius + 1, dtype=torch.float64)
+    weights = torch.exp(-0.5 * (steps / max(sigma, 1e-6)) ** 2)
+    weights = weights / weights.sum()
+    rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
+    out = torch.zeros_like(images)
+    for step, weight in zip(steps.tolist(), weights.tolist(), strict=True):
+        if weight < 1e-9:
+            break
+        down, right = ((step * way - 0.5).ceil().long()[:, None, None] for way in (turns.sin(), turns.cos()))
+        there = torch.broadcast_tensors(rows + down, columns + right)
+        out += picked(images, there[0].to(images.device), there[1].to(images.device)) * weight
+    return out
+
+
+def per_image(images: Tensor, value: Tensor) -> Tensor:
+    """(B,) numbers, shaped to be multiplied with images."""
+    return value.reshape(-1, *[1] * (images.dim() - 1)).to(images)
