@@ -5,5 +5,6 @@ from steelyard_stability.calibration import Calibration
 from steelyard_stability.consistency import Consistency
 from steelyard_stability.corruptions import Corruptions
 from steelyard_stability.noise import Noise
+from steelyard_stability.outliers import Outliers
 
-__all__ = ["Adversarial", "Calibration", "Consistency", "Corruptions", "Noise"]
+__all__ = ["Adversarial", "Calibration", "Consistency", "Corruptions", "Noise", "Outliers"]

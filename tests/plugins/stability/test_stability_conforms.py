@@ -1,5 +1,5 @@
 from steelyard.testing import PluginSuite
-from steelyard_stability import Calibration, Consistency, Corruptions
+from steelyard_stability import Calibration, Consistency, Corruptions, Outliers
 
 
 class TestCalibration(PluginSuite):
@@ -12,3 +12,7 @@ class TestConsistency(PluginSuite):
 
 class TestCorruptions(PluginSuite):
     plugin = Corruptions(examples=20, severities=(1, 5))
+
+
+class TestOutliers(PluginSuite):
+    plugin = Outliers(examples=20)
