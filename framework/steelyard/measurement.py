@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from steelyard.panel import Panel
+
 
 class Status(StrEnum):
     """What became of a measurement. Zero never stands for "not measured"."""
@@ -94,6 +96,7 @@ class Picture:
         png: The encoded picture.
         alt: The picture in words, for those who do not see it.
         split: The data that it shows.
+        panel: How far it can be trusted, where somebody knows.
     """
 
     name: str
@@ -101,6 +104,7 @@ class Picture:
     png: bytes
     alt: str
     split: str | None = None
+    panel: Panel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,12 @@ def _keep(key: str, item: Artefact, folder: Path) -> StoredArtefact:
     path = place / f"{item.name}.{ending}"
     write_atomically(path, content)
     return StoredArtefact(
-        kind=kind, title=item.title, path=path.relative_to(folder).as_posix(), alt=alt, split=item.split
+        kind=kind,
+        title=item.title,
+        path=path.relative_to(folder).as_posix(),
+        alt=alt,
+        split=item.split,
+        panel=item.panel if isinstance(item, Picture) else None,
     )
 
 

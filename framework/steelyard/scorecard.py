@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from steelyard.measurement import Better, Measurement, Status
+from steelyard.panel import Panel
 
 SCHEMA_VERSION = 1
 """Raised whenever a reader of scorecard.json would have to change."""
@@ -32,6 +33,7 @@ class StoredArtefact:
         path: Relative to the run folder, with forward slashes.
         alt: The picture or sound in words; "" for a table.
         split: The data that it shows.
+        panel: How far a picture can be trusted, where somebody knows.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class StoredArtefact:
     path: str
     alt: str = ""
     split: str | None = None
+    panel: Panel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +185,15 @@ def _section(data: Mapping[str, Any]) -> Section:
     changed: dict[str, Any] = {
         "status": Status(data["status"]),
         "measurements": tuple(_measurement(row) for row in data["measurements"]),
-        "artefacts": tuple(StoredArtefact(**row) for row in data["artefacts"]),
+        "artefacts": tuple(_artefact(row) for row in data["artefacts"]),
     }
     return Section(**{**data, **changed})
+
+
+def _artefact(data: Mapping[str, Any]) -> StoredArtefact:
+    panel = data.get("panel")
+    changed: dict[str, Any] = {"panel": None if panel is None else Panel.from_json(panel)}
+    return StoredArtefact(**{**data, **changed})
 
 
 def _requirement(data: Mapping[str, Any]) -> Requirement:

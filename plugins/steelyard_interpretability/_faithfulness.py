@@ -6,6 +6,7 @@ from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Measurement
 from steelyard.runs import Run
 from steelyard_interpretability._numbers import numbers
+from steelyard_interpretability._panel import pictures
 from steelyard_interpretability._trials import tried
 from steelyard_interpretability._verdicts import verdict
 from steelyard_interpretability.faithfulness import Faithfulness
@@ -22,3 +23,4 @@ class FaithfulnessAttachment(Attachment):
         found = tried(run, self._plugin)
         verdicts = {name: verdict(found, trial) for name, trial in found.trials.items()}
         yield from numbers(found, verdicts)
+        yield from pictures(run, self._plugin, found, verdicts)

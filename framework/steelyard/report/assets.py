@@ -3,9 +3,10 @@
 import base64
 import csv
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from steelyard.report.panels import ShownPanel, panel
 from steelyard.report.words import dataset
 from steelyard.scorecard import StoredArtefact
 
@@ -24,6 +25,7 @@ class ShownPicture:
         split: The data that it shows, or "".
         path: Where it lies in the run folder.
         broad: More than twice as wide as high: it needs the whole width, and scrolls on a phone.
+        panel: What is known of how far it can be trusted.
     """
 
     title: str
@@ -32,6 +34,7 @@ class ShownPicture:
     split: str
     path: str
     broad: bool = False
+    panel: ShownPanel | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +80,10 @@ class ShownSound:
 def picture(folder: Path, artefact: StoredArtefact) -> ShownPicture:
     """The picture as a data URI."""
     data = _read(folder, artefact.path)
-    return inline(
+    shown = inline(
         data or b"", title=artefact.title, alt=artefact.alt, split=dataset(artefact.split), path=artefact.path
     )
+    return replace(shown, panel=panel(artefact.panel))
 
 
 def inline(png: bytes, *, title: str, alt: str, split: str, path: str) -> ShownPicture:

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from small_runs import TABLE, Points, bits, digits, digits_task, flags, frozen, same_bits, streams, table_task, train
-from steelyard.measurement import Measurement, Status
+from steelyard.measurement import Measurement, Picture, Status
+from steelyard.panel import Mark
 from steelyard.runs import Run
 from steelyard_interpretability import Faithfulness
 from steelyard_interpretability._faithfulness import FaithfulnessAttachment
 from steelyard_interpretability._numbers import numbers
+from steelyard_interpretability._panel import panel
 from steelyard_interpretability._randomize import cascade
 from steelyard_interpretability._trials import tried
 from steelyard_interpretability._verdicts import Verdict, verdict
@@ -184,3 +186,28 @@ def test_the_run_stays_as_it_was(digits_run: Run) -> None:
 def test_the_same_seed_says_the_same(digits_run: Run, rows: list[Measurement]) -> None:
     again = [item for item in FaithfulnessAttachment(SMALL).measure(digits_run) if isinstance(item, Measurement)]
     assert again == rows
+
+
+def test_every_picture_has_its_trust_panel(digits_run: Run) -> None:
+    pictures = [item for item in FaithfulnessAttachment(SMALL).measure(digits_run) if isinstance(item, Picture)]
+
+    assert [item.name for item in pictures] == [f"trust_{name}" for name in SMALL.methods]
+    for item in pictures:
+        assert item.png.startswith(b"\x89PNG")
+        assert item.alt.count("Example") == SMALL.pictures
+        assert item.panel is not None
+        assert item.panel.verdict.mark is Mark.GOOD
+        assert len(item.panel.checks) == 8
+        assert [len(chart.lines) for chart in item.panel.charts] == [5, 5]
+        assert dict(item.panel.facts)["refused"] == "nothing"
+
+
+def test_the_panel_of_an_impostor_says_why_it_is_not_to_be_trusted(digits_run: Run) -> None:
+    trials = tried(digits_run, SMALL, {"edges": posing(edges)})
+
+    shown = panel(SMALL, trials, trials.trials["edges"], verdict(trials, trials.trials["edges"]))
+
+    assert shown.verdict.mark is Mark.BAD
+    assert "weights are lost" in shown.verdict.words
+    assert next(check for check in shown.checks if check.name == "Changes with the weights?").mark is Mark.BAD
+    assert next(check for check in shown.checks if check.name == "Agrees with others?").mark is Mark.OPEN
