@@ -1,0 +1,108 @@
+"""Methods of Captum that hook into the layers; `probe.py` says on which models they are right."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from captum.attr import DeepLift, GuidedBackprop, LayerAttribution, LayerGradCam
+from torch import Tensor, nn
+
+from steelyard._untyped import named_modules
+from steelyard_interpretability.methods.question import Question
+from steelyard_interpretability.methods.removal import grid
+
+
+class Scored(nn.Module):
+    """The score as a module that holds the task's layers, as Captum wants to have it."""
+
+    def __init__(self, question: Question) -> None:
+        super().__init__()
+        assert question.task is not None
+        self.task = question.task
+        self._score = question.score
+
+    def forward(self, inputs: Tensor, rows: Tensor) -> Tensor:
+        """The scores of inputs that were made of these examples."""
+        return self._score(inputs.clone(), rows)
+
+
+def deep_lift(question: Question) -> Tensor:
+    """DeepLIFT with the rescale rule (Shrikumar et al. 2017), against the question's baselines."""
+    method: Any = DeepLift(Scored(question))
+    return _in_passes(
+        question,
+        lambda inputs, baselines, rows: method.attribute(inputs, baselines=baselines, additional_forward_args=(rows,)),
+    )
+
+
+def guided_backprop(question: Question) -> Tensor:
+    """Guided backpropagation (Springenberg et al. 2014): only what adds passes back through a ReLU."""
+    method: Any = GuidedBackprop(Scored(question))
+    return _in_passes(
+        question, lambda inputs, baselines, rows: method.attribute(inputs, additional_forward_args=(rows,))
+    )
+
+
+def grad_cam(question: Question) -> Tensor:
+    """Grad-CAM (Selvaraju et al. 2017) of the last spatial layer, brought to the size of the image.
+
+    The map is shared evenly by a pixel's channels; negative evidence is left out, as in the paper.
+    """
+    scored = Scored(question)
+    layer = named_modules(scored.task)[question.layer or spatial_layer(question)]
+    method: Any = LayerGradCam(scored, layer)
+    sides = grid(question.units)
+
+    def attribute(inputs: Tensor, baselines: Tensor, rows: Tensor) -> Tensor:
+        del baselines
+        found = method.attribute(inputs, additional_forward_args=(rows,), relu_attributions=True)
+        interpolate: Any = LayerAttribution.interpolate
+        shown = interpolate(found, sides, interpolate_mode="bilinear")
+        return (shown / inputs.shape[1]).expand_as(inputs)
+
+    return _in_passes(question, attribute)
+
+
+def spatial_layer(question: Question) -> str:
+    """The name of the last layer called that gives maps of more than one place from convolution.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    assert question.task is not None
+    seen: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, given: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.dim() == 4 and output.shape[2] * output.shape[3] > 1:
+                seen.append(name)
+
+        return hook
+
+    convolutions = (nn.Conv2d, nn.ConvTranspose2d)
+    layers = {name: layer for name, layer in named_modules(question.task).items() if isinstance(layer, convolutions)}
+    handles = [layer.register_forward_hook(note(name)) for name, layer in layers.items()]
+    try:
+        with torch.no_grad():
+            question.score(question.inputs[:1].clone(), question.rows()[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not seen:
+        raise ValueError("the model has no convolution that gives a map of more than one place")
+    return seen[-1]
+
+
+def _in_passes(question: Question, attribute: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    found: list[Tensor] = []
+    # Captum asks about inputs and baselines together.
+    size = max(1, question.at_once // 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for start in range(0, len(question.inputs), size):
+            rows = question.rows()[start : start + size]
+            # Captum asks for gradients of its inputs itself, and leaves them asked for where it fails.
+            inputs = question.inputs[rows].clone()
+            found.append(attribute(inputs, question.baselines[rows].clone(), rows).detach())
+    return torch.cat(found)

@@ -1,0 +1,147 @@
+"""Methods by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from torch import Tensor
+
+from steelyard.problem import refuse
+from steelyard_interpretability.methods.gradient import (
+    gradient_shap,
+    input_x_gradient,
+    integrated_gradients,
+    saliency,
+    smoothgrad,
+)
+from steelyard_interpretability.methods.hooked import deep_lift, grad_cam, guided_backprop
+from steelyard_interpretability.methods.question import Explain, Question
+from steelyard_interpretability.methods.removal import ablation, occlusion
+from steelyard_interpretability.methods.shapley import kernel_shap, lime, shapley
+
+
+class Family(StrEnum):
+    """How a method looks at a model, and so what may go wrong."""
+
+    GRADIENT = "gradient"
+    LAYERS = "layers"
+    REMOVAL = "removal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One way to explain.
+
+    Attributes:
+        explain: The pure function.
+        family: What it relies on.
+        complete: Whether its values must add up to the score's difference from the baseline, where it is right.
+        signed: Whether it tells for from against.
+        drawn: Whether it draws samples, and so is an estimate.
+        bias: What to keep in mind when looking at its pictures.
+    """
+
+    explain: Explain
+    family: Family
+    complete: bool = False
+    signed: bool = True
+    drawn: bool = False
+    bias: str
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "integrated_gradients": Method(
+            explain=integrated_gradients,
+            family=Family.GRADIENT,
+            complete=True,
+            bias="depends on the baseline: what equals it gets nothing",
+        ),
+        "saliency": Method(
+            explain=saliency,
+            family=Family.GRADIENT,
+            signed=False,
+            bias="local sensitivity, without a sign; noisy, and blind where the score is flat",
+        ),
+        "input_x_gradient": Method(
+            explain=input_x_gradient,
+            family=Family.GRADIENT,
+            bias="exact for linear scores only; blind where it is flat",
+        ),
+        "smoothgrad": Method(
+            explain=smoothgrad,
+            family=Family.GRADIENT,
+            drawn=True,
+            bias="an average over noisy inputs: smooth by construction",
+        ),
+        "gradient_shap": Method(
+            explain=gradient_shap,
+            family=Family.GRADIENT,
+            drawn=True,
+            bias="an estimate: adds up to the score on average only",
+        ),
+        "deep_lift": Method(
+            explain=deep_lift,
+            family=Family.LAYERS,
+            complete=True,
+            bias="depends on the baseline and on how the model is written",
+        ),
+        "guided_backprop": Method(
+            explain=guided_backprop,
+            family=Family.LAYERS,
+            bias="sharp pictures that depend little on the weights (Adebayo et al. 2018)",
+        ),
+        "grad_cam": Method(
+            explain=grad_cam, family=Family.LAYERS, bias="as coarse as the layer that it looks at; nothing against"
+        ),
+        "occlusion": Method(
+            explain=occlusion,
+            family=Family.REMOVAL,
+            bias="shows the model inputs that it has never seen; prefers whole regions",
+        ),
+        "ablation": Method(
+            explain=ablation,
+            family=Family.REMOVAL,
+            bias="one unit at a time: what two units can do for each other goes unseen",
+        ),
+        "shapley": Method(
+            explain=shapley,
+            family=Family.REMOVAL,
+            complete=True,
+            bias="shows the model mixtures of input and baseline; an estimate above 12 units",
+        ),
+        "kernel_shap": Method(
+            explain=kernel_shap,
+            family=Family.REMOVAL,
+            complete=True,
+            drawn=True,
+            bias="an estimate; shows the model mixtures of input and baseline",
+        ),
+        "lime": Method(
+            explain=lime,
+            family=Family.REMOVAL,
+            drawn=True,
+            bias="a linear fit, which depends on what counts as near; does not add up to the score",
+        ),
+    }
+)
+
+
+def method(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        Refused: If there is none.
+    """
+    if name not in METHODS:
+        raise refuse(
+            f"there is no method {name!r}: {', '.join(METHODS)}",
+            fix="interpretability.attribution.methods=[integrated_gradients]",
+        )
+    return METHODS[name]
+
+
+def explain(name: str, question: Question) -> Tensor:
+    """The attributions of a method, shaped as the question's inputs; see `probe.refusal` for when not to ask it."""
+    return method(name).explain(question).detach()

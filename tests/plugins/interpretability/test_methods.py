@@ -1,0 +1,301 @@
+"""Methods by name: closed forms, Captum called by hand, and what must not matter."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from captum.attr import (
+    DeepLift,
+    FeatureAblation,
+    GradientShap,
+    GuidedBackprop,
+    InputXGradient,
+    IntegratedGradients,
+    LayerAttribution,
+    LayerGradCam,
+    Occlusion,
+    Saliency,
+    ShapleyValues,
+)
+from torch import Tensor, nn
+
+from questions_to_models import noise, to_model, to_score
+from steelyard.problem import Refused
+from steelyard_interpretability.methods.question import masked, per_unit
+from steelyard_interpretability.methods.registry import METHODS, explain
+from steelyard_interpretability.methods.removal import grid, occlusion
+from steelyard_interpretability.methods.shapley import drawn, exact, kernel_shap
+
+pytestmark = pytest.mark.filterwarnings("ignore:Input Tensor", "ignore:Setting")
+
+WEIGHTS = torch.linspace(-2, 3, 6)
+COMPLETE = [name for name, method in METHODS.items() if method.complete]
+WITHOUT_LAYERS = [name for name, method in METHODS.items() if method.family != "layers"]
+
+
+def close(ours: Tensor, theirs: Tensor, *, atol: float = 1e-6) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=atol)
+
+
+def mlp() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def cnn() -> nn.Module:
+    torch.manual_seed(0)
+    body = (nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, stride=2), nn.ReLU())
+    return nn.Sequential(*body, nn.Flatten(), nn.LazyLinear(3))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "integrated_gradients",
+        "input_x_gradient",
+        "smoothgrad",
+        "gradient_shap",
+        "ablation",
+        "occlusion",
+        "shapley",
+        "kernel_shap",
+    ],
+)
+def test_a_linear_score_gives_weight_times_difference(name: str) -> None:
+    question = to_score(lambda x, _: x @ WEIGHTS + 5, noise(20, 6), baselines=noise(20, 6, seed=1))
+    close(explain(name, question), WEIGHTS * (question.inputs - question.baselines), atol=4e-6)
+
+
+def test_deep_lift_of_a_linear_model_is_weight_times_difference() -> None:
+    model = nn.Linear(6, 3)
+    question = to_model(model, noise(20, 6), baselines=noise(20, 6, seed=1))
+    weights = model.weight[model(question.inputs).argmax(dim=1)].detach()
+    close(explain("deep_lift", question), weights * (question.inputs - question.baselines))
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "shapley", "kernel_shap"])
+def test_a_product_is_shared_by_its_factors(name: str) -> None:
+    question = to_score(lambda x, _: x[:, 0] * x[:, 1], noise(20, 2))
+    close(explain(name, question), question.inputs.prod(dim=1, keepdim=True).expand(-1, 2) / 2)
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "ablation", "shapley", "kernel_shap"])
+def test_squares_go_to_their_own_feature(name: str) -> None:
+    question = to_score(lambda x, _: x.square().sum(dim=1), noise(20, 6))
+    close(explain(name, question), question.inputs.square(), atol=3e-6)
+
+
+@pytest.mark.parametrize("name", ["shapley", "kernel_shap"])
+def test_a_maximum_of_two_gives_half_the_smaller_and_the_rest_to_the_larger(name: str) -> None:
+    inputs = noise(20, 2).abs()
+    least, most = inputs.amin(dim=1, keepdim=True), inputs.amax(dim=1, keepdim=True)
+    expected = torch.where(inputs == most, most - least / 2, least / 2)
+    close(explain(name, to_score(lambda x, _: x.amax(dim=1), inputs)), expected)
+    larger = explain("integrated_gradients", to_score(lambda x, _: x.amax(dim=1), inputs))
+    close(larger, torch.where(inputs == most, most, 0.0))
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_complete_methods_add_up(name: str) -> None:
+    question = to_model(mlp(), noise(12, 6))
+    rows = question.rows()
+    with torch.no_grad():
+        difference = question.score(question.inputs, rows) - question.score(question.baselines, rows)
+    error = (explain(name, question).sum(dim=1) - difference).abs() / difference.abs()
+    assert float(error.max()) < (0.05 if name == "integrated_gradients" else 1e-4)
+
+
+def test_those_of_gradients_are_captums() -> None:
+    model: Any = mlp()
+    inputs = noise(9, 6)
+    question = to_model(model, inputs)
+    target = model(inputs).argmax(dim=1)
+    close(explain("saliency", question), Saliency(model).attribute(inputs.clone(), target=target))
+    close(
+        explain("input_x_gradient", question), InputXGradient(model).attribute(inputs.clone(), target=target).detach()
+    )
+    theirs = GradientShap(model)
+    torch.manual_seed(0)
+    many = theirs.attribute(inputs, baselines=torch.zeros(1, 6), target=target, n_samples=4000, stdevs=0.0)
+    ours = explain("gradient_shap", replace(question, effort=20.0))
+    close(ours, many.detach(), atol=0.05 * float(many.abs().max()))
+
+
+def test_smoothgrad_is_captums_input_x_gradient_over_the_same_noise() -> None:
+    model: Any = mlp()
+    seen: list[Tensor] = []
+
+    def score(x: Tensor, rows: Tensor) -> Tensor:
+        seen.append(x.detach())
+        return model(x)[:, 1]
+
+    inputs = noise(5, 6)
+    ours = explain("smoothgrad", to_score(score, inputs))
+    theirs = [Saliency(model).attribute(x.clone(), target=1, abs=False) for x in seen]
+    close(ours, inputs * torch.stack(theirs).mean(dim=0))
+    spread = (torch.stack(seen) - inputs).std(dim=(0, 2)) / (inputs.amax(dim=1) - inputs.amin(dim=1))
+    assert float((spread - 0.15).abs().max()) < 0.04
+
+
+def test_those_of_layers_are_captums() -> None:
+    model: Any = cnn()
+    inputs = noise(5, 2, 8, 8)
+    question = to_model(model, inputs)
+    target = model(inputs).argmax(dim=1)
+    base = torch.zeros_like(inputs)
+    close(explain("deep_lift", question), DeepLift(model).attribute(inputs, base, target=target).detach())
+    close(explain("guided_backprop", question), GuidedBackprop(model).attribute(inputs.clone(), target=target).detach())
+    maps = LayerGradCam(model, model[2]).attribute(inputs, target=target, relu_attributions=True)
+    shown: Any = LayerAttribution.interpolate(maps, (8, 8), interpolate_mode="bilinear")
+    close(per_unit(explain("grad_cam", question), question), shown.detach().flatten(1))
+    close(
+        per_unit(explain("grad_cam", replace(question, layer="0")), question),
+        LayerGradCam(model, model[0]).attribute(inputs, target=target, relu_attributions=True).detach().flatten(1),
+    )
+
+
+def test_those_of_removal_are_captums() -> None:
+    model: Any = cnn()
+    inputs, base = noise(3, 2, 8, 8), noise(3, 2, 8, 8, seed=1)
+    question = to_model(model, inputs, baselines=base)
+    target = model(inputs).argmax(dim=1)
+    theirs: Any = Occlusion(model).attribute(
+        inputs, sliding_window_shapes=(2, 3, 3), strides=(2, 2, 2), baselines=base, target=target
+    )
+    close(per_unit(occlusion(question, window=(3, 3), stride=(2, 2)), question), theirs[:, 0].flatten(1), atol=2e-6)
+    alone: Any = FeatureAblation(model).attribute(
+        inputs, baselines=base, target=target, feature_mask=question.units[None]
+    )
+    close(per_unit(explain("ablation", question), question), alone[:, 0].flatten(1))
+
+
+def test_exact_shapley_values_are_captums() -> None:
+    model: Any = mlp()
+    inputs, base = noise(2, 6), noise(2, 6, seed=1)
+    question = to_model(model, inputs, baselines=base)
+    theirs: Any = ShapleyValues(model).attribute(inputs, baselines=base, target=model(inputs).argmax(dim=1))
+    close(explain("shapley", question), theirs)
+
+
+def test_integrated_gradients_are_captums() -> None:
+    model: Any = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+    inputs = noise(9, 6)
+    theirs: Any = IntegratedGradients(model).attribute(inputs, target=model(inputs).argmax(dim=1), n_steps=8)
+    close(explain("integrated_gradients", to_model(model, inputs)), theirs.float())
+
+
+def test_shapley_values_obey_their_axioms() -> None:
+    model: Any = mlp()
+    question = to_score(
+        lambda x, _: model(x * torch.tensor([1.0, 1, 1, 1, 1, 0]))[:, 0] + x[:, 0] + x[:, 1], noise(8, 6)
+    )
+    values = exact(question)
+    whole, empty = (masked(question.score, question, torch.full((1, 6), keep)) for keep in (True, False))
+    close(values.sum(dim=1), (whole - empty)[:, 0].double())
+    assert float(values[:, 5].abs().max()) < 1e-7
+    twice = replace(question, score=lambda x, rows: 2 * question.score(x, rows))
+    close(exact(twice), 2 * values)
+    swapped = to_score(lambda x, _: x[:, 0] * x[:, 1] + x[:, 0] + x[:, 1], torch.ones(1, 3))
+    assert float(exact(swapped)[0, 0] - exact(swapped)[0, 1]) == pytest.approx(0, abs=1e-7)
+
+
+def test_kernel_shap_comes_near_the_exact_values_and_is_exact_with_all_coalitions() -> None:
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+    question = to_model(model, noise(16, 12), baselines=noise(16, 12, seed=1))
+    right = exact(question)
+    near = kernel_shap(question, coalitions=200)
+    assert float(((near - right).norm(dim=1) / right.norm(dim=1)).mean()) < 0.09
+    close(kernel_shap(question, coalitions=4096), right.float(), atol=1e-6)
+
+
+def test_coalitions_come_in_pairs_and_no_more_than_asked() -> None:
+    keep, weights = drawn(12, count=200, seed=0)
+    assert len(keep) == len(weights) <= 200
+    rows = {row.tobytes() for row in keep}
+    assert all((~row).tobytes() in rows for row in keep)
+    assert 0 not in keep.sum(axis=1)
+    assert 12 not in keep.sum(axis=1)
+    both, mass = drawn(5, count=30, seed=0)
+    assert len({row.tobytes() for row in both}) == len(both) == 30
+    sizes = both.sum(axis=1)
+    assert mass[sizes == 1].sum() / mass[sizes == 2].sum() == pytest.approx((4 / 4) / (4 / 6))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_batch_order_and_chunk_do_not_matter(name: str) -> None:
+    question = to_model(cnn(), noise(7, 2, 8, 8))
+    whole = explain(name, question)
+    order = torch.tensor([3, 0, 6, 5, 1, 2, 4])
+    scale = float(whole.abs().max())
+    close(explain(name, question.only(order)), whole[order], atol=1e-5 * scale)
+    alone = torch.cat([explain(name, question.only(row)) for row in torch.arange(7)[:, None]])
+    close(alone, whole, atol=1e-5 * scale)
+    close(explain(name, replace(question, at_once=5)), whole, atol=1e-5 * scale)
+    assert torch.equal(explain(name, question), whole)
+
+
+def test_the_engine_asks_for_no_more_than_allowed_and_equals_a_loop() -> None:
+    sizes: list[int] = []
+
+    def score(x: Tensor, rows: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return (x * WEIGHTS).sum(dim=1).square() + rows
+
+    question = to_score(score, noise(5, 6), baselines=noise(5, 6, seed=1), at_once=7)
+    keep = noise(5, 9, 6) > 0
+    found = masked(question.score, question, keep)
+    assert max(sizes) == 7
+    for example in range(5):
+        for variant in range(9):
+            mixed = torch.where(keep[example, variant], question.inputs[example], question.baselines[example])
+            assert float(found[example, variant]) == pytest.approx(
+                float((mixed * WEIGHTS).sum().square()) + example, rel=1e-5
+            )
+    close(masked(question.score, question, keep[0]), masked(question.score, question, keep[:1].expand(5, -1, -1)))
+
+
+def test_a_model_that_works_in_place_leaves_the_inputs_alone() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(6, 3)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            inputs += 1
+            return self.last(inputs.relu_())
+
+    model = InPlace()
+    inputs = noise(4, 6)
+    question = to_model(model, inputs.clone())
+    close(explain("integrated_gradients", question).sum(dim=1), _difference(question), atol=0.05)
+    for name in WITHOUT_LAYERS:
+        explain(name, question)
+        assert torch.equal(question.inputs, inputs)
+
+
+def _difference(question: Any) -> Tensor:
+    with torch.no_grad():
+        ends = [question.score(x.clone(), question.rows()) for x in (question.inputs, question.baselines)]
+    return ends[0] - ends[1]
+
+
+def test_units_that_are_a_grid_are_found() -> None:
+    assert grid(torch.arange(12).view(3, 4).expand(2, 3, 4)) == (3, 4)
+    assert grid(torch.arange(5)[:, None].expand(5, 7)) == (5,)
+    assert grid(torch.arange(20) // 4) == (5,)
+
+
+def test_many_units_are_put_together_and_padding_gets_nothing() -> None:
+    question = to_score(lambda x, _: x.sum(dim=(1, 2)), torch.ones(2, 100, 1))
+    there = torch.ones(2, 100, dtype=torch.bool)
+    there[1, 40:] = False
+    found = explain("shapley", replace(question, units=torch.arange(100)[:, None], present=there))
+    assert float(found[1, 40:].abs().sum()) == 0
+    assert float(found[0].sum()) == pytest.approx(100, rel=1e-4)
+
+
+def test_an_unknown_method_is_refused_by_name() -> None:
+    with pytest.raises(Refused, match="no method 'magic'"):
+        explain("magic", to_model(mlp(), noise(2, 6)))
