@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steelyard_stability.corruptions._dice import Dice
-from steelyard_stability.corruptions._resampling import convolved, dragged, gaussian, gaussian_taps, smoothed, zoomed
+from steelyard_stability.corruptions._resampling import convolved, dragged, gaussian, gaussian_taps, smoothed, zooms
 
 SIDE = 224
 DEFOCUS = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))
@@ -52,18 +52,21 @@ def glass_blur(images: Tensor, severity: int, dice: Dice) -> Tensor:
     reach, share = max(1, round(far * scale)), min(1.0, far * scale)
     mixed = gaussian(images, sigma * scale)
     height, width = images.shape[-2:]
-    flat = mixed.flatten(start_dim=2).clone()
+    # Places are traded, and the pixels follow once.
+    places = torch.arange(height * width, device=images.device).repeat(len(images), 1, 1)
     rows, columns = torch.arange(height)[:, None].expand(height, width), torch.arange(width).expand(height, width)
     for _ in range(rounds):
         steps = dice.whole(2, height, width, low=-reach, high=reach)
         steps = steps * (dice.uniform(1, height, width) < share)
         partners = (rows + steps[:, 0]).clamp(0, height - 1) * width + (columns + steps[:, 1]).clamp(0, width - 1)
-        _trade(flat, partners.to(images.device), apart=2 * reach + 1)
-    return gaussian(flat.reshape(images.shape), sigma * scale)
+        _trade(places, partners.to(images.device), apart=2 * reach + 1)
+    flat = mixed.flatten(start_dim=2)
+    traded = flat.gather(2, places.expand(flat.shape))
+    return gaussian(traded.reshape(images.shape), sigma * scale)
 
 
 def _trade(flat: Tensor, partners: Tensor, *, apart: int) -> None:
-    """Swaps each pixel of (B, C, H W) with its partner (B, H, W), in place, those at once that cannot meet."""
+    """Swaps each place of (B, C, H W) with its partner (B, H, W), in place, those at once that cannot meet."""
     count, height, width = partners.shape
     channels = flat.shape[1]
     own = torch.arange(height * width, device=flat.device).reshape(height, width)
@@ -88,7 +91,4 @@ def zoom_blur(images: Tensor, severity: int, dice: Dice) -> Tensor:
     """The camera moved towards the scene."""
     del dice
     step, count = ZOOM[severity - 1]
-    total = images
-    for turn in range(count):
-        total = total + zoomed(images, 1 + turn * step)
-    return total / (count + 1)
+    return (images + zooms(images, [1 + turn * step for turn in range(count)]) * count) / (count + 1)

@@ -43,30 +43,20 @@ def elastic_transform(images: Tensor, severity: int, dice: Dice) -> Tensor:
 def pixelate(images: Tensor, severity: int, dice: Dice) -> Tensor:
     """Fewer, larger pixels."""
     del dice
-    for dim in (-2, -1):
-        images = _coarse(images, PIXELATE[severity - 1], dim=dim)
-    return images
+    share = PIXELATE[severity - 1]
+    rows, columns = (_coarse(size, share).to(images) for size in images.shape[-2:])
+    return torch.stack([rows @ image @ columns.T for image in images])
 
 
-def _coarse(images: Tensor, share: float, *, dim: int) -> Tensor:
-    """Means over the pixels whose centres lie in each coarse one, spread out again."""
-    size = images.shape[dim]
+def _coarse(size: int, share: float) -> Tensor:
+    """Means over the pixels whose centres lie in each coarse one, spread out again: (size, size)."""
     few = max(1, int(size * share))
     ratio = size / few
     centres, edges = torch.arange(size).double() + 0.5, (torch.arange(few).double() + 0.5) * ratio
     inside = (centres - edges[:, None]) / ratio
-    members = (inside > -0.5) & (inside <= 0.5)
-    counts = members.sum(dim=1)
-    firsts = members.int().argmax(dim=1)
-    shape = [1] * images.dim()
-    shape[dim] = few
-    total = torch.zeros_like(images.index_select(dim, firsts.to(images.device)))
-    for tap in range(int(counts.max())):
-        sources = (firsts + tap).clamp(max=size - 1).to(images.device)
-        total += images.index_select(dim, sources) * (tap < counts).to(images).reshape(shape)
-    means = total / counts.to(images).reshape(shape)
+    members = ((inside > -0.5) & (inside <= 0.5)).double()
     back = ((torch.arange(size).double() + 0.5) * (few / size)).long().clamp(max=few - 1)
-    return means.index_select(dim, back.to(images.device))
+    return (members / members.sum(dim=1, keepdim=True))[back]
 
 
 def jpeg_compression(images: Tensor, severity: int, dice: Dice) -> Tensor:

@@ -91,21 +91,28 @@ def between(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def zoomed(images: Tensor, factor: float) -> Tensor:
     """The middle of the images, `factor` times as large: bilinear, as `scipy.ndimage.zoom` places it."""
-    return _stretched(_stretched(images, factor, dim=-2), factor, dim=-1)
+    return zooms(images, [factor])
 
 
-def _stretched(images: Tensor, factor: float, *, dim: int) -> Tensor:
-    size = images.shape[dim]
+def zooms(images: Tensor, factors: Sequence[float]) -> Tensor:
+    """The mean of several zooms into the middle, image by image."""
+    height, width = images.shape[-2:]
+    rows = torch.stack([_stretch(height, factor) for factor in factors]).to(images)
+    columns = torch.stack([_stretch(width, factor).T for factor in factors]).to(images)
+    # (Z, 1, H, H) x (C, H, W) x (Z, 1, W, W)
+    return torch.stack([((rows[:, None] @ image) @ columns[:, None]).mean(dim=0) for image in images])
+
+
+def _stretch(size: int, factor: float) -> Tensor:
+    """What each pixel of the zoom takes from each pixel: (size, size)."""
     part = -int(-size / factor // 1)
     first, whole = (size - part) // 2, max(round(part * factor), size)
     steps = torch.arange(size, dtype=torch.float64) * ((part - 1) / max(whole - 1, 1))
     low = steps.floor().clamp(max=part - 1)
-    rest = (steps - low).to(images)
-    near, far = (first + (low + step).clamp(max=part - 1).long().to(images.device) for step in (0, 1))
-    shape = [1] * images.dim()
-    shape[dim] = size
-    rest = rest.reshape(shape)
-    return images.index_select(dim, near) * (1 - rest) + images.index_select(dim, far) * rest
+    weights = torch.zeros(size, size, dtype=torch.float64)
+    for step, share in ((0, 1 - (steps - low)), (1, steps - low)):
+        weights.scatter_add_(1, first + (low + step).clamp(max=part - 1).long()[:, None], share[:, None])
+    return weights
 
 
 def dragged(images: Tensor, angles: Tensor, *, radius: int, sigma: float) -> Tensor:
