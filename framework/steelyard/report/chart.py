@@ -66,6 +66,7 @@ class Chart:
         series: At least one with a point.
         levels: Horizontal lines for what has no place across: (name, y, index of its series).
         front: Corners of a Pareto front, from left to right.
+        floor: A difference upwards that chance alone makes, drawn as a bar at the right; None where it is not known.
     """
 
     title: str
@@ -74,6 +75,7 @@ class Chart:
     series: tuple[Series, ...]
     levels: tuple[tuple[str, float, int], ...] = ()
     front: tuple[tuple[float, float], ...] = ()
+    floor: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def draw(chart: Chart) -> Markup:
     parts = [*_grid(frame), *(_level(frame, level, index) for _, level, index in chart.levels)]
     if len(chart.front) > 1:
         parts.append(svg.path([frame.at(x, y) for x, y in chart.front], "front"))
+    if chart.floor is not None:
+        parts += _floor(frame, chart.floor)
     for series in chart.series:
         parts += _series(frame, series)
     return svg.picture(*parts, width=WIDTH, height=HEIGHT, label=_in_words(chart), class_="chart")
@@ -142,6 +146,15 @@ def _level(frame: _Frame, level: float, index: int) -> Markup:
     return svg.line(frame.at(frame.x.low, level), frame.at(frame.x.high, level), f"level s{index % 6}")
 
 
+def _floor(frame: _Frame, floor: float) -> list[Markup]:
+    """A bar as long as the noise floor, in the middle of the right edge."""
+    x, middle = WIDTH - RIGHT / 2, (TOP + HEIGHT - BOTTOM) / 2
+    half = min(floor / (frame.y.high - frame.y.low), 1.0) * (HEIGHT - TOP - BOTTOM) / 2
+    ends = ((x, middle - half), (x, middle + half))
+    caps = [svg.line((x - 4, y), (x + 4, y), "frame") for _, y in ends]
+    return [svg.line(*ends, "frame"), *caps]
+
+
 def _series(frame: _Frame, series: Series) -> list[Markup]:
     colour = f"s{series.index % 6}"
     parts: list[Markup] = []
@@ -169,6 +182,7 @@ def _in_words(chart: Chart) -> str:
     parts = [f"{chart.title}. Across: {chart.x_label}. Up: {chart.y_label}."]
     parts += [f"{series.name}: {_run(series.points)}." for series in chart.series if series.points]
     parts += [f"{name}: level line at {number(level)}." for name, level, _ in chart.levels]
+    parts += [f"Chance alone: {number(chart.floor)}."] if chart.floor is not None else []
     return " ".join(parts)
 
 
