@@ -9,8 +9,12 @@ from captum.attr import DeepLift, GuidedBackprop, LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
 from steelyard._untyped import named_modules
-from steelyard_interpretability.methods.question import Question
+from steelyard_interpretability._gradients import completeness_errors
+from steelyard_interpretability.methods.question import Question, asked
 from steelyard_interpretability.methods.removal import grid
+
+MISSED = 0.05
+"""Completeness error above which DeepLIFT is refused; where its rules hold it is rounding."""
 
 
 class Scored(nn.Module):
@@ -28,12 +32,26 @@ class Scored(nn.Module):
 
 
 def deep_lift(question: Question) -> Tensor:
-    """DeepLIFT with the rescale rule (Shrikumar et al. 2017), against the question's baselines."""
+    """DeepLIFT with the rescale rule (Shrikumar et al. 2017), against the question's baselines.
+
+    Raises:
+        ValueError: If it does not add up, as with functions, layers without a rule, or a layer that is used twice:
+            Captum says nothing of most of these.
+    """
     method: Any = DeepLift(Scored(question))
-    return _in_passes(
+    found = _in_passes(
         question,
         lambda inputs, baselines, rows: method.attribute(inputs, baselines=baselines, additional_forward_args=(rows,)),
     )
+    ends = (question.inputs.clone(), question.baselines.clone())
+    whole, empty = (asked(question.score, question, end, question.rows()) for end in ends)
+    worst = float(completeness_errors(found, difference=whole - empty).max())
+    if not worst <= MISSED:
+        raise ValueError(
+            f"DeepLIFT has no rule for something in this model: its contributions miss what they should add up to by "
+            f"{worst:.0%}; take integrated_gradients"
+        )
+    return found
 
 
 def guided_backprop(question: Question) -> Tensor:

@@ -299,3 +299,34 @@ def test_many_units_are_put_together_and_padding_gets_nothing() -> None:
 def test_an_unknown_method_is_refused_by_name() -> None:
     with pytest.raises(Refused, match="no method 'magic'"):
         explain("magic", to_model(mlp(), noise(2, 6)))
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.last(self.first(inputs).relu())
+
+
+@pytest.mark.parametrize(
+    "trap",
+    [
+        Functional(),
+        *(
+            nn.Sequential(nn.Linear(6, 16), layer, nn.Linear(16, 3))
+            for layer in (nn.GELU(), nn.SiLU(), nn.ReLU6(), nn.Mish(), nn.LayerNorm(16))
+        ),
+    ],
+)
+def test_deep_lift_that_does_not_add_up_is_refused(trap: nn.Module) -> None:
+    torch.manual_seed(0)
+    question = to_model(trap, 3 * noise(8, 6), baselines=noise(8, 6, seed=1))
+    with pytest.raises(ValueError, match="take integrated_gradients"):
+        explain("deep_lift", question)
+
+
+def test_grad_cam_without_a_map_is_refused() -> None:
+    with pytest.raises(ValueError, match="no convolution"):
+        explain("grad_cam", to_model(mlp(), noise(2, 6)))
