@@ -40,7 +40,7 @@ def make_draft(config: DictConfig, data: LightningDataModule) -> Draft:
     modality, own_adapter = task_node.pop("modality", None), task_node.pop("adapter", None)
     task = _make(filled, "task", LightningModule)
     if own_adapter is not None and "_target_" in own_adapter:
-        adapter: Any = instantiate(own_adapter)
+        adapter: Any = instantiated(own_adapter, "task.adapter", str(own_adapter["_target_"]))
     else:
         adapter = _adapter(modality, data, task, options={} if own_adapter is None else plain(own_adapter))
     assert isinstance(adapter, Adapter)
@@ -84,18 +84,33 @@ def _make(config: DictConfig, group: str, kind: type[Any]) -> Any:
     target = node.get("_target_") if node is not None and not OmegaConf.is_missing(node, "_target_") else None
     if target is None:
         raise refuse(f"{group} names no class", fix=f"{group}._target_=my_module.MyClass")
+    made = instantiated(node, group, target)
+    if not isinstance(made, kind):
+        raise refuse(f"{target} is no {kind.__name__}", fix=f"{group}._target_=my_module.MyClass")
+    return made
+
+
+def instantiated(node: Any, where: str, target: str, *, convert: str = "none") -> Any:
+    """What a node names, by Hydra and its rules on what may be named.
+
+    Args:
+        node: With `_target_`.
+        where: Its path in the config.
+        target: What it names, for the message.
+        convert: Hydra's `_convert_`.
+
+    Raises:
+        Refused: If it cannot be made.
+    """
     try:
-        made = instantiate(node)
+        return instantiate(node, _convert_=convert)
     except InstantiationException as error:
         cause = error.__cause__
         while cause is not None and cause.__cause__ is not None:
             cause = cause.__cause__
         if isinstance(cause, Refused):
             raise cause from None
-        raise refuse(f"{group} cannot be made: {_reason(error, target)}", fix=_hint(group, target, cause)) from error
-    if not isinstance(made, kind):
-        raise refuse(f"{target} is no {kind.__name__}", fix=f"{group}._target_=my_module.MyClass")
-    return made
+        raise refuse(f"{where} cannot be made: {_reason(error, target)}", fix=_hint(where, target, cause)) from error
 
 
 def _reason(error: InstantiationException, target: str) -> str:
@@ -123,7 +138,7 @@ def _adapter(
 
 
 def _trainer(config: DictConfig) -> dict[str, Any]:
-    made: Any = instantiate(config.get("trainer") or {}, _convert_="all")
+    made: Any = instantiated(config.get("trainer") or {}, "trainer", "its arguments", convert="all")
     assert is_mapping(made)
     return dict(made)
 

@@ -1,11 +1,9 @@
 """One run, from the composed config to the scorecard; each step uses only what came before."""
 
 import contextlib
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,12 +23,9 @@ from steelyard.problem import Problem, Refused, refuse
 from steelyard.runs import Run
 from steelyard.scorecard import Scorecard
 from steelyard.selection import Selected, plugins_of
+from steelyard.stopping import Terminated, terminable
 
 Announce = Callable[[Path], None]
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived: exit code 143. Like KeyboardInterrupt, no `except Exception` swallows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +40,7 @@ class Order:
         checkpoint: Weights to weigh, or the state to go on from.
         train: False for `weigh`.
         watch: Follows the training from outside and changes nothing; it takes the place of the progress bar.
+        command: What was typed, where it was not `steelyard run` with the overrides.
     """
 
     config: DictConfig
@@ -54,6 +50,7 @@ class Order:
     checkpoint: Path | None = None
     train: bool = True
     watch: Callback | None = None
+    command: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +84,8 @@ def run(
     folder_name: str | None = None,
     announce: Announce | None = None,
     watch: Callback | None = None,
+    checkpoint: Path | None = None,
+    command: str | None = None,
 ) -> Scorecard:
     """Trains, weighs and reports one run in a folder of its own.
 
@@ -99,6 +98,8 @@ def run(
         folder_name: Its name in a sweep; a refused trial then leaves its status there.
         announce: Called with the run folder as soon as it exists.
         watch: Follows the training from outside and changes nothing; it takes the place of the progress bar.
+        checkpoint: Of another run: the state to go on from.
+        command: What was typed, where it was not `steelyard run` with the overrides.
 
     Raises:
         Refused: Before training; no folder stays behind (except in a sweep).
@@ -106,7 +107,15 @@ def run(
         Terminated: The folder says `terminated`, and `resume` goes on.
         Exception: The folder says `failed` and holds traceback.txt.
     """
-    order = Order(config=config, choices=choices, overrides=overrides, notes=notes, watch=watch)
+    order = Order(
+        config=config,
+        choices=choices,
+        overrides=overrides,
+        notes=notes,
+        checkpoint=checkpoint,
+        watch=watch,
+        command=command,
+    )
     return _fresh(order, outputs, folder_name, announce)
 
 
@@ -121,6 +130,7 @@ def weigh(
     folder_name: str | None = None,
     announce: Announce | None = None,
     watch: Callback | None = None,
+    command: str | None = None,
 ) -> Scorecard:
     """Weighs the model of a Lightning checkpoint without training it; all else is as for `run`."""
     order = Order(
@@ -131,6 +141,7 @@ def weigh(
         checkpoint=ckpt.absolute(),
         train=False,
         watch=watch,
+        command=command,
     )
     return _fresh(order, outputs, folder_name, announce)
 
@@ -158,7 +169,7 @@ def resume(place: Path, *, announce: Announce | None = None, watch: Callback | N
     last = place / "checkpoints" / checkpoints.LAST
     weighed = came_from.get("checkpoint")
     checkpoint = Path(weighed) if weighed else last if last.exists() else None
-    prepared = _prepare(
+    prepared = prepare(
         Order(
             config=config,
             choices=came_from["choices"],
@@ -167,6 +178,7 @@ def resume(place: Path, *, announce: Announce | None = None, watch: Callback | N
             checkpoint=checkpoint,
             train=weighed is None,
             watch=watch,
+            command=came_from["command"],
         )
     )
     if prepared.fingerprint != came_from["data_fingerprint"]:
@@ -178,7 +190,7 @@ def resume(place: Path, *, announce: Announce | None = None, watch: Callback | N
 
 def _fresh(order: Order, outputs: Path, folder_name: str | None, announce: Announce | None) -> Scorecard:
     try:
-        prepared = _prepare(order)
+        prepared = prepare(order)
     except Refused as refusal:
         if folder_name is not None:
             _record_refusal(folder.create(outputs, folder_name), order, refusal)
@@ -189,8 +201,12 @@ def _fresh(order: Order, outputs: Path, folder_name: str | None, announce: Annou
     return _carry_out(prepared, place, discard=folder_name is None)
 
 
-def _prepare(order: Order) -> Prepared:
-    """Steps 4 to 7: seed, declarations, plain draft, preflight."""
+def prepare(order: Order) -> Prepared:
+    """Steps 4 to 7: seed, declarations, plain draft, preflight.
+
+    Raises:
+        Refused: With every problem.
+    """
     config = order.config
     found = [*requirements.problems(spec.plain(config).get("require") or {})]
     selected = plugins_of(config)
@@ -327,6 +343,7 @@ def _provenance(prepared: Prepared, device: torch.device) -> dict[str, Any]:
             imports=_imports(prepared.selected),
             device=device,
         ),
+        **({} if order.command is None else {"command": order.command}),
         "checkpoint": None if order.train else str(order.checkpoint),
         "notes": list(prepared.notes),
     }
@@ -371,25 +388,3 @@ def _verdict(scorecard: Scorecard) -> str:
         return f"failed: {', '.join(scorecard.failed)}"
     unmet = [row.name for row in scorecard.requirements if row.judgement != "met"]
     return f"not met: {', '.join(unmet)}" if unmet else "all requirements met" if scorecard.requirements else "done"
-
-
-@contextlib.contextmanager
-def terminable() -> Generator[threading.Event]:
-    """Turns SIGTERM into `Terminated`, and sets the event: raised into compiled code it comes out as another error.
-
-    Only the main thread may, so that a notebook's worker keeps its own handler.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def terminate(*_: object) -> None:
-        stop.set()
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)

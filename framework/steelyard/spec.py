@@ -62,3 +62,12 @@ def spec_hash(config: DictConfig, *, facts: Mapping[str, str] | None = None) -> 
     relevant = {key: value for key, value in masked(plain(config)).items() if key not in IRRELEVANT}
     text = json.dumps([relevant, dict(facts or {})], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def titles(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Part of the config -> what it names, for titles where no group was chosen."""
+    return {
+        name: str(node["_target_"]).rpartition(".")[2]
+        for name, node in tree.items()
+        if name in ("data", "model", "task") and is_mapping(node) and "_target_" in node
+    }

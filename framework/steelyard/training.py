@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -16,7 +15,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from steelyard import assembly, checkpoints
 from steelyard.attachment import Attachment
-from steelyard.building import plain_list
+from steelyard.building import instantiated, plain_list
 from steelyard.draft import Draft
 from steelyard.guards import FiniteLoss, LatePreflight
 from steelyard.problem import refuse
@@ -51,7 +50,7 @@ def make_trainer(
     arguments["logger"] = _loggers(config, place)
     gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), FiniteLoss(), *own]
     try:
-        with _quiet():
+        with quiet():
             return Trainer(**arguments, callbacks=gathered, default_root_dir=place)
     except (TypeError, ValueError, MisconfigurationException) as error:
         message = f"Lightning does not take these arguments of the Trainer: {error}"
@@ -64,7 +63,7 @@ def fit(trainer: Trainer, draft: Draft, checkpoint: Path | None) -> None:
     Raises:
         KeyboardInterrupt: On Ctrl-C.
     """
-    with assembly.wrapped(draft), _quiet():
+    with assembly.wrapped(draft), quiet():
         try:
             trainer.fit(draft.task, datamodule=draft.data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
@@ -82,7 +81,7 @@ def test(trainer: Trainer, draft: Draft) -> Mapping[str, float]:
         return {}
     if not is_overridden("test_dataloader", draft.data, LightningDataModule):
         return {}
-    with _quiet():
+    with quiet():
         rows = trainer.test(draft.task, draft.data, verbose=False)
     return {name: value for row in rows for name, value in row.items()}
 
@@ -112,11 +111,13 @@ def _loggers(config: DictConfig, place: Path) -> Any:
     if node is None or "_target_" not in node:
         return False
     filled: Any = OmegaConf.to_container(node, resolve=False)
-    return instantiate({key: str(place) if value == "???" else value for key, value in filled.items()})
+    return instantiated(
+        {key: str(place) if value == "???" else value for key, value in filled.items()}, "logger", str(node["_target_"])
+    )
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Silences what Lightning says of choices that are ours, and its advertisements; its warnings stay."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
@@ -130,6 +131,8 @@ def _quiet() -> Generator[None]:
             warnings.filterwarnings("ignore", message=r".*have no `validation_step`.*")
             # The checkpoints of a resumed run are where they belong.
             warnings.filterwarnings("ignore", message=r".*exists and is not empty.*")
+            # A run that goes on from another one's checkpoint keeps its own in its own folder.
+            warnings.filterwarnings("ignore", message=r".*The dirpath has changed.*")
             # Lightning 2.6 asks torch 2.13's pytrees in an outdated way.
             warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.*")
             yield

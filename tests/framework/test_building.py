@@ -48,7 +48,7 @@ def test_the_first_weights_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPa
     for draws in (0, 5):
         torch.rand(draws)
         order = experiment.Order(config=tiny.config(seed=3), choices={}, overrides=[])
-        prepared = experiment._prepare(order)
+        prepared = experiment.prepare(order)
         made.append(next(prepared.draft.task.parameters()))
     assert torch.equal(*made)
 

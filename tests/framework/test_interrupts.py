@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from helpers import tiny
-from steelyard import experiment, folder
+from steelyard import experiment, folder, stopping
 from steelyard.folder import State
 from steelyard.problem import Refused
 
@@ -106,6 +106,6 @@ def test_a_sigterm_that_compiled_code_hides_still_says_terminated(
             raise RuntimeError("unexpected pos") from error
 
     monkeypatch.setattr(experiment, "_steps", hidden)
-    with pytest.raises(experiment.Terminated):
+    with pytest.raises(stopping.Terminated):
         tiny.run(monkeypatch, tmp_path, folder_name="run")
     assert folder.status(tmp_path / "run").state is State.TERMINATED

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from steelyard import experiment, folder
+from steelyard import folder, stopping
 from steelyard.folder import State
 from steelyard.measurement import Measurement, Status
 from steelyard.scorecard import Scorecard, Section
@@ -24,14 +24,14 @@ def stand_in(calls: Path, act: Callable[[int], None]) -> Callable[..., Scorecard
             file.write(f"{config.seed}\n")
         place = folder.create(given["outputs"], given["folder_name"])
         given["announce"](place)
-        with experiment.terminable(), folder.opened(place) as journal:
+        with stopping.terminable(), folder.opened(place) as journal:
             (place / "config.yaml").write_text(f"seed: {config.seed}\n")
             try:
                 act(int(config.seed))
             except KeyboardInterrupt:
                 journal.end(State.INTERRUPTED, exit_code=130)
                 raise
-            except experiment.Terminated:
+            except stopping.Terminated:
                 journal.end(State.TERMINATED, exit_code=143)
                 raise
             except Exception as error:

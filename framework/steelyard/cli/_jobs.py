@@ -1,7 +1,7 @@
 """Carrying out what was composed: one job, or the trials of a sweep."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from steelyard import folder, spec
 from steelyard.cli import _console
 from steelyard.cli._main import Exit, explain
 from steelyard.composing import Composed, Trial, expand, known_to_hydra
+from steelyard.scorecard import Scorecard
 from steelyard.sweeping import record
 from steelyard.sweeping.record import Record
 from steelyard.sweeping.trial import Job, carry_out, weighed
@@ -23,9 +24,18 @@ def single(job: Job, composed: Composed) -> int:
     """One job; its scorecard or plan goes to the terminal."""
     if job.verb == "plan":
         return _plan(composed)
+    return shown(lambda announce: weighed(job, composed, outputs=OUTPUTS, name=None, announce=announce))
+
+
+def shown(carry_out: Callable[[Callable[[Path], None]], Scorecard]) -> int:
+    """One run; its scorecard goes to the terminal.
+
+    Args:
+        carry_out: Runs it; calls what it is given with the run folder as soon as there is one.
+    """
     made: list[Path] = []
     try:
-        scorecard = weighed(job, composed, outputs=OUTPUTS, name=None, announce=made.append)
+        scorecard = carry_out(made.append)
     except BaseException as error:
         return explain(error, folder=str(made[0]) if made else None)
     _console.print_scorecard(scorecard)

@@ -104,7 +104,7 @@ def _go_on(folder: str | None) -> str:
 
 def _is_terminated(error: BaseException) -> bool:
     # Without the module nothing can have raised it, and importing it here would import torch.
-    module = sys.modules.get("steelyard.experiment")
+    module = sys.modules.get("steelyard.stopping")
     return module is not None and isinstance(error, module.Terminated)
 
 

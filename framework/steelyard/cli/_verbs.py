@@ -1,5 +1,7 @@
 """The verbs and their one-line help; read by `steelyard --help` and by completion, so it imports nothing heavy."""
 
+import os
+import sys
 from dataclasses import dataclass
 
 
@@ -22,6 +24,11 @@ VERBS = {
     "run": Verb(module="run", usage="[KEY=VALUE ...] [-m]", help="train a model and weigh it; -m sweeps"),
     "weigh": Verb(module="run", usage="ckpt=PATH [KEY=VALUE ...]", help="weigh an existing model, without training"),
     "plan": Verb(module="run", usage="[KEY=VALUE ...] [-m]", help="preflight and predicted cost, without training"),
+    "lightning": Verb(
+        module="lightning",
+        usage="fit|validate|test|predict --config FILE",
+        help="the same runs through LightningCLI",
+    ),
     "resume": Verb(module="stored", usage="DIR", help="go on after an interrupt or a kill"),
     "report": Verb(module="stored", usage="DIR [--public]", help="render the page of a run or a sweep again"),
     "compare": Verb(module="stored", usage="DIR ...", help="several runs or a sweep, side by side"),
@@ -48,3 +55,10 @@ def overview() -> str:
         "exit codes: 0 done, all requirements met; 1 a requirement not met; 2 refused before training; 3 failed;\n"
         "130 interrupted; 143 terminated. A sweep returns the highest of its trials.\n"
     )
+
+
+def working_folder_last() -> None:
+    """Makes a file beside the user importable by `_target_`; at the end of the path it shadows nothing."""
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
+    if here not in sys.path:
+        sys.path.append(here)

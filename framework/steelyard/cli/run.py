@@ -1,22 +1,24 @@
 """`steelyard run`, `weigh` and `plan`: one config, or a sweep of them."""
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steelyard.cli import _flags
 from steelyard.cli._flags import Flags
+from steelyard.cli._verbs import working_folder_last
 from steelyard.problem import refuse
+
+if TYPE_CHECKING:
+    from steelyard.composing import Composed
+
+KEY = "config="
 
 
 def main(verb: str, words: Sequence[str]) -> int:
     """Runs the verb and gives the exit code."""
     flags = _flags.parse(verb, words)
-    here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
-    if here not in sys.path:
-        # At the end: a file beside the user is importable by `_target_` and shadows nothing.
-        sys.path.append(here)
+    working_folder_last()
     if flags.help:
         from steelyard.cli._help import print_help
 
@@ -32,7 +34,8 @@ def main(verb: str, words: Sequence[str]) -> int:
     overrides, checkpoint = _checkpoint(verb, flags)
     from steelyard.composing import compose
 
-    composed = None if flags.multirun else compose(*overrides, folders=flags.folders)
+    again, overrides = _again(flags, overrides)
+    composed = again or (None if flags.multirun else compose(*overrides, folders=flags.folders))
     from steelyard.cli._jobs import single, sweep
     from steelyard.sweeping.trial import Job
 
@@ -40,6 +43,19 @@ def main(verb: str, words: Sequence[str]) -> int:
     if composed is None or composed.wants_sweep:
         return sweep(job, overrides, flags.folders)
     return single(job, composed)
+
+
+def _again(flags: Flags, words: tuple[str, ...]) -> "tuple[Composed | None, tuple[str, ...]]":
+    """`config=PATH` takes the config of an earlier run in place of a composed one."""
+    paths = [word.removeprefix(KEY) for word in words if word.startswith(KEY)]
+    if not paths:
+        return None, words
+    if flags.multirun or flags.folders or len(paths) > 1:
+        raise refuse(f"{KEY}PATH is one whole config: it is neither swept nor composed", fix=f"{KEY}{paths[0]} seed=1")
+    from steelyard.composing import stored
+
+    rest = tuple(word for word in words if not word.startswith(KEY))
+    return stored(Path(paths[0]), rest), rest
 
 
 def _checkpoint(verb: str, flags: Flags) -> tuple[tuple[str, ...], Path | None]:

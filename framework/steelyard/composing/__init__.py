@@ -4,6 +4,7 @@ from steelyard.composing._compose import Composed, compose, known_to_hydra, opti
 from steelyard.composing._expand import Collector, Trial, expand
 from steelyard.composing._hydra_main import through_hydra
 from steelyard.composing._quick import QuickLoader
+from steelyard.composing._stored import stored
 
 __all__ = [
     "Collector",
@@ -15,5 +16,6 @@ __all__ = [
     "known_to_hydra",
     "options_of",
     "session",
+    "stored",
     "through_hydra",
 ]

@@ -13,8 +13,8 @@ from steelyard.optimisation.compiled import Compiled
 from steelyard.optimisation.schedules import Schedule
 from steelyard.problem import Refused, refuse
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
-"""Made by `_partial_: true`."""
+MakeOptimizer = Compiled | Callable[[Iterable[nn.Parameter]], Optimizer]
+"""Made by `_partial_: true`, or the one that the model was compiled with."""
 MakeScheduler = Schedule | Callable[[Optimizer], LRScheduler]
 """One of ours, which learns how many steps the run has, or one of PyTorch's, made by `_partial_: true`."""
 
@@ -22,7 +22,7 @@ MakeScheduler = Schedule | Callable[[Optimizer], LRScheduler]
 def configured(
     task: LightningModule,
     *,
-    optimizer: MakeOptimizer | Compiled,
+    optimizer: MakeOptimizer,
     scheduler: MakeScheduler | None,
     interval: Literal["epoch", "step"],
 ) -> Any:

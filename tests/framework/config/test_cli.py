@@ -15,10 +15,10 @@ import pytest
 from steelyard import experiment, folder, planning
 from steelyard.cli import _flags, completion, doctor, main, plugins, stored
 from steelyard.cli._verbs import VERBS
-from steelyard.experiment import Terminated
 from steelyard.measurement import Status
 from steelyard.problem import Problem, Refused
 from steelyard.scorecard import Judgement, Requirement, Scorecard, Section
+from steelyard.stopping import Terminated
 from steelyard.sweeping import planned
 
 Words = tuple[str, ...]
@@ -40,6 +40,8 @@ def surface(parser: argparse.ArgumentParser) -> set[str]:
 def test_the_surface_grows_only_by_a_change_that_someone_reads() -> None:
     parsers = {verb: _flags.parser(verb) for verb in ("run", "weigh", "plan")}
     parsers |= {verb: stored.parser(verb) for verb in ("resume", "report", "compare", "status")}
+    # LightningCLI has a parser of its own.
+    parsers["lightning"] = argparse.ArgumentParser()
     parsers |= {"plugins": plugins.parser(), "doctor": doctor.parser(), "completion": completion.parser()}
     flags = {"KEY=VALUE", "-m", "--multirun", "-c", "--cfg", "--resolve", "-p", "--package", "-cd", "--config-dir"}
     assert list(parsers) == list(VERBS) or set(parsers) == set(VERBS)
@@ -47,6 +49,7 @@ def test_the_surface_grows_only_by_a_change_that_someone_reads() -> None:
         "run": flags | {"-i", "--info"},
         "weigh": flags | {"-i", "--info"},
         "plan": flags | {"-i", "--info"},
+        "lightning": set(),
         "resume": {"DIR", "sweep.KEY=VALUE"},
         "report": {"DIR", "--public"},
         "compare": {"DIR", "--to"},
