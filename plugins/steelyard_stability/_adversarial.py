@@ -20,6 +20,7 @@ MEANINGS = {
     "worst_flips": "share of the test examples whose answer an attacker can change within the largest radius",
     "flips": "share of the test examples whose answer an attacker can change within this radius",
     "robust_accuracy": "how right the answers still are when an attacker may change each input within this radius",
+    "masking_flags": "tests of the attack itself that it failed; with one of them failed its numbers mean nothing",
 }
 WORDS = {"linf": "every value changed by at most the radius", "l2": "a change of at most the radius in length"}
 
@@ -39,7 +40,7 @@ class AdversarialAttachment(Attachment):
             limits.append(time.monotonic() + plugin.max_seconds)
         found = assault(run, plugin, until=min(limits, default=None))
         if found.obstacle:
-            for name in MEANINGS:
+            for name in ("worst_flips", "flips", "robust_accuracy"):
                 yield Measurement(
                     name=name, status=Status.SKIPPED, note=found.obstacle, meaning=MEANINGS[name], split=SPLIT
                 )
@@ -49,6 +50,8 @@ class AdversarialAttachment(Attachment):
             told = replace(row, meaning=MEANINGS[row.name])
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
         yield _credits(plugin, found)
+        if found.checks:
+            yield from _tests(found)
 
 
 def _note(run: Run, plugin: Adversarial, found: Assault) -> str:
@@ -59,11 +62,14 @@ def _note(run: Run, plugin: Adversarial, found: Assault) -> str:
         else f"in standard deviations of each {unit} over the {SPLIT} split"
     )
     count = len(found.clean)
+    rivals = any(check.name == "unbounded" for check in found.checks)
+    tested = "" if rivals or not found.checks else "; too little time to test the attack by more than its gradient"
     less = "" if count == found.wanted else f"; time was up after {count} of {found.wanted} examples"
     return (
         f"{plugin.norm}: {WORDS[plugin.norm]}, {where}; untargeted, the attacker knows the weights; "
         f"{', '.join(plugin.attacks)} with {plugin.steps} steps, {plugin.restarts} random starts, "
-        f"{plugin.targets} targets, {plugin.queries} questions; {found.looks / count:.0f} looks an example{less}"
+        f"{plugin.targets} targets, {plugin.queries} questions; "
+        f"{found.looks / count:.0f} looks an example{tested}{less}"
     )
 
 
@@ -123,6 +129,26 @@ def _accuracy(highest: Tensor, lowest: Tensor, note: str, *, undecided: int, rad
 
 def _undecided(count: int, note: str) -> str:
     return f"{count} examples undecided when time was up: the interval holds both ends; {note}" if count else note
+
+
+def _tests(found: Assault) -> Iterator[Measurement | Artefact]:
+    flags = [check.name for check in found.checks if check.flagged]
+    yield Measurement(
+        name="masking_flags",
+        value=float(len(flags)),
+        better=Better.LOWER,
+        count=len(found.checks),
+        split=SPLIT,
+        note=", ".join(flags) or f"none of {', '.join(check.name for check in found.checks)}",
+        meaning=MEANINGS["masking_flags"],
+    )
+    yield Table(
+        name="masking",
+        title="Is the attack to be believed?",
+        columns=["test", "value", "limit", "flagged", "what it would mean"],
+        rows=[[check.name, check.value, check.limit, check.flagged, check.words] for check in found.checks],
+        split=SPLIT,
+    )
 
 
 def _credits(plugin: Adversarial, found: Assault) -> Table:

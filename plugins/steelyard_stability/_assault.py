@@ -12,10 +12,15 @@ from steelyard.adapters import ClassScoring
 from steelyard.runs import Run
 from steelyard_stability._staging import Stage, chosen, stages
 from steelyard_stability.adversarial import Adversarial
-from steelyard_stability.attacks import Attack, Fall, Norm, Plan, Scene, Steps, best_batch, curve, pgd
+from steelyard_stability.attacks import LIKELIHOOD, Attack, Fall, Norm, Plan, Scene, Steps, best_batch, curve, pgd
+from steelyard_stability.masking import Check, battery
 
 CHUNK = 256
 """Examples in memory at once: what is kept of the others are a few numbers each."""
+TESTED, FEWEST = 64, 16
+"""Examples on which the attack itself is tested, and how many it takes for a rival to be surely better."""
+LOOKS = 1000
+"""About how often such an example goes through the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,7 @@ class Assault:
         looks: Rows through the model.
         wanted: Examples that there should have been.
         doubts: The controls that failed.
+        checks: The tests of the attack itself.
         obstacle: Why there is nothing to attack, or "".
     """
 
@@ -42,6 +48,7 @@ class Assault:
     looks: int
     wanted: int
     doubts: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
     obstacle: str = ""
 
 
@@ -56,7 +63,7 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
     numbers = chosen(run, count=plugin.examples)
     parts: list[tuple[Tensor, ...]] = []
     by = [Counter[str]() for _ in plugin.radii]
-    looks, batch, doubts = 0, plugin.batch, list[str]()
+    looks, batch, doubts, checks = 0, plugin.batch, list[str](), list[Check]()
     for stage in stages(run, numbers, size=CHUNK):
         if not stage.inputs.is_floating_point():
             return _nothing(f"the inputs are whole numbers ({stage.inputs.dtype}), which cannot be moved by a little")
@@ -66,6 +73,8 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
             doubts.append(f"control at radius 0 failed: {stage.moved}")
         batch = best_batch(stage.scene(norm=Norm(plugin.norm))) if batch is None else batch
         scene = stage.scene(norm=Norm(plugin.norm), batch=batch, until=until)
+        if plugin.masking and not checks:
+            checks.extend(_tested(scene, plugin))
         falls = curve(scene, plugin.radii, _plan(plugin))
         fooled, finished, marks = _columns(stage, falls)
         if not isinstance(run.adapter.scoring, ClassScoring):
@@ -83,8 +92,30 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
         by=by,
         looks=looks,
         wanted=len(numbers),
-        doubts=tuple(doubts),
+        doubts=(*doubts, *(f"{check.name}: {check.words}" for check in checks if check.flagged)),
+        checks=tuple(checks),
     )
+
+
+def _tested(scene: Scene, plugin: Adversarial) -> list[Check]:
+    """The battery on the first examples, as many as half of the time is enough for; rivals need a few."""
+    rows = torch.arange(min(TESTED, len(scene.centre)), device=scene.centre.device)
+    rivals = True
+    if scene.until is not None:
+        start = time.monotonic()
+        scene.look(scene.centre[rows], rows, LIKELIHOOD)
+        spent = (time.monotonic() - start) / len(rows)
+        afford = int((scene.until - time.monotonic()) / 2 / max(spent * LOOKS, 1e-9))
+        rivals = afford >= FEWEST
+        rows = rows[: max(FEWEST, afford)]
+    here = replace(
+        scene,
+        centre=scene.centre[rows],
+        numbers=scene.numbers[rows],
+        ball=replace(scene.ball, radius=plugin.radii[-1]),
+        until=None,
+    )
+    return [*battery(here, _plan(plugin), least=plugin.radii[0], rivals=rivals)]
 
 
 def _plan(plugin: Adversarial) -> Plan:

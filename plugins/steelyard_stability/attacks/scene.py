@@ -62,6 +62,11 @@ class Scene:
                 losses.append(self.aim.losses(outputs, rows[part], loss))
         return torch.cat(fooled), torch.cat(losses) if losses else torch.empty(0)
 
+    @torch.no_grad()
+    def answers(self, inputs: Tensor, rows: Tensor) -> Tensor:
+        """The raw outputs, where they are one tensor; one pass forward."""
+        return torch.cat([self.aim.ask(inputs[part], rows[part]) for part in _parts(len(rows), self.batch)])
+
     def _slope(self, inputs: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         with torch.enable_grad():
             leaf = inputs.detach().requires_grad_()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.masks import TUNED
 from helpers.victims import fitted, held, linear, mlp
 from small_runs import IMAGES, TABLE, Points, bits, digits_task, flags, frozen, same_bits, streams, table_task
 from steelyard.adapters import TokenScoring
@@ -212,3 +213,16 @@ def test_an_attack_named_twice_is_a_problem() -> None:
     for attacks in ((), ("pgd", "pgd")):
         (problem,) = Adversarial(attacks=attacks).preflight(None)  # type: ignore[arg-type]
         assert problem.fix.startswith("stability.adversarial.attacks=")
+
+
+def test_a_model_that_hides_its_gradient_is_invalid_and_an_honest_one_is_not() -> None:
+    plugin = replace(QUICK, masking=True, radii=(0.02, 0.1))
+
+    for name in ("no gradient", "turned round"):
+        rows = told(image_run(TUNED[name](fitted(mlp))), plugin)
+        numbers = [row for row in rows if row.name != "masking_flags"]
+        assert {row.status for row in numbers} == {Status.INVALID}
+        assert "binarisation" in numbers[0].note
+    rows = told(image_run(), plugin)
+    assert {row.status for row in rows} == {Status.MEASURED}
+    assert rows[-1].value == 0
