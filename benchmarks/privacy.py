@@ -1,0 +1,224 @@
+"""What a private step costs, against the same run without privacy, and against every mode of Opacus.
+
+Non-private and private training go through `Trainer.fit`; Opacus trains in a bare loop, which flatters it. All in one
+process, interleaved, CPU time, one thread, noise on, median of paired ratios. Run: python benchmarks/privacy.py
+
+Goals: geometric mean at most 1.25, no model above 1.55; at most 0.62 of the best Opacus mode of each model; at most
+0.4 ms a step whatever the model; 16 physical batches at most 1.10 of one.
+"""
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from math import exp, log
+from pathlib import Path
+from statistics import mean, median
+
+os.environ["OMP_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+warnings.simplefilter("ignore")
+
+import torch
+from opacus import PrivacyEngine
+from pytorch_lightning import Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from private_runs import Examples, Task, fit, make_draft
+from steelyard_privacy.dp_sgd import DPSGD
+
+PAIRS = int(os.environ.get("PAIRS", "5"))
+STEPS = int(os.environ.get("STEPS", "12"))
+SKIPPED = 3
+MODES = ("hooks", "functorch", "ghost")
+
+
+class Block(nn.Module):
+    """A layer of a transformer, of parts that every DP library knows."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        b, t, d = inputs.shape
+        parts = self.qkv(self.norm1(inputs)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
+        inputs = inputs + self.out(mixed.transpose(1, 2).reshape(b, t, d))
+        return inputs + self.down(nn.functional.gelu(self.up(self.norm2(inputs))))
+
+
+class Transformer(nn.Module):
+    def __init__(self, *, vocabulary: int, length: int, width: int, layers: int, classes: int) -> None:
+        super().__init__()
+        self.words, self.place = nn.Embedding(vocabulary, width), nn.Parameter(torch.zeros(length, width))
+        self.place.requires_grad_(False)
+        self.blocks = nn.Sequential(*(Block(width, 4) for _ in range(layers)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.blocks(self.words(inputs) + self.place)).mean(dim=1))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
+
+
+def cnn() -> nn.Module:
+    blocks = [(3, 32, 1), (32, 64, 2), (64, 64, 2)]
+    layers = [
+        part
+        for wide, out, stride in blocks
+        for part in (nn.Conv2d(wide, out, 3, stride=stride, padding=1), nn.GroupNorm(8, out), nn.ReLU())
+    ]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def words(length: int) -> Callable[[int], torch.Tensor]:
+    return lambda count: torch.randint(0, 1000, (count, length))
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], torch.Tensor], int]] = {
+    "MLP 784-1024-1024-10, B 256": (mlp, lambda count: torch.randn(count, 784), 256),
+    "transformer d128 L4 T64, B 32": (
+        lambda: Transformer(vocabulary=1000, length=64, width=128, layers=4, classes=10),
+        words(64),
+        32,
+    ),
+    "transformer d384 L3 T32, B 16": (
+        lambda: Transformer(vocabulary=1000, length=32, width=384, layers=3, classes=10),
+        words(32),
+        16,
+    ),
+    "CNN 3 conv, GroupNorm 32x32, B 32": (cnn, lambda count: torch.randn(count, 3, 32, 32), 32),
+}
+
+
+class Clocked(Task):
+    """Notes the CPU time and the number of examples of each step."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, lr=0.01)
+        self.times: list[float] = []
+        self.counts: list[int] = []
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        self.times.append(time.process_time())
+        self.counts.append(len(batch[0]))
+
+    def training_step(self, batch: object, batch_idx: int) -> torch.Tensor:
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+
+def per_example(times: list[float], counts: list[int]) -> float:
+    """Seconds an example, from the start of the first step that counts to the start of the last."""
+    return (times[-1] - times[SKIPPED]) / sum(counts[SKIPPED:-1])
+
+
+def loader(make: Callable[[int], torch.Tensor], batch_size: int) -> DataLoader:
+    torch.manual_seed(0)
+    count = batch_size * (STEPS + SKIPPED)
+    return DataLoader(TensorDataset(make(count), torch.randint(0, 10, (count,))), batch_size=batch_size, shuffle=True)
+
+
+def plain(make_model: Callable[[], nn.Module], data: DataLoader) -> float:
+    task = Clocked(make_model())
+    draft = make_draft(task, Examples(lambda: data), max_epochs=1)
+    Trainer(**draft.trainer).fit(task, data)
+    return per_example(task.times, task.counts)
+
+
+def private(make_model: Callable[[], nn.Module], data: DataLoader, **options: object) -> float:
+    task = Clocked(make_model())
+    fit(DPSGD(target_epsilon=None, noise_multiplier=1.0, **options), task, Examples(lambda: data), max_epochs=1)
+    return per_example(task.times, task.counts)
+
+
+def opacus(make_model: Callable[[], nn.Module], data: DataLoader, mode: str) -> float:
+    model, criterion = make_model(), nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    options = {"criterion": criterion} if mode == "ghost" else {}
+    made = PrivacyEngine().make_private(
+        module=model,
+        optimizer=optimizer,
+        data_loader=data,
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+        grad_sample_mode=mode,
+        poisson_sampling=False,
+        **options,
+    )
+    model, optimizer = made[:2]
+    criterion = made[2] if mode == "ghost" else criterion
+    times, counts = [], []
+    for inputs, targets in data:
+        times.append(time.process_time())
+        counts.append(len(inputs))
+        optimizer.zero_grad()
+        criterion(model(inputs), targets).backward()
+        optimizer.step()
+    return per_example(times, counts)
+
+
+def tiny() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 10))
+
+
+def ratios(name: str, runs: dict[str, Callable[[], float]]) -> dict[str, float]:
+    found: dict[str, list[float]] = {key: [] for key in runs}
+    for _ in range(PAIRS):
+        for key, run in runs.items():
+            found[key].append(run())
+    base = found["plain"]
+    row = {key: median(a / b for a, b in zip(values, base, strict=True)) for key, values in found.items()}
+    row["ms"] = 1e3 * median(base) * MODELS[name][2]
+    return row
+
+
+def main() -> None:
+    only = sys.argv[1:]
+    rows: dict[str, dict[str, float]] = {}
+    for name, (make_model, make, batch_size) in MODELS.items():
+        if only and not any(word in name for word in only):
+            continue
+        data = loader(make, batch_size)
+        runs: dict[str, Callable[[], float]] = {
+            "plain": lambda m=make_model, d=data: plain(m, d),
+            "dp_sgd": lambda m=make_model, d=data: private(m, d),
+        }
+        if not os.environ.get("QUICK"):
+            for mode in MODES:
+                runs[mode] = lambda m=make_model, d=data, k=mode: opacus(m, d, k)
+        rows[name] = ratios(name, runs)
+        row = rows[name]
+        best = min((row[mode] for mode in MODES if mode in row), default=float("nan"))
+        told = "".join(f" | {key} {row[key]:.2f}" for key in ("dp_sgd", *MODES) if key in row)
+        print(
+            f"{name:36} plain {row['ms']:6.1f} ms{told} | of the best Opacus mode {row['dp_sgd'] / best:.2f}",
+            flush=True,
+        )
+    print(f"geometric mean {exp(mean(log(row['dp_sgd']) for row in rows.values())):.3f} of non-private (goal 1.25)")
+    if only:
+        return
+    small = loader(lambda count: torch.randn(count, 8), 8)
+    overhead = median(8e3 * (private(tiny, small) - plain(tiny, small)) for _ in range(PAIRS))
+    print(f"fixed overhead {overhead:.2f} ms a step (goal 0.4)")
+    make_model, make, batch_size = MODELS["MLP 784-1024-1024-10, B 256"]
+    data = loader(make, batch_size)
+    cut = median(
+        private(make_model, data, max_physical_batch_size=batch_size // 16) / private(make_model, data)
+        for _ in range(PAIRS)
+    )
+    print(f"16 physical batches: {cut:.2f} of one (goal 1.10)")
+
+
+if __name__ == "__main__":
+    import logging
+
+    logging.disable(logging.INFO)
+    main()
