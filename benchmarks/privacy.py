@@ -18,7 +18,6 @@ from statistics import mean, median
 
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-warnings.simplefilter("ignore")
 
 import torch
 from opacus import PrivacyEngine
@@ -221,4 +220,5 @@ if __name__ == "__main__":
     import logging
 
     logging.disable(logging.INFO)
+    warnings.simplefilter("ignore")
     main()
