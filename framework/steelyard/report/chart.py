@@ -67,6 +67,7 @@ class Chart:
         levels: Horizontal lines for what has no place across: (name, y, index of its series).
         front: Corners of a Pareto front, from left to right.
         floor: A difference upwards that chance alone makes, drawn as a bar at the right; None where it is not known.
+        may_log: Whether an axis may be logarithmic where its values span decades.
     """
 
     title: str
@@ -76,6 +77,7 @@ class Chart:
     levels: tuple[tuple[str, float, int], ...] = ()
     front: tuple[tuple[float, float], ...] = ()
     floor: float | None = None
+    may_log: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,8 @@ def draw(chart: Chart) -> Markup:
     heights = [point.y for point in points] + [level for _, level, _ in chart.levels]
     heights += [end for point in points for end in point.interval or ()]
     frame = _Frame(
-        axis(chart.x_label, (point.x for point in points), may_log=True),
-        axis(chart.y_label, heights, may_log=not any(point.interval for point in points)),
+        axis(chart.x_label, (point.x for point in points), may_log=chart.may_log),
+        axis(chart.y_label, heights, may_log=chart.may_log and not any(point.interval for point in points)),
     )
     parts = [*_grid(frame), *(_level(frame, level, index) for _, level, index in chart.levels)]
     if len(chart.front) > 1:

@@ -75,5 +75,7 @@ def _chart(stored: PanelChart) -> tuple[str, Markup, list[tuple[Markup, str]]]:
         )
         for index, line in enumerate(stored.lines)
     )
-    drawing = chart.draw(chart.Chart(title=stored.title, x_label=stored.x_label, y_label=stored.y_label, series=series))
+    drawing = chart.draw(
+        chart.Chart(title=stored.title, x_label=stored.x_label, y_label=stored.y_label, series=series, may_log=False)
+    )
     return stored.title, drawing, [(chart.key(line.index), line.name) for line in series]

@@ -64,3 +64,14 @@ def test_what_a_panel_says_is_escaped(tmp_path: Path) -> None:
 
     assert "<script" not in text
     assert text.count("&lt;script&gt;") > 5
+
+
+def test_a_certainty_near_zero_is_drawn_near_zero() -> None:
+    steep = PanelLine(name="ours", points=((0.0, 1.0), (0.5, 1e-6), (1.0, 0.5)))
+    drawn = PanelChart(title="Deletion", x_label="removed", y_label="certainty", lines=(steep,))
+    shown = panel(Panel(verdict=PANEL.verdict, charts=(drawn,)))
+
+    assert shown is not None
+    ticks = str(shown.charts[0][1])
+    assert ">0.2<" in ticks
+    assert "10\N{SUPERSCRIPT MINUS}" not in ticks
