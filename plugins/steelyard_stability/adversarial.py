@@ -59,7 +59,6 @@ class Adversarial(Plugin):
         float | None, Option("after which the rest counts as undecided; null: no limit", unit="seconds", gt=0)
     ] = 120.0
     masking: Annotated[bool, Option("whether the attack itself is tested")] = True
-    pictures: Annotated[int, Option("examples that are drawn, clean and attacked", ge=0)] = 3
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """Radii above 0 and rising, and at least one attack."""

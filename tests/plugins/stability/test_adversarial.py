@@ -19,7 +19,7 @@ from steelyard.runs import Run
 from steelyard_stability import Adversarial
 from steelyard_stability._adversarial import AdversarialAttachment
 
-QUICK = Adversarial(radii=(0.02, 0.08), steps=8, queries=20, masking=False, pictures=0, max_seconds=None)
+QUICK = Adversarial(radii=(0.02, 0.08), steps=8, queries=20, masking=False, max_seconds=None)
 
 
 def told(run: Run, plugin: Adversarial = QUICK) -> list[Measurement]:
