@@ -56,7 +56,7 @@ def trade_off(groups: Sequence[Group], across: Measure, up: Measure) -> TradeOff
         for group, item, other in zip(groups, up.folded, across.folded, strict=True)
         if item is not None and item.mean is not None and (other is None or other.mean is None)
     ]
-    floor = _floor(both)
+    floor = _floor(both, up)
     drawing = chart.Chart(
         title=f"{up.label} against {inside(across.label)}",
         x_label=_label(across),
@@ -94,9 +94,12 @@ def _both(groups: Sequence[Group], across: Measure, up: Measure) -> Iterator[_Pa
             yield _Pair(group, first.mean, second.mean, first, second)
 
 
-def _floor(both: Sequence[_Pair]) -> float | None:
-    """The difference upwards that seeds alone make in 5 % of pairs, between the groups with the fewest seeds."""
-    spread = noise(pair.up for pair in both)
+def _floor(both: Sequence[_Pair], up: Measure) -> float | None:
+    """The difference upwards that seeds alone make in 5 % of pairs, between the groups with the fewest seeds.
+
+    The spread is that of all groups, also of those outside the picture, so that one measurement has one floor.
+    """
+    spread = noise(up.folded)
     fewest = min(len(pair.up.values) for pair in both)
     return spread.floor(fewest, fewest) if spread and spread.deviation else None
 

@@ -143,5 +143,9 @@ def method(name: str) -> Method:
 
 
 def explain(name: str, question: Question) -> Tensor:
-    """The attributions of a method, shaped as the question's inputs; see `probe.refusal` for when not to ask it."""
+    """The attributions of a method, shaped as the question's inputs.
+
+    Raises:
+        ValueError: If the method would be wrong on this model, with the method to take instead.
+    """
     return method(name).explain(question).detach()
