@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EXPERIMENTS = {path.stem for path in (ROOT / "conf" / "steelyard_conf" / "experiment").glob("*.yaml")}
 
+MISSED = {"synthesis": "0.96 bits of 1 after 44 epochs"}
+
 
 def experiment(row: table.Row) -> str:
     return row.words[0].removeprefix("experiment=")
@@ -22,12 +24,12 @@ def test_the_readme_holds_the_table_of_the_figures() -> None:
     assert table.placed(README, table.markdown(table.read())) == README
 
 
-def test_every_figure_reaches_its_goal() -> None:
+def test_every_figure_reaches_its_goal_but_those_that_are_known_to_miss_it() -> None:
     figures = table.read()
     assert figures
     for row in table.ROWS:
         if row.name in figures:
-            assert row.reached(figures[row.name].value, figures), row.name
+            assert row.reached(figures[row.name].value, figures) is (row.name not in MISSED), row.name
 
 
 def test_a_table_without_its_place_is_refused() -> None:
@@ -61,9 +63,8 @@ def test_a_value_that_is_missing_is_no_score() -> None:
 
 def rows() -> list[Any]:
     """Every row; what is known to miss its goal says so, and fails when it reaches it."""
-    missed = {"synthesis": "0.72 bits of 1 after 24 epochs"}
     return [
-        pytest.param(row, id=row.name, marks=[pytest.mark.xfail(reason=missed[row.name])] if row.name in missed else [])
+        pytest.param(row, id=row.name, marks=[pytest.mark.xfail(reason=MISSED[row.name])] if row.name in MISSED else [])
         for row in table.ROWS
     ]
 

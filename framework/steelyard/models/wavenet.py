@@ -1,12 +1,17 @@
 """WaveNet: the next sample from all before it (van den Oord et al. 2016, arXiv:1609.03499)."""
 
+import math
 from collections.abc import Sequence
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from steelyard.models.mu_law import compress, encode, place
 from steelyard.problem import check_least, refuse
+
+SPREAD = 0.2
+"""Standard deviation of the weights that the last layer begins with."""
 
 
 @final
@@ -50,7 +55,7 @@ class WaveNet(nn.Module):
 
     Inside, samples are mu-law levels: the output is a softmax over them, the input is their place on the companded
     scale, so that the probabilities of all samples multiply to that of the sound. Rounding to a level passes gradients
-    on as if it were not there, so that a gradient reaches every sample.
+    on as if it were not there, so that a gradient reaches every sample. The last layer begins smooth over the levels.
 
     Args:
         classes: What the speech is conditioned on (global conditioning, section 2.5), or 0 for nothing.
@@ -91,6 +96,7 @@ class WaveNet(nn.Module):
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv1d(skip, skip, kernel_size=1), nn.ReLU(), nn.Conv1d(skip, levels, kernel_size=1)
         )
+        begin_smoothly(self.head[-1])
 
     @property
     def receptive_field(self) -> int:
@@ -141,3 +147,23 @@ class WaveNet(nn.Module):
             skips = part if skips is None else skips + part
         assert skips is not None
         return self.head(skips)
+
+
+@torch.no_grad()
+def begin_smoothly(last: nn.Module) -> None:
+    """Lets neighbouring levels begin alike, so that what is learnt of one level is learnt of those around it.
+
+    Each input of the layer gets a mixture of cosines over the levels, the slow ones strongest. The usual noise treats
+    256 levels as 256 unrelated names, and a small net spends much of a short training on finding out their order.
+
+    Args:
+        last: The convolution (levels, width, 1) that gives the logits.
+    """
+    assert isinstance(last, nn.Conv1d)
+    levels, width, _ = last.weight.shape
+    waves = torch.arange(width)
+    over = torch.linspace(0, math.pi, levels)[:, None]
+    mixed = (over * waves).cos() / (1 + waves / 8) @ nn.init.orthogonal_(torch.empty(width, width))
+    last.weight.copy_((SPREAD * mixed / mixed.std())[:, :, None])
+    assert last.bias is not None
+    last.bias.zero_()

@@ -212,3 +212,13 @@ def test_a_word_for_a_model_without_words_is_refused_and_none_for_one_with():
             model(sound(1, 5), words)
         with pytest.raises(Refused, match="conditioned on"):
             generate(model, length=3, condition=words)
+
+
+def test_neighbouring_levels_begin_alike_and_distant_ones_do_not():
+    torch.manual_seed(0)
+    rows = WaveNet(levels=256).head[-1].weight[:, :, 0]
+    alike = torch.nn.functional.cosine_similarity(rows[:-1], rows[1:]).median()
+    apart = torch.nn.functional.cosine_similarity(rows[:128], rows[128:]).abs().median()
+    assert alike > 0.9
+    assert apart < 0.3
+    assert float(rows.detach().std()) == pytest.approx(0.2)
