@@ -39,9 +39,10 @@ def entered(config: dict[str, Any], *words: str) -> dict[str, Any]:
 
 def made(run: Callable[[], int], workdir: Path) -> Path:
     outputs = workdir / "outputs"
-    before = set(outputs.iterdir()) if outputs.exists() else set()
+    # Plugins may keep files of their own beside the run folders.
+    before = set(outputs.glob("*/"))
     assert run() == 0
-    (new,) = set(outputs.iterdir()) - before
+    (new,) = set(outputs.glob("*/")) - before
     return new
 
 
