@@ -154,7 +154,7 @@ def test_no_other_honest_model_is_flagged(name: str, noise: float, norm: Norm, r
 
 @pytest.mark.slow
 def test_nearly_every_other_mask_is_flagged() -> None:
-    """Of 44 models of masks, architectures and seeds on which no limit was chosen at least 95 %.
+    """Of 46 models of masks, architectures and seeds on which no limit was chosen at least 95 %.
 
     The one that is missed lets two of forty units pass in each layer.
     """
