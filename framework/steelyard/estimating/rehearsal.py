@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from steelyard import assembly, randomness
@@ -68,8 +68,6 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
     """
     fakes = _fake.Fakes()
     with randomness.forked(), _quiet():
-        # The same draft gives the same estimate, whatever batch its loader would draw.
-        seed_everything(draft.seed, verbose=False)
         mine = replace(
             draft,
             task=fakes.copied(draft.task),
