@@ -39,7 +39,7 @@ class Ledger:
     def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """One operation that has run."""
         del kwargs
-        made = tensors_in(out)
+        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         for tensor in made:
             self.note(tensor)
         packet = getattr(func, "overloadpacket", None)
@@ -96,11 +96,6 @@ class Ledger:
         if self._open.get(key) == entry:
             del self._open[key]
         self._events.append(~entry)
-
-
-def tensors_in(tree: Any) -> list[Tensor]:
-    """Every tensor of a nested structure."""
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def recurrent_bytes(inputs: Tensor, hidden: Tensor) -> tuple[int, int]:

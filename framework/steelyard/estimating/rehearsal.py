@@ -16,7 +16,7 @@ from steelyard.building import plain_list
 from steelyard.draft import STEP_SEAMS, Draft
 from steelyard.estimating import _fake
 from steelyard.estimating._flops import FlopCount
-from steelyard.estimating._ledger import Ledger, tensors_in
+from steelyard.estimating._ledger import Ledger
 from steelyard.estimating._where import Where
 from steelyard.seam import Seam
 from steelyard.selection import Selected
@@ -192,7 +192,7 @@ class _Watch(Callback):
         """A batch is there."""
         self._examples = max(self._examples, self._draft.adapter.size(batch))
         self._ledger.rows = self._draft.adapter.size(batch)
-        for tensor in tensors_in(batch):
+        for tensor in _tensors(batch):
             self._ledger.note(tensor, "batch")
         if self._single:
             self._ledger.expect_examples(weight for weight in self._draft.task.parameters() if weight.requires_grad)
@@ -243,8 +243,14 @@ class _Watch(Callback):
             if grad is not None:
                 self._ledger.note(grad, "gradients")
         for optimizer in trainer.optimizers:
-            for tensor in tensors_in(dict(optimizer.state)):
+            for tensor in _tensors(dict(optimizer.state)):
                 self._ledger.note(tensor, "optimizer")
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    from torch.utils._pytree import tree_leaves
+
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 @contextmanager
