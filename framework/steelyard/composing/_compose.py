@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Composed:
     notes: tuple[str, ...]
     hydra: DictConfig
     sweep: Sweep
-    planning: Planning = field(default_factory=Planning)
+    planning: Planning = Planning()
     number: int = 0
 
     @property

@@ -1,4 +1,3 @@
-# pyright: reportUnknownMemberType=false
 """Which module an operation belongs to."""
 
 import logging
@@ -19,19 +18,15 @@ class Where:
         self.flops: Counter[str] = Counter()
         self._name = type(root).__name__
         self._tracker = ModuleTracker()
-        self._started = False
 
     def start(self) -> None:
         """From now on."""
         logging.getLogger("torch.utils.module_tracker").setLevel(logging.CRITICAL)
         self._tracker.__enter__()
-        self._started = True
 
     def stop(self) -> None:
-        """Takes the hooks off again, if there are any."""
-        if self._started:
-            self._tracker.__exit__()
-            self._started = False
+        """Takes the hooks off again."""
+        self._tracker.__exit__()
 
     def add(self, flops: int) -> None:
         """An operation that runs now."""

@@ -5,9 +5,10 @@ import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -91,26 +92,13 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
                         watch,
                     ],
                 )
-                try:
-                    trainer.fit(mine.task, train_dataloaders=loader)
-                finally:
-                    watch.stop()
+                trainer.fit(mine.task, train_dataloaders=loader)
         return watch.estimate(fakes.assumed)
 
 
 def _arguments(trainer: Mapping[str, Any]) -> dict[str, Any]:
     """The user's, without what needs other processes, other devices, or writes files."""
-    ours = {
-        "callbacks",
-        "logger",
-        "strategy",
-        "devices",
-        "num_nodes",
-        "profiler",
-        "max_time",
-        "fast_dev_run",
-        "plugins",
-    }
+    ours = {"callbacks", "logger", "strategy", "devices", "num_nodes", "profiler", "max_time", "fast_dev_run", "plugins"}
     return {
         **{name: value for name, value in trainer.items() if name not in ours},
         "accelerator": "cpu",
@@ -183,10 +171,6 @@ class _Watch(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)
         self._where.start()
-
-    def stop(self) -> None:
-        """Takes its hooks off, also where the training never began."""
-        self._where.stop()
 
     def begins(self, batch: Any) -> None:
         """A batch is there."""
