@@ -14,7 +14,7 @@ from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
 from steelyard.runs import Run
-from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
+from steelyard_compute._flops import DEFINITION, FlopCount, compiled
 from steelyard_compute.budget import Budget
 
 UNITS = {"seconds": "s", "steps": "steps", "examples": "examples", "flops": "FLOP"}

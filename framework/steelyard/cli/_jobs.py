@@ -152,11 +152,7 @@ def _plan(composed: Composed) -> int:
 
     with known_to_hydra(composed):
         found = planning.plan(
-            composed.config,
-            choices=composed.choices,
-            overrides=composed.overrides,
-            notes=composed.notes,
-            settings=composed.planning,
+            composed.config, choices=composed.choices, overrides=composed.overrides, notes=composed.notes
         )
     _console.write(found.text())
     return Exit.DONE

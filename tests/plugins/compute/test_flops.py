@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from steelyard.estimating._flops import FlopCount, compiled
+from steelyard_compute._flops import FlopCount, compiled
 
 
 def step(model: nn.Module, inputs: Tensor) -> None:
