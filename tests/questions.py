@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from steelyard_interpretability.measures.question import Question
+from steelyard_interpretability.methods.question import Question
 
 
 def question(

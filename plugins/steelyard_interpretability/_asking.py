@@ -11,7 +11,7 @@ from torch import Tensor
 from steelyard.runs import Run
 from steelyard_interpretability._deletion import importance
 from steelyard_interpretability._samples import Samples
-from steelyard_interpretability.measures.question import Question
+from steelyard_interpretability.methods.question import Question
 
 Pose = Callable[[LightningModule, Tensor], Question]
 """A task and the decisions to explain -> the question about all chosen examples."""
@@ -65,6 +65,7 @@ def asked_of(run: Run, samples: Samples) -> Asked:
             seed=run.seed,
             score=lambda x, rows: scoring.scores(answer(x, rows), which[rows]),
             probability=probability,
+            task=task,
         )
 
     others, differ = _others(decisions, scoring.same)

@@ -11,7 +11,6 @@ from steelyard.runs import Run
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._asking import Asked, asked_of
 from steelyard_interpretability._deletion import area, random_ranks, ranks_by, removal_counts
-from steelyard_interpretability._methods_here import METHODS
 from steelyard_interpretability._randomize import Stage, cascade
 from steelyard_interpretability._safe import explaining
 from steelyard_interpretability._samples import Samples, collect
@@ -20,9 +19,10 @@ from steelyard_interpretability.measures.curves import deletion, erasure, insert
 from steelyard_interpretability.measures.fidelity import infidelity, subsets
 from steelyard_interpretability.measures.grid import sides, similarity
 from steelyard_interpretability.measures.lines import blurred_noise, edges, searched
-from steelyard_interpretability.measures.question import Explain, Question, per_unit
 from steelyard_interpretability.measures.sensitivity import max_sensitivity
 from steelyard_interpretability.measures.shape import gini
+from steelyard_interpretability.methods.question import Explain, Question, per_unit
+from steelyard_interpretability.methods.registry import METHODS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ def tried(run: Run, plugin: Faithfulness, methods: Mapping[str, Explain] | None 
         question = asked.pose(run.task, asked.decisions)
         counts = removal_counts(question.present.shape[1], points=plugin.removals)
         stages = [*cascade(run.task, seed=run.seed, stages=plugin.stages)]
-        for name, explain in (methods or {name: METHODS[name] for name in plugin.methods}).items():
+        for name, explain in (methods or {name: METHODS[name].explain for name in plugin.methods}).items():
             if trials and run.deadline is not None and time.monotonic() > run.deadline:
                 refused[name] = "the deadline left no time for it"
                 continue

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from steelyard.option import Option
 from steelyard.plugin import Plugin
+from steelyard.problem import Problem
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
@@ -35,7 +36,7 @@ class Faithfulness(Plugin):
     methods: Annotated[tuple[str, ...], Option("methods of explanation, by name")] = (
         "integrated_gradients",
         "input_x_gradient",
-        "occlusion",
+        "ablation",
     )
     samples: Annotated[int, Option("validation examples to explain", ge=2)] = 8
     pictures: Annotated[int, Option("how many of them to draw for each method", ge=0)] = 4
@@ -52,6 +53,18 @@ class Faithfulness(Plugin):
     radius: Annotated[
         float, Option("how close, as a fraction of the inputs' standard deviation in the split", gt=0)
     ] = 0.02
+
+    def preflight(self, draft: Draft) -> Iterator[Problem]:
+        """A method that nobody knows."""
+        del draft
+        from steelyard_interpretability.methods.registry import METHODS
+
+        for name in self.methods:
+            if name not in METHODS:
+                yield Problem(
+                    f"there is no method {name!r}: {', '.join(METHODS)}",
+                    fix="interpretability.faithfulness.methods=[integrated_gradients]",
+                )
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""

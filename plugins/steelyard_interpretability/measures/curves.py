@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from steelyard_interpretability._deletion import area, ranks_by
-from steelyard_interpretability.measures.question import Question, masked
+from steelyard_interpretability.methods.question import Question, masked
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Of the units that comprehensiveness takes away and sufficiency leaves (DeYoung et al. 2020, section 4.2)."""

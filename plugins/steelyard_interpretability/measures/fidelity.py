@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steelyard_interpretability.measures.question import Question, masked
+from steelyard_interpretability.methods.question import Question, masked
 
 STREAM = 1901
 """Sets the draws apart; arXiv 1901.09392 is the paper."""

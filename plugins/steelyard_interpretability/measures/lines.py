@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from steelyard_interpretability.measures.grid import axes, sides, smooth
-from steelyard_interpretability.measures.question import Question, masked, per_unit
+from steelyard_interpretability.methods.question import Question, masked, per_unit
 
 BLOCKS = 64
 """Parts of an input that the search takes away one by one."""

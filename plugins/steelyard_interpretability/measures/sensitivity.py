@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steelyard_interpretability.measures.question import Explain, Question
+from steelyard_interpretability.methods.question import Explain, Question
 
 STREAM = 1902
 """Sets the draws apart."""

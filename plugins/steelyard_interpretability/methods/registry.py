@@ -137,7 +137,7 @@ def method(name: str) -> Method:
     if name not in METHODS:
         raise refuse(
             f"there is no method {name!r}: {', '.join(METHODS)}",
-            fix="interpretability.attribution.methods=[integrated_gradients]",
+            fix="interpretability.faithfulness.methods=[integrated_gradients]",
         )
     return METHODS[name]
 

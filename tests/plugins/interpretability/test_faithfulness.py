@@ -17,7 +17,7 @@ from steelyard_interpretability._randomize import cascade
 from steelyard_interpretability._trials import tried
 from steelyard_interpretability._verdicts import Verdict, verdict
 from steelyard_interpretability.measures.lines import blurred_noise, edges
-from steelyard_interpretability.measures.question import Question
+from steelyard_interpretability.methods.question import Question
 
 SMALL = Faithfulness(samples=16, pictures=2, random_orders=4, neighbours=1)
 METRICS = {
@@ -211,3 +211,11 @@ def test_the_panel_of_an_impostor_says_why_it_is_not_to_be_trusted(digits_run: R
     assert "weights are lost" in shown.verdict.words
     assert next(check for check in shown.checks if check.name == "Changes with the weights?").mark is Mark.BAD
     assert next(check for check in shown.checks if check.name == "Agrees with others?").mark is Mark.OPEN
+
+
+def test_a_method_that_nobody_knows_is_refused_before_training():
+    (problem,) = Faithfulness(methods=("ablation", "guesswork")).preflight(None)
+    assert "'guesswork'" in problem.message
+    assert "grad_cam" in problem.message
+    assert problem.fix == "interpretability.faithfulness.methods=[integrated_gradients]"
+    assert not list(Faithfulness().preflight(None))

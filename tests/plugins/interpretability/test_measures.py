@@ -10,9 +10,9 @@ from steelyard_interpretability.measures.curves import SHARES, areas, deletion, 
 from steelyard_interpretability.measures.fidelity import infidelity, subsets
 from steelyard_interpretability.measures.grid import axes, sides, similarity, smooth
 from steelyard_interpretability.measures.lines import blocks, blurred_noise, edges, searched
-from steelyard_interpretability.measures.question import Question, masked, per_unit
 from steelyard_interpretability.measures.sensitivity import max_sensitivity
 from steelyard_interpretability.measures.shape import gini, mass, pointing, top_overlap
+from steelyard_interpretability.methods.question import Question, masked, per_unit
 
 WEIGHTS = torch.tensor([4.0, -1.0, 2.0, 0.5, 0.0])
 INPUTS = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0], [0.5, 2.0, -1.0, 3.0, 1.0]])
