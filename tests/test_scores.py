@@ -1,5 +1,6 @@
 """The table of scores is made of its list and its figures, and each row reaches its goal."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,19 @@ def test_more_and_less_are_told_apart() -> None:
 
 def test_a_goal_beside_another_row_moves_with_it() -> None:
     lora = next(row for row in table.ROWS if row.name == "sentiment_lora")
-    tuned = table.Figure(value=0.85, low=None, high=None, seconds=1.0, machine="")
+    tuned = table.Figure(value=0.85, low=None, high=None, seconds=1.0, machine="", seeds=3)
     assert lora.wanted({"sentiment": tuned}) == pytest.approx(0.83)
     assert lora.reached(0.8301, {"sentiment": tuned})
     assert not lora.reached(0.8299, {"sentiment": tuned})
     assert lora.wanted({}) is None
+
+
+def test_the_table_says_how_many_seeds_were_trained_and_not_how_many_the_list_asks_for() -> None:
+    lora = next(row for row in table.ROWS if row.name == "sentiment_lora")
+    one = table.Figure(value=0.86, low=None, high=None, seconds=1.0, machine="", seeds=1)
+    assert len(lora.seeds) == 3
+    assert "seeds" not in table.markdown({"sentiment_lora": one}, [lora])
+    assert "mean of 3 seeds" in table.markdown({"sentiment_lora": replace(one, seeds=3)}, [lora])
 
 
 def test_a_value_that_is_missing_is_no_score() -> None:

@@ -60,6 +60,7 @@ class Figure:
         high: Upper end.
         seconds: Wall time of training, of one seed.
         machine: Where.
+        seeds: How many the score is the mean of. It stands here since the list may ask for more than were trained.
     """
 
     value: float
@@ -67,6 +68,7 @@ class Figure:
     high: float | None
     seconds: float
     machine: str
+    seeds: int
 
 
 FASHION = "Fashion-MNIST (real)"
@@ -241,7 +243,7 @@ def markdown(figures: Mapping[str, Figure], rows: Iterable[Row] = ROWS) -> str:
         if row.name in figures:
             found = figures[row.name]
             around = "" if found.low is None or found.high is None else f" [{found.low:.3g}, {found.high:.3g}]"
-            mean = f", mean of {len(row.seeds)} seeds" if len(row.seeds) > 1 else ""
+            mean = f", mean of {found.seeds} seeds" if found.seeds > 1 else ""
             sign, wanted = "≥" if row.better == "more" else "≤", row.wanted(figures)
             cells = (
                 row.task,

@@ -38,7 +38,7 @@ def train(row: Row) -> Figure:
 
         value, (low, high) = mean_interval(tensor(values))
         seconds = statistics.mean(took for *_, took in found)
-    return Figure(value=value, low=low, high=high, seconds=seconds, machine=machine())
+    return Figure(value=value, low=low, high=high, seconds=seconds, machine=machine(), seeds=len(row.seeds))
 
 
 def _train(row: Row, seed: int) -> tuple[float, float | None, float | None, float]:
