@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -152,18 +154,16 @@ def test_no_other_honest_model_is_flagged(name: str, noise: float, norm: Norm, r
     assert flags(model, norm=norm, radius=radius, count=64, plan=Plan(steps=20, queries=50)) == set()
 
 
+def others() -> Iterator[Any]:
+    """46 models of masks, architectures and seeds on which no limit was chosen; the one that is missed says so."""
+    missed = pytest.mark.xfail(strict=True, reason="two of forty units pass in each layer, and no check sees it")
+    for below in (normed, deep):
+        for name in HELD:
+            marks = [missed] if (below, name) == (deep, "few winners") else []
+            yield pytest.param(below, name, id=f"{below.__name__}-{name}", marks=marks)
+
+
 @pytest.mark.slow
-def test_nearly_every_other_mask_is_flagged() -> None:
-    """Of 46 models of masks, architectures and seeds on which no limit was chosen at least 95 %.
-
-    The one that is missed lets two of forty units pass in each layer.
-    """
-    plan = Plan(steps=20, queries=50)
-    missed = [
-        (below.__name__, name)
-        for below in (normed, deep)
-        for name, mask in HELD.items()
-        if not flags(mask(fitted(below, seed=21)), count=64, plan=plan)
-    ]
-
-    assert len(missed) <= 0.05 * 2 * len(HELD), missed
+@pytest.mark.parametrize(("below", "name"), list(others()))
+def test_every_other_mask_is_flagged(below: Callable[[], nn.Module], name: str) -> None:
+    assert flags(HELD[name](fitted(below, seed=21)), count=64, plan=Plan(steps=20, queries=50))
