@@ -80,7 +80,7 @@ def promised(account: Account, *, complaint: str = "") -> Iterator[Measurement |
         count=account.population,
         note=f"{complaint}; {words}" if complaint else words,
         meaning="How much the trained model can give away about any one training example; 0 is nothing, below 3 is "
-        "strong, above 10 is hardly a promise.",
+        "strong, above 10 is hardly a promise",
     )
     if opinion is not None:
         yield Measurement(
@@ -89,7 +89,7 @@ def promised(account: Account, *, complaint: str = "") -> Iterator[Measurement |
             interval=(opinion.low, opinion.high),
             level=0.999,
             note="the same by Opacus' PRV accountant, with the error that it allows itself",
-            meaning="A second accountant's answer to the same question; the promise is void where they disagree.",
+            meaning="a second accountant's answer to the same question; the promise is void where they disagree",
         )
     yield Measurement(name="delta", value=mechanism.delta, better=Better.LOWER, note="smaller than 1/N")
     yield Measurement(
