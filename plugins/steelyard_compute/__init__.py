@@ -6,6 +6,7 @@ from steelyard_compute.checkpointing import Checkpointing
 from steelyard_compute.cost import Cost
 from steelyard_compute.early_stopping import EarlyStopping
 from steelyard_compute.freeze import Freeze
+from steelyard_compute.lora import LoRA
 from steelyard_compute.precision import Precision
 
-__all__ = ["Accumulation", "Budget", "Checkpointing", "Cost", "EarlyStopping", "Freeze", "Precision"]
+__all__ = ["Accumulation", "Budget", "Checkpointing", "Cost", "EarlyStopping", "Freeze", "LoRA", "Precision"]

@@ -78,9 +78,9 @@ def adapt(model: nn.Module, *, rank: int, alpha: float) -> None:
     if not layers:
         raise refuse("model.lora_rank is set, but the model has no linear layer", fix="model.lora_rank=0")
     # The library takes any number for the scale; its annotation says int.
-    lora: Any = LoraConfig
+    settings: Any = LoraConfig
     inject_adapter_in_model(
-        lora(r=rank, lora_alpha=alpha, target_modules=[*layers], fan_in_fan_out=all(layers.values())), model
+        settings(r=rank, lora_alpha=alpha, target_modules=[*layers], fan_in_fan_out=all(layers.values())), model
     )
 
 
