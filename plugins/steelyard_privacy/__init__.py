@@ -1,6 +1,7 @@
 """Steelyard's plugins for the challenge `privacy`."""
 
+from steelyard_privacy.canaries import Canaries
 from steelyard_privacy.dp_sgd import DPSGD
 from steelyard_privacy.membership import Membership
 
-__all__ = ["DPSGD", "Membership"]
+__all__ = ["DPSGD", "Canaries", "Membership"]

@@ -138,6 +138,16 @@ class PrivateTraining(Attachment):
         self._check_account()
         self._ledger = self._opened(trainer)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Others may change what an example is, but nobody what is drawn.
+
+        Raises:
+            Refused: If something stands between the draws and the training.
+        """
+        if trainer.train_dataloader is not self._loader:
+            name = type(trainer.train_dataloader).__name__
+            raise refuse(f"{name} changes the batches after they were drawn, which nothing accounts for")
+
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Gives the optimizer the private gradient, and nothing else.
 

@@ -27,8 +27,8 @@ class DPSGD(Plugin):
     ends at the last step that `target_epsilon` affords (null: no such end).
     """
 
-    owns = frozenset({Seam.BATCHES, Seam.GRADIENTS})
-    shares = frozenset({Seam.LENGTH})
+    owns = frozenset({Seam.GRADIENTS})
+    shares = frozenset({Seam.BATCHES, Seam.LENGTH})
     needs = MappingProxyType({"opacus": "opacus>=1.6"})
 
     target_epsilon: Annotated[float | None, Option("epsilon that the run does not exceed; null: no limit", gt=0)] = 8.0

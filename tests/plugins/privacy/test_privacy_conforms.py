@@ -1,6 +1,7 @@
-"""Both plugins keep the contract."""
+"""The plugins keep the contract."""
 
 from steelyard.testing import PluginSuite
+from steelyard_privacy.canaries import Canaries
 from steelyard_privacy.dp_sgd import DPSGD
 from steelyard_privacy.membership import Membership
 
@@ -15,3 +16,8 @@ class TestDPSGD(PluginSuite):
 class TestMembership(PluginSuite):
     plugin = Membership()
     key = "privacy.membership"
+
+
+class TestCanaries(PluginSuite):
+    plugin = Canaries(count=20)
+    key = "privacy.canaries"
