@@ -17,6 +17,8 @@ from steelyard.problem import Refused, refuse
 
 LAUNCHERS = ("steelyard", "basic")
 """Those that run trials here: each in a process of its own, or one after the other in this one."""
+SWEEPERS = ("basic", "random")
+"""Hydra's grid, and random search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ def _trial(raw: Raw, elsewhere: frozenset[str]) -> Trial:
 
 
 def _check(hydra: DictConfig) -> None:
-    for group, known in (("hydra/launcher", LAUNCHERS), ("hydra/sweeper", ("basic",))):
+    for group, known in (("hydra/launcher", LAUNCHERS), ("hydra/sweeper", SWEEPERS)):
         option = hydra.runtime.choices.get(group)
         if option not in known:
             raise refuse(f"{group}={option} is not supported yet", fix=f"{group}={known[0]}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 
 from steelyard.problem import Problem, Refused, refuse
@@ -23,7 +23,7 @@ class Word:
     Attributes:
         text: As typed.
         key: Dotted path or group, without prefix and package.
-        values: What it sets, one per alternative of a sweep; empty for intervals and the like.
+        values: What it sets, one per alternative of a sweep; empty for intervals and globs.
         adds: True behind `+` or `++`.
         deletes: True behind `~`.
         sweeps: True if it has several alternatives.
@@ -128,7 +128,8 @@ def _word(text: str, override: Override) -> Word:
 
 
 def _alternatives(override: Override) -> Iterator[Any]:
-    if not override.is_discrete_sweep():
+    # What a glob finds is options, which need no look at their values; and only Hydra knows them.
+    if not override.is_discrete_sweep() or override.value_type is ValueType.GLOB_CHOICE_SWEEP:
         return
     # Hydra writes each alternative as text; read as an override of its own it is a value again.
     for alternative in override.sweep_string_iterator():

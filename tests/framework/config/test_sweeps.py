@@ -19,6 +19,12 @@ def test_lists_sweep_too(nothing: Words, tmp_path: Path) -> None:
     assert chosen(trials) == ["parity", "gap,parity"]
 
 
+def test_ranges_and_globs_sweep_too(nothing: Words, tmp_path: Path) -> None:
+    trials = expand(*nothing, "optimizer=glob(ada*)", "seed=range(0,2)", place=tmp_path)
+    found = [(trial.composed.choices["optimizer"], trial.composed.config.seed) for trial in trials if trial.composed]
+    assert found == [("adam", 0), ("adam", 1), ("adamw", 0), ("adamw", 1)]
+
+
 def test_typed_settings_of_a_plugin_that_another_trial_selects_are_dropped_with_a_note(
     nothing: Words, tmp_path: Path
 ) -> None:
