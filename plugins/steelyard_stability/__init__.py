@@ -1,10 +1,11 @@
 """Steelyard's plugins for the challenge `stability`."""
 
 from steelyard_stability.adversarial import Adversarial
+from steelyard_stability.adversarial_training import AdversarialTraining
 from steelyard_stability.calibration import Calibration
 from steelyard_stability.consistency import Consistency
 from steelyard_stability.corruptions import Corruptions
 from steelyard_stability.noise import Noise
 from steelyard_stability.outliers import Outliers
 
-__all__ = ["Adversarial", "Calibration", "Consistency", "Corruptions", "Noise", "Outliers"]
+__all__ = ["Adversarial", "AdversarialTraining", "Calibration", "Consistency", "Corruptions", "Noise", "Outliers"]

@@ -109,6 +109,7 @@ def distance(inputs: Tensor, centre: Tensor, norm: Norm) -> Tensor:
 
 def _within(centre: Tensor, step: float) -> Tensor:
     """`centre + step`, one float nearer where rounding went too far."""
-    edge = centre + step
+    # Added in doubles: a single would round the step first, by more than a unit in the last place of a small sum.
+    edge = (centre.double() + step).to(centre)
     too_far = (edge.double() - centre.double()).abs() > abs(step)
     return torch.where(too_far, torch.nextafter(edge, centre), edge)

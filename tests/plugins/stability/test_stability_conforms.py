@@ -1,5 +1,9 @@
 from steelyard.testing import PluginSuite
-from steelyard_stability import Calibration, Consistency, Corruptions, Outliers
+from steelyard_stability import AdversarialTraining, Calibration, Consistency, Corruptions, Outliers
+
+
+class TestAdversarialTraining(PluginSuite):
+    plugin = AdversarialTraining(steps=2)
 
 
 class TestCalibration(PluginSuite):

@@ -269,3 +269,15 @@ def test_the_ratio_does_not_feel_the_scale_of_the_logits() -> None:
 def test_the_best_batch_is_one_of_the_sizes(model: nn.Module) -> None:
     assert best_batch(scene(model, held(100)[0], radius=0.1)) in (8, 16, 32, 64)
     assert best_batch(scene(model, held(3)[0], radius=0.1)) == 3
+
+
+def test_the_edge_of_a_ball_is_inside_it_to_the_bit_also_where_it_comes_near_0() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for radius in (0.3, 0.1, 8 / 255):
+        # So close to the radius that a unit in the last place of the sum is smaller than the radius' own rounding.
+        centre = radius * (1 + 0.05 * torch.randn(500, 20, generator=generator))
+        region = Ball(norm=Norm.LINF, radius=radius).around(centre)
+        for far in (-1.0, 1.0):
+            edge = region.project(centre + far)
+            assert float(distance(edge, centre, Norm.LINF).max()) <= radius
+            assert float(distance(edge, centre, Norm.LINF).min()) > radius * (1 - 1e-6)
