@@ -8,5 +8,16 @@ from steelyard_compute.early_stopping import EarlyStopping
 from steelyard_compute.freeze import Freeze
 from steelyard_compute.lora import LoRA
 from steelyard_compute.precision import Precision
+from steelyard_compute.quantize import Quantize
 
-__all__ = ["Accumulation", "Budget", "Checkpointing", "Cost", "EarlyStopping", "Freeze", "LoRA", "Precision"]
+__all__ = [
+    "Accumulation",
+    "Budget",
+    "Checkpointing",
+    "Cost",
+    "EarlyStopping",
+    "Freeze",
+    "LoRA",
+    "Precision",
+    "Quantize",
+]

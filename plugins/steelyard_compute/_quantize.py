@@ -1,0 +1,220 @@
+"""The live half of `compute.quantize`."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, final
+
+import torch
+
+from steelyard.attachment import Attachment
+from steelyard.measurement import Artefact, Better, Measurement, Status
+from steelyard.runs import Predictions, Run
+from steelyard.statistics import mean_interval, proportion
+from steelyard_compute._clock import spread
+from steelyard_compute._paired import paired_loss
+from steelyard_compute._rounded_layers import Swap, dynamic, packed, plain_size, swapped
+from steelyard_compute._rounding import int4, int8
+from steelyard_compute.quantize import Quantize
+
+SPLIT = "test"
+PLAIN = "as trained"
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """Seconds of one forward pass over the same batch, as it was and rounded, in turn.
+
+    Attributes:
+        plain: Each round's.
+        rounded: Each round's.
+        examples: In the batch.
+    """
+
+    plain: list[float]
+    rounded: list[float]
+    examples: int
+
+
+@final
+class QuantizeAttachment(Attachment):
+    """Puts rounded layers in the place of the own ones while it looks, and takes them away again.
+
+    Args:
+        plugin: The settings.
+    """
+
+    def __init__(self, plugin: Quantize) -> None:
+        self._plugin = plugin
+
+    def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
+        """The size as it is, then for each format what it saves and what it loses."""
+        size = plain_size(run.task)
+        yield _size(size, PLAIN, "all parameters and buffers")
+        before = run.predict(SPLIT)
+        for name in dict.fromkeys(self._plugin.formats):
+            why = _obstacle(name, run)
+            if why is None:
+                yield from self._weighed(name, run, before, size)
+            else:
+                yield Measurement(
+                    name="size",
+                    status=Status.SKIPPED,
+                    unit="MiB",
+                    at={"format": name},
+                    note=why,
+                    meaning=SIZE,
+                )
+
+    def _weighed(self, name: str, run: Run, before: Predictions, size: int) -> Iterator[Measurement]:
+        swap = _made(name, run, self._plugin.group)
+        after, timed = self._looked(run, swap)
+        at: dict[str, str | float] = {"format": name}
+        whole = sum(weight.numel() for weight in run.task.parameters())
+        yield _size(
+            swap.size, name, f"{swap.rounded / whole:.1%} of the weights are rounded; {size / swap.size:.2f} times less"
+        )
+        lost, interval = paired_loss(before.marks, after.marks)
+        count = len(before.marks)
+        yield Measurement(
+            name="marks_lost",
+            value=lost,
+            better=Better.LOWER,
+            interval=interval,
+            count=count,
+            at=at,
+            split=SPLIT,
+            note=f"{float(before.marks.double().mean()):.4f} before; paired by example",
+            meaning="how much worse the rounded model answers: accuracy lost, where an answer is right or wrong",
+        )
+        loss, around = mean_interval(after.losses - before.losses)
+        yield Measurement(
+            name="loss_gained",
+            value=loss,
+            better=Better.LOWER,
+            unit="nat",
+            interval=around,
+            count=count,
+            at=at,
+            split=SPLIT,
+            note="mean loss of an example, paired",
+            meaning="how much surer the model was of what is right, before rounding",
+        )
+        changed = int((~run.adapter.scoring.same(before.decisions, after.decisions)).sum())
+        yield proportion(
+            "changed_decisions",
+            changed,
+            count,
+            better=Better.LOWER,
+            split=SPLIT,
+            at=at,
+            meaning="share of the test examples that the rounded model answers otherwise",
+        )
+        yield from _times(timed, at, run)
+
+    @torch.no_grad()
+    def _looked(self, run: Run, swap: Swap) -> tuple[Predictions, Timed]:
+        with swapped(run.task, swap):
+            # Another run with no predictions of its own yet.
+            after = Run(
+                task=run.task,
+                data=run.data,
+                adapter=run.adapter,
+                seed=run.seed,
+                device=run.device,
+                trained=run.trained,
+                folder=run.folder,
+            ).predict(SPLIT)
+        return after, self._timed(run, swap)
+
+    def _timed(self, run: Run, swap: Swap) -> Timed:
+        batch = run.to_device(next(iter(run.loader(SPLIT))))
+        modes: list[Callable[[], AbstractContextManager[Any]]] = [nullcontext, partial(swapped, run.task, swap)]
+        found: tuple[list[float], list[float]] = ([], [])
+        # The first round warms up both.
+        for turn in range(self._plugin.rounds + 1):
+            for kept, mode in zip(found, modes, strict=True):
+                with mode():
+                    start = _now(run)
+                    run.adapter.outputs(run.task, batch)
+                    seconds = _now(run) - start
+                if turn:
+                    kept.append(seconds)
+            if turn and run.deadline is not None and time.monotonic() > run.deadline:
+                break
+        plain, rounded = found
+        return Timed(plain=plain, rounded=rounded, examples=run.adapter.size(batch))
+
+
+SIZE = "memory of everything that the model keeps"
+
+
+def _made(name: str, run: Run, group: int) -> Swap:
+    if name == "int8_dynamic":
+        return dynamic(run.task)
+    return packed(run.task, int8 if name == "int8" else partial(int4, group=group))
+
+
+def _obstacle(name: str, run: Run) -> str | None:
+    if name == "int8_dynamic":
+        if run.device.type != "cpu":
+            return "torch multiplies in 8 bits on the CPU only"
+        if find_spec("torch.ao.quantization") is None or torch.backends.quantized.engine in ("none", ""):
+            return "this build of torch has no kernels for 8 bits"
+    return None
+
+
+def _size(size: int, name: str, note: str) -> Measurement:
+    return Measurement(
+        name="size",
+        value=size / MIB,
+        better=Better.LOWER,
+        unit="MiB",
+        at={"format": name},
+        note=note,
+        meaning=SIZE,
+    )
+
+
+def _times(timed: Timed, at: dict[str, str | float], run: Run) -> Iterator[Measurement]:
+    per = [seconds / timed.examples for seconds in timed.rounded]
+    clock = "CPU time of the process" if run.device.type == "cpu" else "time"
+    note = f"{clock}, median forward pass in a batch of {timed.examples} on {run.device}"
+    seconds = spread(per)
+    yield Measurement(
+        name="seconds_per_example",
+        value=seconds.median,
+        better=Better.LOWER,
+        unit="s",
+        interval=seconds.interval,
+        count=len(per),
+        at=at,
+        timing=True,
+        note=note,
+        meaning="time that the rounded model needs for one answer",
+    )
+    saved = spread([1 - after / before for before, after in zip(timed.plain, timed.rounded, strict=True)])
+    plain = spread(timed.plain).median / timed.examples
+    yield Measurement(
+        name="time_saved",
+        value=saved.median,
+        better=Better.HIGHER,
+        interval=saved.interval,
+        count=len(per),
+        at=at,
+        timing=True,
+        note=f"against {plain:.3g} s as trained, measured in turn; below 0 it takes longer",
+        meaning="share of the time of an answer that rounding saves",
+    )
+
+
+def _now(run: Run) -> float:
+    if run.device.type == "cpu":
+        return time.process_time()
+    if run.device.type == "cuda":
+        torch.cuda.synchronize(run.device)
+    return time.perf_counter()
