@@ -34,8 +34,13 @@ class Asked:
     pose: Pose
 
 
-def asked_of(run: Run, samples: Samples) -> Asked:
+def asked_of(run: Run, samples: Samples, **settings: Any) -> Asked:
     """Asks the task once, and keeps how to ask it again.
+
+    Args:
+        run: Left as it was found.
+        samples: The examples.
+        settings: Of every question: its tolerance, steps, effort.
 
     Raises:
         ValueError: If the task's outputs are not finite.
@@ -66,6 +71,7 @@ def asked_of(run: Run, samples: Samples) -> Asked:
             score=lambda x, rows: scoring.scores(answer(x, rows), which[rows]),
             probability=probability,
             task=task,
+            **settings,
         )
 
     others, differ = _others(decisions, scoring.same)

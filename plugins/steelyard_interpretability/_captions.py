@@ -10,7 +10,7 @@ LETTERS = 50
 def title(adapter: Adapter, trials: Trials, row: int) -> str:
     """Short lines: pictures stand side by side; nothing where neither decision nor truth can be told in words."""
     said, wanted = _answers(adapter, trials, row)
-    return "" if not said and not wanted else f"says {_short(said)}\ntruth {_short(wanted)}"
+    return "" if not said and not wanted else f"says {short(said)}\ntruth {short(wanted)}"
 
 
 def in_words(adapter: Adapter, trials: Trials, row: int) -> str:
@@ -27,5 +27,6 @@ def _answers(adapter: Adapter, trials: Trials, row: int) -> tuple[str, str]:
     return (adapter.told(said), adapter.told(wanted)) if said or wanted else ("", "")
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """At most `LETTERS` letters."""
     return text if len(text) <= LETTERS else f"{text[: LETTERS - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"

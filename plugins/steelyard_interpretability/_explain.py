@@ -1,154 +1,254 @@
 """From a trained run to explanations and their controls."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TypeVar
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from steelyard.runs import Run
-from steelyard_interpretability._asking import present_units
-from steelyard_interpretability._deletion import (
-    deletion_curve,
-    importance,
-    random_ranks,
-    ranks_by,
-    removal_counts,
-)
-from steelyard_interpretability._gradients import integrated_gradients
+from steelyard_interpretability._asking import asked_of
+from steelyard_interpretability._choosing import chosen
+from steelyard_interpretability._deletion import importance, random_ranks, removal_counts
+from steelyard_interpretability._gradients import completeness_errors
 from steelyard_interpretability._randomize import reinitialised
 from steelyard_interpretability._safe import explaining
-from steelyard_interpretability._samples import Samples, collect
+from steelyard_interpretability._samples import SPLIT, Samples, collect, others, some
 from steelyard_interpretability.attribution import Attribution
+from steelyard_interpretability.measures.curves import deletion, order_of
+from steelyard_interpretability.methods.gradient import stepped
+from steelyard_interpretability.methods.question import Question, asked
+from steelyard_interpretability.methods.registry import METHODS
 
 CHUNK = 32
 """Examples that are explained together; the deadline is looked at between chunks."""
+LATE = "the deadline left no time for it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanations:
-    """One row per example, on the CPU.
+class Map:
+    """What a method says; one row per example.
 
     Attributes:
         attributions: Shaped as the inputs.
         errors: Completeness errors.
-        steps: Steps that completeness asked for.
-        converged: Whether it was reached.
-        decisions: What is explained.
-        probabilities: That the model gave to the decision.
-        ours: Deletion curve in the order of the attributions (N, points).
-        chance: Mean curve of the random orders.
-        untaught: Curve in the order of the re-initialised copy's attributions.
-        units: Importance of each unit (N, K).
-        untaught_units: The same by the re-initialised copy.
-        present: Which units an example has (N, K): padding is none.
+        steps: Steps that completeness asked for; 0 where a method takes none.
+        converged: Whether they add up to within the tolerance.
     """
 
     attributions: Tensor
     errors: Tensor
     steps: Tensor
     converged: Tensor
-    decisions: Tensor
-    probabilities: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """How one method's order does beside its control; one row per example.
+
+    Attributes:
+        ours: Deletion curve in the order of the attributions (N, points).
+        untaught: Curve in the order of the re-initialised copy's attributions.
+        units: Importance of each unit (N, K).
+        untaught_units: The same by the re-initialised copy.
+    """
+
     ours: Tensor
-    chance: Tensor
     untaught: Tensor
     units: Tensor
     untaught_units: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What all methods share; one row per example.
+
+    Attributes:
+        decisions: What is explained.
+        probabilities: That the model gave to the decision.
+        chance: Mean deletion curve of the random orders (N, points).
+        present: Which units an example has (N, K): padding is none.
+    """
+
+    decisions: Tensor
+    probabilities: Tensor
+    chance: Tensor
     present: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """What was explained and how it came out.
+class Shown:
+    """The examples to draw.
 
     Attributes:
-        samples: All chosen examples; the deadline may have left time for the first of them only.
-        explanations: Of the examples that there was time for.
-        counts: Units removed at each point of the deletion curves.
+        samples: Their places and inputs.
+        kinds: Why each was chosen.
+        decisions: What is explained.
+        probabilities: That the model gave to the decision.
+        maps: By method.
     """
 
     samples: Samples
-    explanations: Explanations
+    kinds: tuple[str, ...]
+    decisions: Tensor
+    probabilities: Tensor
+    maps: Mapping[str, Map]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """What was explained and how it came out, on the CPU.
+
+    Attributes:
+        samples: All chosen examples; the deadline may have left time for the first of them only.
+        counts: Units removed at each point of the deletion curves.
+        common: Of the examples that there was time for.
+        maps: By method.
+        judged: By method.
+        refused: Method -> why there is nothing of it.
+        shown: The examples to draw; None for none.
+    """
+
+    samples: Samples
     counts: list[int]
+    common: Common
+    maps: Mapping[str, Map]
+    judged: Mapping[str, Judged]
+    refused: Mapping[str, str]
+    shown: Shown | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    common: Common
+    maps: Mapping[str, Map]
+    judged: Mapping[str, Judged]
 
 
 def study(run: Run, plugin: Attribution) -> Study:
     """Explains the chosen examples and judges the explanations on the trained task."""
+    refused: dict[str, str] = {}
     with explaining(run.task):
         samples = collect(run, count=plugin.samples, baseline=plugin.baseline)
-        counts = removal_counts(int(_units(run, samples).max()) + 1, points=plugin.removals)
+        units = int(run.adapter.features(samples.inputs).max()) + 1
+        counts = removal_counts(units, points=plugin.removals)
         twin = reinitialised(run.task, seed=run.seed)
-        parts: list[Explanations] = []
+        parts: list[_Part] = []
         for start in range(0, len(samples.numbers), CHUNK):
-            if parts and run.deadline is not None and time.monotonic() > run.deadline:
+            if parts and _late(run):
                 break
-            parts.append(_explain(run, plugin, twin, samples, slice(start, start + CHUNK), counts))
-    joined = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Explanations)}
-    return Study(samples=samples, explanations=Explanations(**joined), counts=counts)
-
-
-def _units(run: Run, samples: Samples) -> Tensor:
-    return run.adapter.features(samples.inputs).to(samples.inputs.device)
-
-
-def _explain(
-    run: Run, plugin: Attribution, twin: LightningModule, samples: Samples, rows: slice, counts: Sequence[int]
-) -> Explanations:
-    adapter, scoring = run.adapter, run.adapter.scoring
-    inputs, units = samples.inputs[rows], _units(run, samples)
-    baselines = samples.baseline.expand_as(inputs)
-    places = torch.arange(len(inputs), device=inputs.device)
-    batch = adapter.take(samples.batch, places + rows.start)
-    with torch.no_grad():
-        outputs = adapter.outputs(run.task, batch)
-    decisions = scoring.decisions(outputs, samples.targets[rows])
-    probabilities = scoring.probabilities(outputs, decisions)
-    if not bool(torch.isfinite(probabilities).all()):
-        raise ValueError("the task's outputs are not finite on the validation split, so there is nothing to explain")
-
-    def asked(task: LightningModule, x: Tensor, which: Tensor) -> Any:
-        return adapter.outputs(task, adapter.replace(adapter.take(batch, which), x))
-
-    def explained(task: LightningModule) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        found = integrated_gradients(
-            lambda x, which: scoring.scores(asked(task, x, which), decisions[which]),
-            inputs=inputs,
-            baselines=baselines,
-            rows=places,
-            tolerance=plugin.tolerance,
-            max_steps=plugin.max_steps,
+            places = range(start, min(start + CHUNK, len(samples.numbers)))
+            parts.append(_part(run, plugin, twin, some(run, samples, places), counts, refused, first=not parts))
+        told = [name for name in plugin.methods if name not in refused]
+        return Study(
+            samples=samples,
+            counts=counts,
+            common=_joined([part.common for part in parts]),
+            maps={name: _joined([part.maps[name] for part in parts]) for name in told},
+            judged={name: _joined([part.judged[name] for part in parts]) for name in told},
+            refused=refused,
+            shown=_shown(run, plugin, samples, told),
         )
-        return found.attributions, found.errors, found.steps, found.converged
 
-    @torch.no_grad()
-    def probability(x: Tensor) -> Tensor:
-        return scoring.probabilities(asked(run.task, x, places), decisions)
 
-    def curve(ranks: Tensor) -> Tensor:
-        return deletion_curve(probability, inputs=inputs, baselines=baselines, units=units, ranks=ranks, counts=counts)
+def _late(run: Run) -> bool:
+    return run.deadline is not None and time.monotonic() > run.deadline
 
-    present = present_units(adapter.present(batch), like=inputs, units=units)
-    attributions, errors, steps, converged = explained(run.task)
-    ours, untaught = importance(attributions, units=units), importance(explained(twin)[0], units=units)
-    shuffled = random_ranks(run.seed, numbers=samples.numbers[rows], units=counts[-1], orders=plugin.random_orders)
-    found = Explanations(
-        attributions=attributions,
-        errors=errors,
-        steps=steps,
-        converged=converged,
-        decisions=decisions,
-        probabilities=probabilities,
-        ours=curve(ranks_by(ours, present=present)),
-        chance=torch.stack([curve(ranks_by(-ranks.to(present.device), present=present)) for ranks in shuffled]).mean(
-            dim=0
-        ),
-        untaught=curve(ranks_by(untaught, present=present)),
-        units=ours,
-        untaught_units=untaught,
+
+def _part(
+    run: Run,
+    plugin: Attribution,
+    twin: LightningModule,
+    samples: Samples,
+    counts: Sequence[int],
+    refused: dict[str, str],
+    *,
+    first: bool,
+) -> _Part:
+    whole = asked_of(run, samples, tolerance=plugin.tolerance, max_steps=plugin.max_steps)
+    question = whole.pose(run.task, whole.decisions)
+    present = question.present
+    maps: dict[str, Map] = {}
+    judged: dict[str, Judged] = {}
+    for name in plugin.methods:
+        if name in refused:
+            continue
+        if first and judged and _late(run):
+            refused[name] = LATE
+            continue
+        try:
+            maps[name] = mapped(name, question)
+            theirs = mapped(name, whole.pose(twin, whole.decisions)).attributions
+        except ValueError as error:
+            refused[name] = str(error)
+            continue
+        ours, untaught = (importance(part, units=question.units) for part in (maps[name].attributions, theirs))
+        judged[name] = Judged(
+            ours=deletion(question, order_of(ours, question), counts=counts),
+            untaught=deletion(question, order_of(untaught, question), counts=counts),
+            units=ours,
+            untaught_units=untaught,
+        )
+    shuffled = random_ranks(run.seed, numbers=samples.numbers, units=counts[-1], orders=plugin.random_orders)
+    chance = [deletion(question, order_of(-ranks.to(present.device), question), counts=counts) for ranks in shuffled]
+    common = Common(
+        decisions=whole.decisions,
+        probabilities=asked(question.probability, question, question.inputs, question.rows()),
+        chance=torch.stack(chance).mean(dim=0),
         present=present,
     )
-    return Explanations(**{field.name: getattr(found, field.name).cpu() for field in fields(Explanations)})
+    return _Part(common=common, maps=maps, judged=judged)
+
+
+def mapped(name: str, question: Question) -> Map:
+    """One method's explanations, and how far they add up.
+
+    Raises:
+        ValueError: If it is wrong on this model.
+    """
+    if name == "integrated_gradients":
+        found = stepped(question)
+        return Map(attributions=found.attributions, errors=found.errors, steps=found.steps, converged=found.converged)
+    attributions = METHODS[name].explain(question).detach()
+    ends = [asked(question.score, question, end.clone(), question.rows()) for end in _ends(question)]
+    errors = completeness_errors(attributions, difference=ends[0] - ends[1])
+    return Map(
+        attributions=attributions,
+        errors=errors,
+        steps=torch.zeros(len(errors), dtype=torch.int64),
+        converged=errors <= question.tolerance,
+    )
+
+
+def _ends(question: Question) -> tuple[Tensor, Tensor]:
+    return question.inputs, question.baselines
+
+
+def _shown(run: Run, plugin: Attribution, samples: Samples, methods: Sequence[str]) -> Shown | None:
+    if not plugin.pictures or not methods:
+        return None
+    kinds, numbers = chosen(run.predict(SPLIT), kinds=plugin.shown, count=plugin.pictures, seed=run.seed)
+    picked = others(run, samples, numbers)
+    whole = asked_of(run, picked, tolerance=plugin.tolerance, max_steps=plugin.max_steps)
+    question = whole.pose(run.task, whole.decisions)
+    return Shown(
+        samples=picked,
+        kinds=kinds,
+        decisions=whole.decisions.cpu(),
+        probabilities=asked(question.probability, question, question.inputs, question.rows()).cpu(),
+        maps={name: _joined([mapped(name, question)]) for name in methods},
+    )
+
+
+_Rows = TypeVar("_Rows", Map, Judged, Common)
+
+
+def _joined(parts: Sequence[_Rows]) -> _Rows:
+    """The rows of all parts, on the CPU."""
+    kind = type(parts[0])
+    return kind(
+        **{field.name: torch.cat([getattr(part, field.name).cpu() for part in parts]) for field in fields(kind)}
+    )

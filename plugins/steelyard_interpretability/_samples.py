@@ -1,8 +1,8 @@
 """Which validation examples are explained, and against which baseline."""
 
 import math
-from collections.abc import Sized
-from dataclasses import dataclass
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -38,6 +38,34 @@ def evenly_spaced(population: int, *, count: int) -> tuple[int, ...]:
     """`count` places spread over the split, no place twice; all of them if there are not more."""
     count = min(count, population)
     return tuple((2 * place + 1) * population // (2 * count) for place in range(count))
+
+
+def some(run: Run, samples: Samples, places: Sequence[int]) -> Samples:
+    """Some of the examples, by their places among the samples."""
+    rows = torch.tensor(places, device=samples.inputs.device)
+    return replace(
+        samples,
+        numbers=tuple(samples.numbers[place] for place in places),
+        batch=run.adapter.take(samples.batch, rows),
+        inputs=samples.inputs[rows],
+        targets=samples.targets[rows],
+    )
+
+
+def others(run: Run, samples: Samples, numbers: Sequence[int]) -> Samples:
+    """Other examples of the split, by their places in it, against the same baseline."""
+    batch = run.batch(SPLIT, numbers)
+    inputs = run.adapter.inputs(run.task, batch).detach().clone()
+    same = inputs.shape[1:] == samples.inputs.shape[1:]
+    return replace(
+        samples,
+        numbers=tuple(numbers),
+        batch=batch,
+        inputs=inputs,
+        targets=run.adapter.targets(batch),
+        # Where lengths differ, the baseline is the same at every place.
+        baseline=samples.baseline if same else samples.baseline[:1].expand(inputs.shape[1:]),
+    )
 
 
 def collect(run: Run, *, count: int, baseline: Literal["mean", "zero"]) -> Samples:

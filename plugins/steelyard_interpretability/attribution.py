@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from steelyard.option import Option
 from steelyard.plugin import Plugin
+from steelyard.problem import Problem
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Attribution(Plugin):
-    """Integrated Gradients (Sundararajan et al. 2017) of the score of the decision, with proof beside the picture.
+    """Explanations of the score of the decision by one method or several, with proof beside the picture.
 
-    It explains examples that lie evenly spaced in the validation split: the same ones in every run on the same split,
-    so that runs compare example by example. Three questions decide how far the explanations may be trusted:
+    The numbers are of examples that lie evenly spaced in the validation split: the same ones in every run on the same
+    split, so that runs compare example by example. The pictures are of others: where the model does best and worst,
+    where it is least certain, and random ones; a mean over those would say nothing of the split. A method that
+    would be wrong on this model is refused by name. Three questions decide how far an explanation may be trusted:
 
-    * Are they complete? They must add up to the score of the input minus the score of the baseline. The number of steps
-      doubles until that holds; an example where it never does is flagged.
+    * Are they complete? They must add up to the score of the input minus the score of the baseline, where the method
+      promises it. The steps of Integrated Gradients (Sundararajan et al. 2017) double until that holds; an example
+      where it never does is flagged.
     * Are they faithful? With the units (pixels, columns) set to the baseline, most important first, the probability of
       the decision must fall faster than in random order (deletion, Samek et al. 2017).
     * Do they depend on what the model has learnt? Explanations of a copy with re-initialised weights (Adebayo et al.
@@ -36,8 +40,15 @@ class Attribution(Plugin):
 
     needs: ClassVar[Mapping[str, str]] = MappingProxyType({"captum": "captum>=0.9,<0.10"})
 
-    samples: Annotated[int, Option("validation examples to explain", ge=2)] = 64
-    pictures: Annotated[int, Option("how many of them to draw", ge=0)] = 8
+    methods: Annotated[tuple[str, ...], Option("methods of explanation, by name, side by side in the picture")] = (
+        "integrated_gradients",
+    )
+    samples: Annotated[int, Option("validation examples to explain, evenly spaced, for the numbers", ge=2)] = 64
+    pictures: Annotated[int, Option("validation examples to draw", ge=0)] = 8
+    shown: Annotated[
+        tuple[Literal["best", "worst", "uncertain", "random"], ...],
+        Option("which to draw, in turn: smallest loss, largest loss, least certain, by the seed"),
+    ] = ("best", "worst", "uncertain", "random")
     baseline: Annotated[
         Literal["mean", "zero"], Option("the input that says nothing: mean of the validation split, or 0 in raw units")
     ] = "mean"
@@ -47,6 +58,15 @@ class Attribution(Plugin):
     max_steps: Annotated[int, Option("steps at which the doubling from 8 ends", ge=8)] = 512
     removals: Annotated[int, Option("points of the deletion curve after the untouched input", ge=2)] = 10
     random_orders: Annotated[int, Option("random orders per example to compare with", ge=1)] = 8
+
+    def preflight(self, draft: Draft) -> Iterator[Problem]:
+        """A method that nobody knows, and pictures of nothing."""
+        del draft
+        from steelyard_interpretability.methods.registry import unknown
+
+        yield from unknown(self.methods, option="interpretability.attribution.methods")
+        if self.pictures and not self.shown:
+            yield Problem("no kind of example is chosen to be drawn", fix="interpretability.attribution.pictures=0")
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""

@@ -57,14 +57,9 @@ class Faithfulness(Plugin):
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """A method that nobody knows."""
         del draft
-        from steelyard_interpretability.methods.registry import METHODS
+        from steelyard_interpretability.methods.registry import unknown
 
-        for name in self.methods:
-            if name not in METHODS:
-                yield Problem(
-                    f"there is no method {name!r}: {', '.join(METHODS)}",
-                    fix="interpretability.faithfulness.methods=[integrated_gradients]",
-                )
+        yield from unknown(self.methods, option="interpretability.faithfulness.methods")
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""

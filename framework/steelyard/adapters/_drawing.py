@@ -26,6 +26,8 @@ SHOWN = 10
 """Columns of a table that are drawn."""
 ACROSS = 3
 """Images side by side, so that a telephone shows them and their captions at a size that can be read."""
+COMPARED = 5
+"""Attributions next to an image."""
 TITLE = 23
 """Letters in a line above an image."""
 PAPER, INK, FOUND = "white", "0.2", "#ffb000"
@@ -78,20 +80,57 @@ def images(
         band, column = divmod(index, columns)
         shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1)
         above, below = (figure.add_subplot(places[2 * band + row, column]) for row in (1, 2))
-        for axes in (above, below):
-            axes.set_axis_off()
-        if len(shown) == 3:
-            above.imshow(shown.permute(1, 2, 0).numpy())
-        else:
-            above.imshow(shown.mean(dim=0).numpy(), cmap="gray", vmin=0, vmax=1)
+        _image(above, shown)
         caption(above, _wrapped(title))
-        tile = attribution if bool((attribution != 0).any()) else attribution.new_full(attribution.shape, float("nan"))
-        below.imshow(tile.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
+        _map(below, attribution, limit)
         for frame in frames[index] if frames else ():
             above.add_patch(_outline(frame, image, PAPER))
             below.add_patch(_outline(frame, image, INK))
     if frames:
         figure.supxlabel("dashed: what is there; amber: what was found", fontsize=9)
+    return png(figure)
+
+
+def maps(
+    inputs: Tensor,
+    attributions: Sequence[Tensor],
+    *,
+    names: Sequence[str],
+    titles: Sequence[str],
+    bounds: tuple[float, float] | None,
+) -> bytes:
+    """A row per image: the image, then its attributions by name; the scale of them all on top.
+
+    A row goes on below, with the image again, after `COMPARED` attributions.
+
+    Args:
+        inputs: (N, channels, height, width).
+        attributions: Each (N, height, width).
+        names: One for each of them.
+        titles: N captions.
+        bounds: Black and white; None for the smallest and largest value.
+    """
+    assert len(inputs) == len(titles) > 0
+    assert len(attributions) == len(names) > 0
+    low, high = bounds or (float(inputs.min()), float(inputs.max()))
+    limit = max(map(reach, attributions))
+    across = -(-len(names) // -(-len(names) // COMPARED))
+    blocks = [range(start, min(start + across, len(names))) for start in range(0, len(names), across)]
+    columns = 1 + across
+    figure = Figure(figsize=(1.7 * columns, 2.2 * len(inputs) * len(blocks) + 0.6), dpi=DPI, layout="constrained")
+    places = figure.add_gridspec(
+        len(inputs) * len(blocks) + 1, columns, height_ratios=[0.08, *[1] * len(inputs) * len(blocks)]
+    )
+    _scale(figure.add_subplot(places[0, :]), limit, words=True)
+    for line, (block, index) in enumerate((block, index) for index in range(len(inputs)) for block in blocks):
+        tile = figure.add_subplot(places[line + 1, 0])
+        _image(tile, ((inputs[index] - low) / max(high - low, 1e-12)).clamp(0, 1))
+        caption(tile, _wrapped(titles[index]))
+        for column, number in enumerate(block, start=1):
+            axes = figure.add_subplot(places[line + 1, column])
+            axes.set_axis_off()
+            _map(axes, attributions[number][index], limit)
+            caption(axes, _wrapped(names[number]))
     return png(figure)
 
 
@@ -124,6 +163,22 @@ def reach(attributions: Tensor) -> float:
     """The largest finite absolute value, so that zero sits in the middle of the scale; 1 where all is zero."""
     finite = attributions[attributions.isfinite()].abs()
     return (float(finite.max()) if finite.numel() else 0.0) or 1.0
+
+
+def _image(axes: Axes, shown: Tensor) -> None:
+    """In colour where there are three channels, else in grey."""
+    axes.set_axis_off()
+    if len(shown) == 3:
+        axes.imshow(shown.permute(1, 2, 0).numpy())
+    else:
+        axes.imshow(shown.mean(dim=0).numpy(), cmap="gray", vmin=0, vmax=1)
+
+
+def _map(axes: Axes, attribution: Tensor, limit: float) -> None:
+    """Grey where there is nothing."""
+    axes.set_axis_off()
+    tile = attribution if bool((attribution != 0).any()) else attribution.new_full(attribution.shape, float("nan"))
+    axes.imshow(tile.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
 
 
 def _outline(frame: Frame, image: Tensor, colour: str) -> Rectangle:

@@ -41,3 +41,15 @@ class ImageAdapter(PairAdapter):
             titles=titles,
             bounds=self.bounds,
         )
+
+    def compare(
+        self, batch: Any, attributions: Sequence[Tensor], *, names: Sequence[str], titles: Sequence[str]
+    ) -> bytes:
+        """Each image with several attributions next to it, summed over the channels."""
+        return _drawing.maps(
+            self.field(batch, 0).detach().cpu().double(),
+            [values.detach().cpu().double().sum(dim=1) for values in attributions],
+            names=names,
+            titles=titles,
+            bounds=self.bounds,
+        )

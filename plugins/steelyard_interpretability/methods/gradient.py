@@ -4,11 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steelyard_interpretability._gradients import FIRST_STEPS, Explained
 from steelyard_interpretability._gradients import integrated_gradients as adaptive
 from steelyard_interpretability.methods.question import Question
 
-TOLERANCE = 0.05
-MAX_STEPS = 512
 SAMPLES = 32
 """Draws of the methods that average over noise or baselines."""
 NOISE = 0.15
@@ -39,16 +38,21 @@ def input_x_gradient(question: Question) -> Tensor:
 
 
 def integrated_gradients(question: Question) -> Tensor:
-    """Integrated Gradients (Sundararajan et al. 2017), steps doubled until completeness holds to 5 %."""
+    """Integrated Gradients (Sundararajan et al. 2017), steps doubled until completeness holds to the tolerance."""
+    return stepped(question).attributions
+
+
+def stepped(question: Question) -> Explained:
+    """Integrated gradients with what they are worth: the steps and the completeness error of each example."""
     return adaptive(
         question.score,
         inputs=question.inputs,
         baselines=question.baselines,
         rows=question.rows(),
-        tolerance=TOLERANCE,
-        max_steps=max(8, round(MAX_STEPS * question.effort)),
+        tolerance=question.tolerance,
+        max_steps=max(FIRST_STEPS, round(question.max_steps * question.effort)),
         at_once=question.at_once,
-    ).attributions
+    )
 
 
 def smoothgrad(question: Question) -> Tensor:

@@ -31,6 +31,8 @@ class Question:
         at_once: Inputs in one pass.
         effort: The share of the samples or steps that a method would take, above 0 to 1; less where time is short.
         layer: The name of the layer for methods of layers; None where the method is to choose.
+        tolerance: The completeness error up to which the steps of integrated gradients double.
+        max_steps: The number of steps at which they no longer double.
     """
 
     inputs: Tensor
@@ -45,6 +47,8 @@ class Question:
     at_once: int = CHUNK
     effort: float = 1.0
     layer: str | None = None
+    tolerance: float = 0.05
+    max_steps: int = 512
 
     def at(self, inputs: Tensor) -> "Question":
         """The same question about other inputs (N, ...)."""

@@ -1,13 +1,13 @@
 """Methods by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 from torch import Tensor
 
-from steelyard.problem import refuse
+from steelyard.problem import Problem, refuse
 from steelyard_interpretability.methods.gradient import (
     gradient_shap,
     input_x_gradient,
@@ -128,6 +128,25 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 
 
+def unknown(names: Sequence[str], *, option: str) -> Iterator[Problem]:
+    """What is wrong with a choice of methods: none at all, one twice, or one that nobody knows.
+
+    Args:
+        names: As they were chosen.
+        option: As an override names it, e.g. "interpretability.attribution.methods".
+    """
+    if not names:
+        yield Problem("no method of explanation is chosen", fix=f"{option}=[integrated_gradients]")
+    for name in dict.fromkeys(names):
+        if name not in METHODS:
+            yield Problem(
+                f"there is no method {name!r}: {', '.join(METHODS)}",
+                fix=f"{option}=[integrated_gradients]",
+            )
+        elif names.count(name) > 1:
+            yield Problem(f"{name} is chosen twice", fix=f"{option}=[{','.join(dict.fromkeys(names))}]")
+
+
 def method(name: str) -> Method:
     """The method of this name.
 
@@ -135,10 +154,7 @@ def method(name: str) -> Method:
         Refused: If there is none.
     """
     if name not in METHODS:
-        raise refuse(
-            f"there is no method {name!r}: {', '.join(METHODS)}",
-            fix="interpretability.faithfulness.methods=[integrated_gradients]",
-        )
+        raise refuse(f"there is no method {name!r}: {', '.join(METHODS)}")
     return METHODS[name]
 
 

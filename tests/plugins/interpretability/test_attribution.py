@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from small_runs import TABLE, Points, bits, digits, digits_task, flags, frozen, same_bits, streams, table_task, train
-from steelyard.measurement import Measurement, Picture, Status
-from steelyard.runs import Run
+from steelyard.measurement import Measurement, Picture, Status, Table
+from steelyard.runs import Predictions, Run
 from steelyard_interpretability import Attribution
 from steelyard_interpretability._attribution import AttributionAttachment
+from steelyard_interpretability._choosing import KINDS, chosen
 from steelyard_interpretability._explain import study
 from steelyard_interpretability._randomize import reinitialised
 from steelyard_interpretability._safe import explaining
@@ -151,14 +152,14 @@ def test_a_linear_model_is_explained_in_closed_form() -> None:
         inputs = found.samples.inputs
         base = torch.cat([batch for batch, _ in run.loader("val")]).mean(dim=0) if baseline == "mean" else 0.0
         expected = model.weight[model(inputs).argmax(dim=1)] * (inputs - base)
-        assert torch.allclose(found.explanations.attributions, expected.detach(), rtol=0, atol=1e-6)
+        assert torch.allclose(found.maps["integrated_gradients"].attributions, expected.detach(), rtol=0, atol=1e-6)
 
 
 def test_a_planted_feature_is_found() -> None:
     data = table(1000)
     run = frozen(train(lambda: table_task(nn.Linear(6, 2)), data, epochs=10), data, adapter=TABLE)
 
-    weight = study(run, SMALL).explanations.units.abs().mean(dim=0)
+    weight = study(run, SMALL).judged["integrated_gradients"].units.abs().mean(dim=0)
 
     assert weight.argsort(descending=True)[:3].tolist() == [0, 1, 2]
 
@@ -291,3 +292,69 @@ def test_the_copy_does_not_go_back_to_where_training_began() -> None:
     ours, theirs = (some.model.layers[2].weight.detach().flatten() for some in (task, twin))
     assert not torch.equal(ours.sort().values, theirs.sort().values)
     assert abs(float(torch.corrcoef(torch.stack([ours, theirs]))[0, 1])) < 0.1
+
+
+MANY = replace(SMALL, samples=8, random_orders=2, methods=("integrated_gradients", "deep_lift", "grad_cam", "saliency"))
+
+
+@pytest.fixture(scope="module")
+def many(digits_run: Run) -> list[Measurement | Picture | Table]:
+    found = AttributionAttachment(MANY).measure(digits_run)
+    return [item for item in found if isinstance(item, Measurement | Picture | Table)]
+
+
+def test_every_method_has_its_row_and_a_refused_one_says_why(many: list[Any]) -> None:
+    rows = [item for item in many if isinstance(item, Measurement) and [*item.at] == ["method"]]
+    gaps = {row.at["method"]: row for row in rows if row.name == "deletion_gap"}
+    assert [*gaps] == ["integrated_gradients", "deep_lift", "saliency", "grad_cam"]
+    assert gaps["grad_cam"].status is Status.SKIPPED
+    assert "grad_cam is refused: the model has no convolution" in gaps["grad_cam"].note
+    assert {row.at["method"] for row in rows if row.name == "converged"} == {"integrated_gradients", "deep_lift"}
+    (table,) = [item for item in many if isinstance(item, Table)]
+    assert [line[0] for line in table.rows] == [*gaps]
+    at = {line[0]: dict(zip(table.columns, line, strict=True)) for line in table.rows}
+    assert at["saliency"]["deletion gap"] is not None
+    assert at["grad_cam"]["deletion gap"] is None
+    assert "no convolution" in str(at["grad_cam"]["refused because, or what to keep in mind"])
+    curves = {row.at["order"] for row in many if isinstance(row, Measurement) and row.name == "deletion"}
+    assert curves == {"integrated_gradients", "deep_lift", "saliency", "random"}
+
+
+def test_a_methods_numbers_do_not_depend_on_those_beside_it(digits_run: Run, many: list[Any]) -> None:
+    alone = told(digits_run, replace(MANY, methods=("saliency",)))
+    rows = [item for item in many if isinstance(item, Measurement) and item.at == {"method": "saliency"}]
+    assert {row.name: row.value for row in rows} == {name: row.value for name, row in alone.items()}
+
+
+def test_the_picture_names_its_methods_and_why_each_example_is_there(many: list[Any]) -> None:
+    (picture,) = [item for item in many if isinstance(item, Picture)]
+    assert "by integrated gradients, deep lift, saliency." in picture.alt
+    assert [picture.alt.count(why) for why in ("smallest loss", "largest loss", "least certain")] == [1, 1, 1]
+    assert "shares" in picture.title
+
+
+def test_examples_are_drawn_by_what_the_model_makes_of_them() -> None:
+    losses = torch.tensor([0.3, 0.1, 2.0, torch.nan, 0.2])
+    whole = torch.zeros(5, dtype=torch.long)
+    chances = torch.tensor([0.7, 0.9, 0.95, 0.2, 0.3])
+    found = Predictions(targets=whole, decisions=whole, marks=whole, probabilities=chances, losses=losses)
+    kinds, places = chosen(found, kinds=("best", "worst", "uncertain"), count=4, seed=0)
+    assert (kinds, places) == (("best", "best", "worst", "uncertain"), (1, 4, 2, 3))
+    assert chosen(found, kinds=KINDS, count=9, seed=0) == chosen(found, kinds=KINDS, count=9, seed=0)
+    assert {*chosen(found, kinds=KINDS, count=9, seed=0)[1]} == {*range(5)}
+    drawn = {chosen(found, kinds=("random",), count=1, seed=seed)[1] for seed in range(20)}
+    assert len(drawn) > 2
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        (Attribution(methods=("magic",)), "no method 'magic'"),
+        (Attribution(methods=()), "no method of explanation"),
+        (Attribution(methods=("saliency", "saliency")), "chosen twice"),
+        (Attribution(shown=()), "no kind of example"),
+    ],
+)
+def test_a_choice_that_means_nothing_is_refused_before_training(plugin: Attribution, words: str) -> None:
+    draft: Any = None
+    assert words in " ".join(problem.message for problem in plugin.preflight(draft))
