@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, seed_everything
+from pytorch_lightning.loggers import Logger
 
-from steelyard import assembly, building, checkpoints, folder, provenance, requirements, spec, training
+from steelyard import assembly, building, checkpoints, folder, provenance, requirements, spec, tracking, training
 from steelyard.draft import Draft
 from steelyard.folder import State
 from steelyard.looking import look
@@ -208,7 +209,7 @@ def prepare(order: Order) -> Prepared:
         Refused: With every problem.
     """
     config = order.config
-    found = [*requirements.problems(spec.plain(config).get("require") or {})]
+    found = [*requirements.problems(spec.plain(config).get("require") or {}), *tracking.check(config)]
     selected = plugins_of(config)
     if found:
         raise Refused(found)
@@ -244,9 +245,11 @@ def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
             raise
         stop = stack.enter_context(terminable())
         try:
-            scorecard = _steps(prepared, place)
+            loggers = tracking.loggers(prepared.order.config, place)
+            scorecard = _steps(prepared, place, loggers)
             journal.end(State.DONE, exit_code=scorecard.exit_code, message=_verdict(scorecard))
             _report(place)
+            tracking.deliver(loggers, prepared.order.config, place, scorecard)
         except Refused as refusal:
             journal.try_end(State.REFUSED, exit_code=2, message=str(refusal))
             if discard:
@@ -270,16 +273,19 @@ def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
     return scorecard
 
 
-def _steps(prepared: Prepared, place: Path) -> Scorecard:
+def _steps(prepared: Prepared, place: Path, loggers: Sequence[Logger]) -> Scorecard:
     order, draft, selected = prepared.order, prepared.draft, prepared.selected
     started = time.monotonic()
     folder.write_atomically(place / "config.yaml", OmegaConf.to_yaml(spec.masked(spec.plain(order.config))).encode())
     # 8. Attach, each plugin checked against its claims.
     attachments = assembly.attach(selected, draft)
     clocks = assembly.timed(attachments)
-    trainer = training.make_trainer(order.config, draft, selected, attachments, place, watch=order.watch)
+    trainer = training.make_trainer(
+        order.config, draft, selected, attachments, place, loggers=loggers, watch=order.watch
+    )
     device = trainer.strategy.root_device
     folder.write_json(place / "provenance.json", _provenance(prepared, device))
+    tracking.begin(loggers, order.config, place, title=_title(order), spec_hash=prepared.spec)
     # 9. Train, with the wraps on; or load what is to be weighed.
     if order.train:
         seed_everything(draft.seed, workers=True, verbose=False)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from steelyard import assembly, checkpoints
 from steelyard.attachment import Attachment
-from steelyard.building import instantiated, plain_list
+from steelyard.building import plain_list
 from steelyard.draft import Draft
 from steelyard.guards import FiniteLoss, LatePreflight
 from steelyard.problem import refuse
@@ -29,6 +30,7 @@ def make_trainer(
     attachments: Mapping[str, Attachment],
     place: Path,
     *,
+    loggers: Sequence[Logger] = (),
     watch: Callback | None = None,
 ) -> Trainer:
     """The Trainer with all callbacks: late preflight, attachments in order, the user's, the core's own.
@@ -47,7 +49,7 @@ def make_trainer(
         own.append(watch)
         arguments["enable_progress_bar"] = False
     arguments["plugins"] = [*plain_list(arguments.get("plugins")), checkpoints.AtomicCheckpointIO()]
-    arguments["logger"] = _loggers(config, place)
+    arguments["logger"] = [*loggers] or False
     gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), FiniteLoss(), *own]
     try:
         with quiet():
@@ -104,16 +106,6 @@ def load_weights(draft: Draft, attachments: Mapping[str, Attachment], checkpoint
     for key, attachment in attachments.items():
         if key in states:
             attachment.load_state_dict(states[key])
-
-
-def _loggers(config: DictConfig, place: Path) -> Any:
-    node: Any = config.get("logger")
-    if node is None or "_target_" not in node:
-        return False
-    filled: Any = OmegaConf.to_container(node, resolve=False)
-    return instantiated(
-        {key: str(place) if value == "???" else value for key, value in filled.items()}, "logger", str(node["_target_"])
-    )
 
 
 @contextmanager

@@ -96,10 +96,20 @@ def _run(job: Job, trials: Sequence[Trial], place: Path, made: Record, *, before
         left.append(trial)
     if len(left) < len(distinct):
         _console.say(f"{len(distinct) - len(left)} of {len(distinct)} trials are finished already")
+    config = next(trial.composed.config for trial in trials if trial.composed)
+    tracked = config.get("logger") is not None
+    if tracked and left:
+        from steelyard import tracking
+
+        tracking.begin_sweep(config, place, words=" ".join([job.verb, "-m", *made.words]))
     codes = _carry_out(job, left, place)
     from steelyard import sweep as sweeps
 
     summary = sweeps.finish(place)
+    if tracked:
+        from steelyard import tracking
+
+        tracking.end_sweep(config, place)
     sweeps.print_sweep(summary)
     missing = len(left) - sum(1 for number in codes if number >= 0)
     if missing or any(code in STOPPING for code in codes.values()):

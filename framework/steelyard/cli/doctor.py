@@ -24,6 +24,9 @@ EXTRAS = {
     "vision": ("transformers", "pycocotools", "PIL"),
     "speech": ("transformers", "soundfile"),
     "keras": ("keras",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb",),
 }
 """Extra -> what it brings, by import names."""
 PROGRAMS = {"espeak-ng": "apt-get install espeak-ng"}
