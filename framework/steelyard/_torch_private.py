@@ -1,9 +1,11 @@
-"""The one private touch of torch: how many hooks a module carries (seen on torch 2.13.0; a test names the attributes).
+"""The private touches of torch in the core (seen on torch 2.13.0; tests name them).
 
-torch registers hooks in private dictionaries and offers no public way to count them.
+torch registers hooks in private dictionaries and offers no public way to count them; the type of tensors without
+numbers, which `steelyard.estimating` works with, is private too.
 """
 
-from torch import nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 HOOK_DICTIONARIES = (
     "_forward_hooks",
@@ -18,3 +20,8 @@ HOOK_DICTIONARIES = (
 def hook_count(module: nn.Module) -> int:
     """Forward, backward and state-dict hooks on this module, without its children."""
     return sum(len(vars(module)[name]) for name in HOOK_DICTIONARIES)
+
+
+def is_fake(tensor: Tensor) -> bool:
+    """Whether a tensor has no numbers, only a shape."""
+    return tensor.is_meta or isinstance(tensor, FakeTensor)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steelyard._torch_private import hook_count
+from steelyard._torch_private import hook_count, is_fake
 from steelyard._untyped import named_modules
 from steelyard.draft import Draft
 from steelyard.problem import refuse
@@ -96,7 +96,7 @@ def fingerprint(module: nn.Module) -> dict[str, tuple[object, ...]]:
 
 
 def _bits(tensor: Tensor) -> tuple[object, ...]:
-    if tensor.is_meta:
+    if is_fake(tensor):
         return tensor.dtype, tuple(tensor.shape)
     data = tensor.detach().flatten().contiguous().view(torch.uint8).cpu().numpy()
     return tensor.dtype, tuple(tensor.shape), hashlib.blake2b(data.data, digest_size=16).digest()

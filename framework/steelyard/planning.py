@@ -1,20 +1,21 @@
 """`steelyard plan`: preflight and the predicted cost, without training."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning import LightningModule, seed_everything
+from pytorch_lightning import seed_everything
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from steelyard import building, requirements, spec
+from steelyard import building, randomness, requirements, spec
 from steelyard.draft import Draft
-from steelyard.narrowing import is_mapping
+from steelyard.estimating import in_words
+from steelyard.estimating._fake import numbers_answered
+from steelyard.estimating.machines import Machine, machine
+from steelyard.estimating.rehearsal import Estimate, rehearse
+from steelyard.estimating.settings import Planning
 from steelyard.preflight import preflight
 from steelyard.problem import Refused
 from steelyard.selection import Selected, plugins_of
@@ -30,11 +31,14 @@ class PlanReport:
         plugins: Keys of the plugins, in order.
         parameters: Weights in total.
         trainable: Weights that are trained.
-        flops_per_step: Forward and backward of one batch, FLOP = 2 MAC; None where it could not be counted.
+        flops_per_step: Of one optimizer step with all that plugins do in it, FLOP = 2 MAC; None where not counted.
         steps: Optimizer steps of the whole run; None where the length is open.
         notes: Remarks of the composition and of preflight.
         checkpoint_bytes: What is kept of the weights, about; 0 where no checkpoint is.
         spends: What plugins use up that adds up over runs, e.g. {"epsilon": 8.0}.
+        estimate: Memory and operations; None where the task cannot be rehearsed.
+        target: The machine that is planned for; None for this one.
+        precision: As the Trainer calls it.
     """
 
     spec: str
@@ -47,6 +51,9 @@ class PlanReport:
     notes: tuple[str, ...] = ()
     checkpoint_bytes: int = 0
     spends: Mapping[str, float] = field(default_factory=dict[str, float])
+    estimate: Estimate | None = None
+    target: Machine | None = None
+    precision: str = "32-true"
 
     def text(self) -> str:
         """For the terminal."""
@@ -62,64 +69,78 @@ class PlanReport:
             ("plugins", ", ".join(self.plugins) or "none"),
             ("parameters", f"{self.parameters:,} ({self.trainable:,} trainable)"),
             ("steps", "open" if self.steps is None else f"{self.steps:,}"),
-            ("FLOPs per step", f"{flops}  (FLOP = 2 MAC; forward and backward of one batch, without plugins)"),
+            ("FLOPs per step", f"{flops}  (FLOP = 2 MAC; forward and backward, with what plugins do)"),
             ("FLOPs in total", total),
+            *self._estimated(),
             *((what, f"{amount:.4g}") for what, amount in self.spends.items()),
             *(("note", note) for note in self.notes),
         ]
         return "\n".join(f"{name:>15}  {value}" for name, value in rows)
 
+    def _estimated(self) -> list[tuple[str, str]]:
+        if self.estimate is None:
+            return []
+        return [*in_words.rows(self.estimate, steps=self.steps, target=self.target, precision=self.precision)]
+
 
 def plan(
-    config: DictConfig, *, choices: Mapping[str, str], overrides: Sequence[str], notes: Sequence[str] = ()
+    config: DictConfig,
+    *,
+    choices: Mapping[str, str],
+    overrides: Sequence[str],
+    notes: Sequence[str] = (),
+    settings: Planning | None = None,
 ) -> PlanReport:
-    """Everything up to preflight, on the meta device: no weight is allocated, whatever the model's size.
+    """Everything up to preflight on the meta device, and a rehearsal: no weight is allocated, whatever their number.
+
+    No random stream moves, and no step is taken; one batch is loaded for its shapes.
 
     Raises:
         Refused: With every problem that a run would be refused for.
     """
     del overrides
+    asked = settings or Planning()
+    target = None if asked.machine is None else machine(asked.machine)
     found = [*requirements.problems(spec.plain(config).get("require") or {})]
     selected = plugins_of(config)
     if found:
         raise Refused(found)
-    seed_everything(int(config.seed), verbose=False)
-    data = building.make_data(config)
-    with torch.device("meta"):
-        draft = building.make_draft(config, data)
-        draft.task.configure_model()
+    draft = _drafted(config)
     problems = preflight(selected, draft)
+    estimate, left_out = estimated(selected, draft)
     weights: list[Tensor] = list(draft.task.parameters())
     return PlanReport(
         spec=spec.spec_hash(config),
         choices=dict(choices),
         plugins=_keys(selected),
-        parameters=sum(weight.numel() for weight in weights),
-        trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
-        flops_per_step=count_flops(draft),
+        parameters=sum(weight.numel() for weight in weights) if estimate is None else estimate.parameters,
+        trainable=sum(weight.numel() for weight in weights if weight.requires_grad)
+        if estimate is None
+        else estimate.trainable,
+        flops_per_step=None if estimate is None else estimate.flops,
         steps=count_steps(draft),
-        notes=(*notes, *(problem.message for problem in problems)),
+        notes=(*notes, *(problem.message for problem in problems), *left_out),
         checkpoint_bytes=_kept(weights) if config.get("checkpoints") == "last" else 0,
         spends=_spends(selected, draft),
+        estimate=estimate,
+        target=target,
+        precision=str(draft.trainer.get("precision") or "32-true"),
     )
 
 
-def count_flops(draft: Draft) -> int | None:
-    """FLOPs (2 per multiply-accumulate) of one training step, or None where the step needs real numbers."""
-    batch: Any = next(iter(draft.data.train_dataloader()))
-    task: LightningModule = draft.task
-    counter = FlopCounterMode(display=False)
+def estimated(selected: Sequence[Selected], draft: Draft) -> tuple[Estimate | None, tuple[str, ...]]:
+    """The estimate, and what it leaves out; None where the task cannot be rehearsed even without its plugins."""
     try:
-        with warnings.catch_warnings(), counter:
-            # Lightning warns that `self.log` has no Trainer here.
-            warnings.simplefilter("ignore")
-            moved = task.transfer_batch_to_device(batch, torch.device("meta"), 0)
-            given: Any = task.training_step(moved, 0)
-            loss: Any = given["loss"] if is_mapping(given) else given
-            loss.backward()
-    except (RuntimeError, NotImplementedError, AttributeError, TypeError):
-        return None
-    return int(counter.get_total_flops())
+        return rehearse(selected, draft), ()
+    except Exception as error:  # whatever a task or a plugin does that needs numbers
+        reason = _reason(error)
+    if selected:
+        try:
+            found = rehearse((), draft)
+        except Exception as error:
+            return None, (f"no estimate: {_reason(error)}",)
+        return found, (f"the estimate leaves out what plugins do: {reason}",)
+    return None, (f"no estimate: {reason}",)
 
 
 def count_steps(draft: Draft) -> int | None:
@@ -141,6 +162,22 @@ def count_steps(draft: Draft) -> int | None:
         by_epochs = int(epochs) * math.ceil(batches / int(trainer.get("accumulate_grad_batches") or 1))
         steps = by_epochs if steps is None else min(steps, by_epochs)
     return steps
+
+
+def _drafted(config: DictConfig) -> Draft:
+    """The plain draft on the meta device. Layers that look at the numbers they made are told "one"."""
+    with randomness.forked():
+        seed_everything(int(config.seed), verbose=False)
+        data = building.make_data(config)
+        with torch.device("meta"), numbers_answered():
+            draft = building.make_draft(config, data)
+            draft.task.configure_model()
+    return draft
+
+
+def _reason(error: Exception) -> str:
+    words = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {words[0] if words else 'no reason given'}"
 
 
 def _kept(weights: Sequence[Tensor]) -> int:

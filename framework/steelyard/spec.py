@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from steelyard.narrowing import is_mapping, is_sequence
 
 # What changes neither the training nor the numbers.
-IRRELEVANT = ("hydra", "paths", "logger", "report", "require", "checkpoints", "sweep")
+IRRELEVANT = ("hydra", "paths", "logger", "report", "require", "checkpoints", "sweep", "plan")
 SECRET = re.compile(
     r"(^|_)(token|secret|password|passwd|passphrase|credentials?|(api|access|private|secret)_?key)$", re.IGNORECASE
 )

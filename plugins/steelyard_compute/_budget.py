@@ -10,11 +10,11 @@ from torch import Tensor
 
 from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
+from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
 from steelyard.runs import Run
-from steelyard_compute._flops import DEFINITION, FlopCount, compiled
 from steelyard_compute.budget import Budget
 
 UNITS = {"seconds": "s", "steps": "steps", "examples": "examples", "flops": "FLOP"}

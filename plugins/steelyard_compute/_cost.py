@@ -10,10 +10,10 @@ from pytorch_lightning import LightningModule, Trainer
 
 from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
+from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.runs import Run
 from steelyard_compute._clock import Clock, in_words, spread
-from steelyard_compute._flops import DEFINITION, FlopCount, compiled
 from steelyard_compute._memory import HighWater, Peak
 
 NO_TRAINING = "there was no training in this run"

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, final
 
 import torch
@@ -46,12 +47,12 @@ class Layout:
         self.dtype = torch.float32
         for parameter in self.parameters:
             self.dtype = torch.promote_types(self.dtype, parameter.dtype)
-        ends = torch.tensor([0, *(parameter.numel() for parameter in self.parameters)]).cumsum(dim=0).tolist()
+        ends = [*accumulate((parameter.numel() for parameter in self.parameters), initial=0)]
         self._places = {
             parameter: slice(start, stop)
             for parameter, start, stop in zip(self.parameters, ends[:-1], ends[1:], strict=True)
         }
-        self.size = int(ends[-1])
+        self.size = ends[-1]
 
     def holds(self, parameter: Parameter) -> bool:
         """True for a weight that is trained."""

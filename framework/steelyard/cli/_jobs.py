@@ -162,7 +162,11 @@ def _plan(composed: Composed) -> int:
 
     with known_to_hydra(composed):
         found = planning.plan(
-            composed.config, choices=composed.choices, overrides=composed.overrides, notes=composed.notes
+            composed.config,
+            choices=composed.choices,
+            overrides=composed.overrides,
+            notes=composed.notes,
+            settings=composed.planning,
         )
     _console.write(found.text())
     return Exit.DONE

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from steelyard.composing._explain import explain
 from steelyard.composing._settle import settle
 from steelyard.composing._words import Word, read, searchpath, without_effect
 from steelyard.composing.source import PACKAGE, PRIMARY, register
+from steelyard.estimating.settings import Planning
 from steelyard.problem import Problem, Refused
 from steelyard.schema import build
 from steelyard.sweeping.settings import Sweep
@@ -40,6 +41,7 @@ class Composed:
         number: The trial's number in a sweep.
         hydra: Hydra's own config, for `${hydra:...}`.
         sweep: How a sweep of it is run; no part of a trial's own config.
+        planning: What `steelyard plan` looks at; no part of it either.
     """
 
     config: DictConfig
@@ -48,6 +50,7 @@ class Composed:
     notes: tuple[str, ...]
     hydra: DictConfig
     sweep: Sweep
+    planning: Planning = field(default_factory=Planning)
     number: int = 0
 
     @property
@@ -91,9 +94,11 @@ def finished(raw: Raw, config: DictConfig, notes: tuple[str, ...], *, sweep: boo
     if config.get("checkpoints") == "auto":
         config.checkpoints = "none" if sweep else "last"
     settings: Any = config.pop("sweep", None)
+    planning: Any = config.pop("plan", None)
     return Composed(
         config=config,
         sweep=build(Sweep, settings or {}, path="sweep"),
+        planning=build(Planning, planning or {}, path="plan"),
         choices={group: ",".join(options) for group, options in raw.choices.items()},
         overrides=raw.overrides,
         notes=notes,

@@ -11,6 +11,7 @@ from steelyard._conversion import Wrong, convert
 from steelyard.composing import source
 from steelyard.composing._catalogue import Raw
 from steelyard.composing.source import NONE
+from steelyard.estimating.settings import Planning
 from steelyard.option import Option
 from steelyard.problem import Problem
 from steelyard.registry import did_you_mean, nearest
@@ -74,6 +75,7 @@ def values(tree: Mapping[str, Any]) -> Iterator[Problem]:
             if "${" not in str(tree.get(key)):
                 yield Problem(f"{key} {wrong.reason}", f"{key}={wrong.example}")
     yield from attempt(Sweep, tree.get("sweep") or {}, path="sweep")[1]
+    yield from attempt(Planning, tree.get("plan") or {}, path="plan")[1]
 
 
 def _choosing(challenge: str, options: Iterable[str]) -> str:

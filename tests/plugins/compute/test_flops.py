@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from steelyard_compute._flops import FlopCount, compiled
+from steelyard.estimating._flops import FlopCount, compiled
 
 
 def step(model: nn.Module, inputs: Tensor) -> None:
@@ -68,7 +68,8 @@ def test_what_has_no_formula_is_named() -> None:
         recurrent(torch.randn(5, 2, 4))
         torch.fft.rfft(torch.randn(16))
 
-    assert {"_fft_r2c", "mkldnn_rnn_layer"} <= set(count.unknown)
+    assert "_fft_r2c" in count.unknown
+    assert "mkldnn_rnn_layer" not in count.unknown
 
 
 def test_what_only_asks_is_not_named() -> None:

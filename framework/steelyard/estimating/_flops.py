@@ -7,6 +7,7 @@ and puts hooks on every module; the mode here runs each operation as it is and t
 a step is bit-identical with and without it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
-DEFINITION = "a multiply-accumulate is 2 FLOP; counted are matrix products, convolutions, attention"
+DEFINITION = "a multiply-accumulate is 2 FLOP; counted are matrix products, convolutions, attention, recurrence"
 
 _PASSING = frozenset({torch.Tag.pointwise, torch.Tag.reduction})
 _CHEAP = (
@@ -59,13 +60,20 @@ class FlopCount(TorchDispatchMode):
         """Runs the operation as it is and adds what its formula says."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        self.add(func, args, kwargs, out)
+        return out
+
+    def add(self, func: Any, args: Any, kwargs: Any, out: Any) -> int:
+        """Counts one operation that has run; gives its FLOPs."""
         packet = getattr(func, "overloadpacket", func)
         if packet in self._formulas:
-            self.total += int(self._formulas[packet](*args, **kwargs, out_val=out))
+            flops = int(self._formulas[packet](*args, **kwargs, out_val=out))
+            self.total += flops
+            return flops
         # What gives no tensor back asks for a shape, a type or a number.
-        elif isinstance(out, torch.Tensor | tuple | list) and not _cheap(func):
+        if isinstance(out, torch.Tensor | tuple | list) and not _cheap(func):
             self.unknown[packet.__name__] += 1
-        return out
+        return 0
 
 
 def compiled(module: nn.Module) -> bool:
@@ -84,7 +92,7 @@ def _cheap(func: Any) -> bool:
 
 
 def _on_cpu() -> dict[Any, Any]:
-    """Fused attention on the CPU, for which torch has no formula."""
+    """Fused attention and recurrent layers on the CPU, for which torch has no formula."""
 
     def forward(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
         del out_shape
@@ -94,7 +102,19 @@ def _on_cpu() -> dict[Any, Any]:
         del out_shape
         return sdpa_backward_flop_count(grad, query, key, value)
 
+    def recurrent(inputs: Any, weight: Any, hidden: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        """Each step multiplies the input and the state with their weights (gates * hidden, ...)."""
+        del out_shape
+        return 2 * inputs[0] * inputs[1] * (math.prod(weight) + math.prod(hidden))
+
+    def recurrent_backward(inputs: Any, *weights: Any, out_shape: Any = None, **__: Any) -> int:
+        """The gradient of inputs and states, and that of the weights, each as dear as the forward pass."""
+        del out_shape
+        return 2 * recurrent(inputs, *weights[:2])
+
     return {
+        torch.ops.aten.mkldnn_rnn_layer: recurrent,
+        torch.ops.aten.mkldnn_rnn_layer_backward: recurrent_backward,
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: forward,
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }

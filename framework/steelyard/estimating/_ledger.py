@@ -1,0 +1,126 @@
+"""Every tensor's bytes, from when they are made to when they are freed."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from steelyard.estimating._fake import storage_of, when_freed
+
+KINDS = ("weights", "gradients", "optimizer", "activations", "per-example gradients", "batch", "workspace")
+"""What bytes are for: weights with buffers; activations are made in the forward pass; workspace is the rest."""
+PAGE = 4096
+
+
+class Ledger:
+    """Books on memory. Bytes get their final kind at the end, when it is known what became of each tensor.
+
+    Attributes:
+        phase: The kind of what is made now.
+        rows: Examples in the batch that is worked on.
+    """
+
+    def __init__(self) -> None:
+        self.phase = "workspace"
+        self.rows = 0
+        self._events: list[int] = []
+        self._sizes: list[int] = []
+        self._kinds: list[str] = []
+        self._open: dict[int, int] = {}
+        self._weights: frozenset[tuple[int, ...]] = frozenset()
+
+    def expect_examples(self, weights: Iterable[Tensor]) -> None:
+        """From now on a tensor of (rows, *weight) is known as the gradients of single examples."""
+        self._weights = frozenset(tuple(weight.shape) for weight in weights if weight.dim() > 1)
+
+    def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """One operation that has run."""
+        del kwargs
+        made = tensors_in(out)
+        for tensor in made:
+            self.note(tensor)
+        packet = getattr(func, "overloadpacket", None)
+        if packet is torch.ops.aten.mkldnn_rnn_layer:
+            # oneDNN's own buffers, of which a fake tensor knows nothing.
+            kept, passing = recurrent_bytes(args[0], args[2])
+            entry = self._open[storage_of(made[3]).key]
+            self._sizes[entry] = kept
+            self._pass(passing)
+        elif packet is torch.ops.aten.mkldnn_rnn_layer_backward:
+            self._pass(recurrent_bytes(args[0], args[2])[1])
+
+    def note(self, tensor: Tensor, kind: str | None = None) -> None:
+        """A tensor that lives; bytes that are known already get the new kind."""
+        storage = storage_of(tensor)
+        entry = self._open.get(storage.key)
+        if entry is None:
+            entry = self._enter(storage.size, kind or self._kind(tensor))
+            self._open[storage.key] = entry
+            when_freed(tensor, lambda: self._free(storage.key, entry))
+        elif kind is not None:
+            self._kinds[entry] = kind
+
+    def peak(self) -> dict[str, int]:
+        """Bytes by kind at the fullest moment."""
+        total, most, at = 0, -1, len(self._events)
+        for number, event in enumerate(self._events):
+            total += self._sizes[event] if event >= 0 else -self._sizes[~event]
+            if total > most:
+                most, at = total, number
+        now: Counter[str] = Counter()
+        for event in self._events[: at + 1]:
+            entry = event if event >= 0 else ~event
+            now[self._kinds[entry]] += self._sizes[entry] if event >= 0 else -self._sizes[entry]
+        return {kind: now[kind] for kind in KINDS}
+
+    def _kind(self, tensor: Tensor) -> str:
+        shape = tuple(tensor.shape)
+        if self.rows and shape[:1] == (self.rows,) and shape[1:] in self._weights:
+            return "per-example gradients"
+        return self.phase
+
+    def _enter(self, size: int, kind: str) -> int:
+        entry = len(self._sizes)
+        self._sizes.append(size)
+        self._kinds.append(kind)
+        self._events.append(entry)
+        return entry
+
+    def _pass(self, size: int) -> None:
+        self._events.append(~self._enter(size, "workspace"))
+
+    def _free(self, key: int, entry: int) -> None:
+        if self._open.get(key) == entry:
+            del self._open[key]
+        self._events.append(~entry)
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """Every tensor of a nested structure."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def recurrent_bytes(inputs: Tensor, hidden: Tensor) -> tuple[int, int]:
+    """What oneDNN keeps of a layer of an LSTM for the backward pass, and what it needs in passing, in float32.
+
+    The sizes are those of its reference implementation (`rnn_utils::set_workspace_sizes`): gates, states and their
+    gradients of every step, in rows whose length is a multiple of 16 numbers and not of 256.
+
+    Args:
+        inputs: (time, batch, features).
+        hidden: Weights of the state (4 * units, units).
+    """
+    time, batch, features = inputs.shape
+    gates, units = hidden.shape
+    states = 6 * _row(max(features, units)) + 4 * units
+    kept = 4 * batch * ((time + 1) * states + time * (_row(gates) + _row(units)))
+    passing = 4 * ((features + units) * _row(gates) + gates + time * batch * _row(gates))
+    return kept + 2 * PAGE, passing
+
+
+def _row(numbers: int) -> int:
+    rounded = -(-numbers // 16) * 16
+    return rounded + 16 if rounded % 256 == 0 else rounded

@@ -1,0 +1,74 @@
+"""An estimate for the terminal."""
+
+from collections.abc import Iterator, Mapping
+
+from steelyard.estimating.machines import CONTEXT, GIB, Machine, free_bytes, own_bytes
+from steelyard.estimating.rehearsal import Estimate
+from steelyard.report.numbers import duration
+
+MODULES = 6
+ALLOCATOR = 1.25
+"""Resident over tensor memory, about: glibc's allocator keeps some of what was freed."""
+
+
+def size(count: float) -> str:
+    """Bytes with a unit that suits them."""
+    for unit, scale in (("GiB", GIB), ("MiB", 1024**2), ("KiB", 1024)):
+        if count >= scale:
+            return f"{count / scale:,.1f} {unit}"
+    return f"{count:,.0f} B"
+
+
+def process_bytes(estimate: Estimate, *, before: int | None = None) -> int:
+    """Resident memory of a whole process on the CPU: what it holds before training, and the tensors."""
+    return int((own_bytes() if before is None else before) + ALLOCATOR * estimate.tensor_bytes)
+
+
+def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, precision: str) -> Iterator[tuple[str, str]]:
+    """Lines of two columns."""
+    parts = [f"{kind} {size(count)}" for kind, count in estimate.memory.items() if count]
+    yield "tensor memory", f"{size(estimate.tensor_bytes)} at the peak: {', '.join(parts)}"
+    if target is None:
+        need, free = process_bytes(estimate), free_bytes()
+        yield "process memory", f"about {size(need)} on the CPU, {size(own_bytes())} of it before the first tensor"
+        if free is not None:
+            more = need - own_bytes()
+            yield ("fits", f"yes, {size(free)} are free") if more <= free else ("DOES NOT FIT", _short(more, free))
+    else:
+        yield from _on(target, estimate, steps=steps, precision=precision)
+    shares = _shares(estimate)
+    if shares:
+        yield "FLOPs by module", ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    for what in estimate.uncounted:
+        yield "not counted", what
+
+
+def _on(target: Machine, estimate: Estimate, *, steps: int | None, precision: str) -> Iterator[tuple[str, str]]:
+    room = (target.gib - CONTEXT) * GIB
+    yield "machine", f"{target.title}: {target.gib:g} GiB, {target.bandwidth / 1e12:g} TB/s ({target.source})"
+    fits = estimate.tensor_bytes <= room
+    yield ("fits", f"yes, in {size(room)}") if fits else ("DOES NOT FIT", _short(estimate.tensor_bytes, room))
+    peak = target.peak(precision)
+    step = estimate.flops / peak
+    text = f"{duration(step)} a step at the least ({peak / 1e12:g} TFLOP/s), {duration(step / 0.4)} at 40 % of the peak"
+    yield "time", text if steps is None else f"{text}; {duration(steps * step / 0.4)} for {steps:,} steps"
+
+
+def _short(need: float, room: float) -> str:
+    return f"it needs {size(need)} and there are {size(room)}: data.batch_size=... (smaller)"
+
+
+def _shares(estimate: Estimate) -> Mapping[str, float]:
+    """The largest parts: modules that hold no counted module, or stand too deep to be looked into."""
+    if not estimate.flops:
+        return {}
+    names = {name.partition(".")[2]: flops for name, flops in estimate.modules.items() if "." in name}
+    depth = 1
+    while True:
+        level = {name: flops for name, flops in names.items() if name.count(".") == depth - 1}
+        below = {name for name in names if name.count(".") == depth}
+        if len(level) > 1 or not below:
+            break
+        depth += 1
+    first = sorted(level.items(), key=lambda item: -item[1])[:MODULES]
+    return {name: flops / estimate.flops for name, flops in first}

@@ -1,0 +1,262 @@
+"""A training without numbers: Lightning's own Trainer over tensors that have a shape and nothing else."""
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from torch import Tensor
+
+from steelyard import assembly, randomness
+from steelyard.building import plain_list
+from steelyard.draft import STEP_SEAMS, Draft
+from steelyard.estimating import _fake
+from steelyard.estimating._flops import FlopCount
+from steelyard.estimating._ledger import Ledger, tensors_in
+from steelyard.estimating._where import Where
+from steelyard.seam import Seam
+from steelyard.selection import Selected
+
+STEPS = 2
+"""The optimizer's state is made by the first step, so the second is the one that all others are like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a training would need, from shapes alone.
+
+    Attributes:
+        flops: Of one optimizer step (2 per multiply-accumulate), with all that plugins do in it.
+        modules: FLOPs of that step by module, the parts of the whole.
+        memory: Bytes of tensors by kind at the fullest moment of training.
+        parameters: Weights in total, those that plugins added included.
+        trainable: Those that are trained.
+        examples: In one batch.
+        uncounted: What is not in these numbers, and why.
+    """
+
+    flops: int
+    modules: Mapping[str, int]
+    memory: Mapping[str, int]
+    parameters: int
+    trainable: int
+    examples: int
+    uncounted: tuple[str, ...] = ()
+
+    @property
+    def tensor_bytes(self) -> int:
+        """The peak."""
+        return sum(self.memory.values())
+
+
+def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
+    """Trains two steps of the draft, with its plugins, on tensors without numbers.
+
+    The draft, its data, every random stream and the machine's memory stay as they are; one batch is loaded for its
+    shapes. A task that asks for numbers (`.item()`, a condition, a matching) is told "one", and that is noted.
+
+    Args:
+        selected: The plugins.
+        draft: On the meta device or real; nothing has been attached to it.
+
+    Raises:
+        Exception: What the task or a plugin cannot do without numbers.
+    """
+    fakes = _fake.Fakes()
+    with randomness.forked(), _quiet():
+        # The same draft gives the same estimate, whatever batch its loader would draw.
+        seed_everything(draft.seed, verbose=False)
+        mine = replace(
+            draft,
+            task=fakes.copied(draft.task),
+            trainer=dict(draft.trainer),
+            loaders=[*draft.loaders],
+            steps={seam: [*draft.steps[seam]] for seam in STEP_SEAMS},
+            optimizers=[*draft.optimizers],
+        )
+        attachments = assembly.attach(selected, mine)
+        fakes.fill(mine.task)
+        watch = _Watch(mine, single=any(Seam.GRADIENTS in choice.plugin.owns for choice in selected))
+        with assembly.wrapped(mine):
+            loader = _Loader(mine.data.train_dataloader(), fakes)
+            with fakes.entered(watch.see):
+                trainer = Trainer(
+                    **_arguments(mine.trainer),
+                    callbacks=[
+                        _First(watch),
+                        *assembly.callbacks(selected, attachments),
+                        *plain_list(mine.trainer.get("callbacks")),
+                        watch,
+                    ],
+                )
+                try:
+                    trainer.fit(mine.task, train_dataloaders=loader)
+                finally:
+                    watch.stop()
+        return watch.estimate(fakes.assumed)
+
+
+def _arguments(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's, without what needs other processes, other devices, or writes files."""
+    ours = {
+        "callbacks",
+        "logger",
+        "strategy",
+        "devices",
+        "num_nodes",
+        "profiler",
+        "max_time",
+        "fast_dev_run",
+        "plugins",
+    }
+    return {
+        **{name: value for name, value in trainer.items() if name not in ours},
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "limit_val_batches": 0,
+        "detect_anomaly": False,
+    }
+
+
+class _Loader:
+    """The batches of a loader, made real and handed on as shapes. The last of few batches comes again."""
+
+    def __init__(self, inner: Any, fakes: _fake.Fakes) -> None:
+        self._inner = inner
+        self._fakes = fakes
+        self.batch_size = getattr(inner, "batch_size", None)
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        with self._fakes.left():
+            batches = iter(self._inner)
+        while True:
+            with self._fakes.left():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            yield self._fakes.batch(batch)
+
+
+@final
+class _First(Callback):
+    """Runs before everybody else: says what phase begins."""
+
+    def __init__(self, watch: "_Watch") -> None:
+        self._watch = watch
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._watch.begins(batch)
+
+
+@final
+class _Watch(Callback):
+    """Keeps the books while the Trainer runs, and ends it after two steps."""
+
+    def __init__(self, draft: Draft, *, single: bool) -> None:
+        self._draft = draft
+        self._single = single
+        self._ledger = Ledger()
+        self._flops = FlopCount()
+        self._where = Where(draft.task)
+        self._started = False
+        self._steps: list[tuple[int, Counter[str]]] = []
+        self._examples = 0
+
+    def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """One operation."""
+        self._ledger.see(func, args, kwargs, out)
+        flops = self._flops.add(func, args, kwargs, out)
+        if flops:
+            self._where.add(flops)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._label(trainer)
+        self._where.start()
+
+    def stop(self) -> None:
+        """Takes its hooks off, also where the training never began."""
+        self._where.stop()
+
+    def begins(self, batch: Any) -> None:
+        """A batch is there."""
+        self._examples = max(self._examples, self._draft.adapter.size(batch))
+        self._ledger.rows = self._draft.adapter.size(batch)
+        for tensor in tensors_in(batch):
+            self._ledger.note(tensor, "batch")
+        if self._single:
+            self._ledger.expect_examples(weight for weight in self._draft.task.parameters() if weight.requires_grad)
+        self._ledger.phase = "activations"
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self._ledger.phase = "workspace"
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        self._label(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._ledger.phase = "workspace"
+        self._label(trainer)
+        if trainer.global_step > len(self._steps):
+            self._steps.append((self._flops.total, Counter(self._where.flops)))
+            self._flops.total = 0
+            self._where.flops.clear()
+        if len(self._steps) == STEPS:
+            trainer.should_stop = True
+            # No minimum of the user's may outvote it.
+            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = None, None
+
+    def estimate(self, assumed: Counter[str]) -> Estimate:
+        """What was seen."""
+        if not self._steps:
+            raise RuntimeError("no step was taken: the training data holds no batch")
+        flops, modules = self._steps[-1]
+        weights = list(self._draft.task.parameters())
+        notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
+        notes += [f"{name}: answered with one, {count} times" for name, count in sorted(assumed.items())]
+        return Estimate(
+            flops=flops,
+            modules=dict(modules),
+            memory=self._ledger.peak(),
+            parameters=sum(weight.numel() for weight in weights),
+            trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
+            examples=self._examples,
+            uncounted=tuple(notes),
+        )
+
+    def _label(self, trainer: Trainer) -> None:
+        for tensor in (*self._draft.task.parameters(), *self._draft.task.buffers()):
+            self._ledger.note(tensor, "weights")
+            grad = tensor.grad if tensor.is_leaf else None
+            if grad is not None:
+                self._ledger.note(grad, "gradients")
+        for optimizer in trainer.optimizers:
+            for tensor in tensors_in(dict(optimizer.state)):
+                self._ledger.note(tensor, "optimizer")
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
