@@ -43,6 +43,8 @@ class Draft:
         loaders: Wraps round `data.train_dataloader` (BATCHES), the first one innermost.
         steps: Wraps round `task.training_step`, by seam; within a seam the first one is innermost.
         optimizers: Wraps round `task.configure_optimizers` (OPTIMIZER), the first one innermost.
+        rehearsal: True where `steelyard plan` tries the training on tensors without numbers: write nothing outside the
+            run, and draw the same every time.
     """
 
     task: LightningModule
@@ -53,3 +55,4 @@ class Draft:
     loaders: list[LoaderWrap] = field(default_factory=list[LoaderWrap])
     steps: dict[Seam, list[StepWrap]] = field(default_factory=_no_steps)
     optimizers: list[OptimizerWrap] = field(default_factory=list[OptimizerWrap])
+    rehearsal: bool = False

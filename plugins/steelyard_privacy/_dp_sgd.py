@@ -48,7 +48,8 @@ def attach(plugin: DPSGD, draft: Draft) -> "PrivateTraining":
         Refused: If there is no plan that keeps the promise.
     """
     plan = make_plan(plugin, draft)
-    attachment = PrivateTraining(plugin, plan, draft.task, data=fingerprint(draft.data, plan.population))
+    data = fingerprint(draft.data, plan.population)
+    attachment = PrivateTraining(plugin, plan, draft.task, data=data, rehearsal=draft.rehearsal)
     draft.loaders.append(attachment.poisson)
     draft.steps[Seam.BATCHES].append(attachment.private)
     # Through max_steps, so that learning rate schedules see the end, and min_epochs cannot outvote it.
@@ -67,13 +68,14 @@ class PrivateTraining(Attachment):
     task's layers are touched only while its training step runs.
     """
 
-    def __init__(self, plugin: DPSGD, plan: Plan, task: LightningModule, *, data: str) -> None:
+    def __init__(self, plugin: DPSGD, plan: Plan, task: LightningModule, *, data: str, rehearsal: bool = False) -> None:
         mechanism = plan.mechanism
         self._plugin = plugin
         self._plan = plan
         self._task = task
         self._data = data
-        self._randomness = Randomness(plugin.noise_seed)
+        self._rehearsal = rehearsal
+        self._randomness = Randomness(0 if rehearsal else plugin.noise_seed)
         self._account = Account(
             steps=0,
             rate=mechanism.rate,
@@ -136,7 +138,7 @@ class PrivateTraining(Attachment):
             name = type(self._optimizer).__name__
             raise refuse(f"{name} looks at each batch twice, and each look would cost epsilon", fix="optimizer=sgd")
         self._check_account()
-        self._ledger = self._opened(trainer)
+        self._ledger = None if self._rehearsal else self._opened(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Others may change what an example is, but nobody what is drawn.
@@ -144,7 +146,7 @@ class PrivateTraining(Attachment):
         Raises:
             Refused: If something stands between the draws and the training.
         """
-        if trainer.train_dataloader is not self._loader:
+        if trainer.train_dataloader is not self._loader and not self._rehearsal:
             name = type(trainer.train_dataloader).__name__
             raise refuse(f"{name} changes the batches after they were drawn, which nothing accounts for")
 
@@ -161,8 +163,9 @@ class PrivateTraining(Attachment):
         limit = self._plan.affordable_steps
         if limit is not None and self._account.steps >= limit:
             raise BudgetExhausted(f"epsilon {self._plugin.target_epsilon} affords {limit} steps and they are taken")
-        assert self._ledger is not None
-        self._ledger.writer.step()
+        if not self._rehearsal:
+            assert self._ledger is not None
+            self._ledger.writer.step()
         max_norm, noise_multiplier = self._plugin.max_grad_norm, self._account.noise_multiplier
         batch_size = float(self._plan.population.batch_size)
         released = privatised(

@@ -175,11 +175,11 @@ class HookEngine(Engine):
         if not bool(torch.isfinite(norms).all()):
             return
         total = self._sum(parts, torch.ones_like(norms))
-        rounding = 1e-5 * float(norms.sum())
+        rounding = 1e-5 * norms.sum()
         for parameter, gradient in zip(self._layout.parameters, gradients, strict=True):
             mine = self._layout.part(total, parameter)
             true = torch.zeros_like(mine) if gradient is None else gradient
-            if float((mine - true).norm()) > tolerance * float(true.norm()) + rounding:
+            if not bool((mine - true).norm() <= tolerance * true.norm() + rounding):
                 raise NotCovered(f"a weight of shape {tuple(parameter.shape)} is used outside its layer's own forward")
         self._checks -= 1
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     FakeTensor,
+    FakeTensorDeviceMismatchError,
     FakeTensorMode,
     unset_fake_temporarily,
 )
@@ -41,7 +42,7 @@ class Fakes:
     """
 
     def __init__(self) -> None:
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._mode = _World(allow_non_fake_inputs=True)
         self.assumed: Counter[str] = Counter()
 
     @contextmanager
@@ -51,6 +52,12 @@ class Fakes:
             stack.enter_context(self._mode)
             stack.enter_context(_Answers(self.assumed, seen))
             stack.enter_context(_NoArrays(self.assumed))
+            yield
+
+    @contextmanager
+    def copied_well(self) -> Generator[None]:
+        """Real tensors are made inside, and fake ones can be copied or asked for their numbers."""
+        with _NoArrays(self.assumed):
             yield
 
     @staticmethod
@@ -141,6 +148,17 @@ def when_freed(tensor: Tensor, then: Callable[[], None]) -> None:
     weakref.finalize(tensor.untyped_storage(), then).atexit = False
 
 
+class _World(FakeTensorMode):
+    """Fake tensors that may be copied.
+
+    A deep copy of a fake tensor copies its mode too, which holds `StorageWeakRef`s; each copy of those gives the same
+    weak reference back once more, and the freed memory is written to later, somewhere else (torch 2.13.0).
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_World":
+        return self
+
+
 class _Answers(TorchDispatchMode):
     """Answers what cannot be known without numbers: every number is one, every condition is met, every row counts."""
 
@@ -155,6 +173,8 @@ class _Answers(TorchDispatchMode):
         kwargs = kwargs or {}
         try:
             out = func(*args, **kwargs)
+        except FakeTensorDeviceMismatchError:
+            out = func(*tree_map_only(Tensor, _on_cpu, args), **tree_map_only(Tensor, _on_cpu, kwargs))
         except RuntimeError:  # also of values, shapes and kernels that need numbers
             answer = _ANSWERS.get(getattr(func, "overloadpacket", None))
             if answer is None or not _without_numbers(args):
@@ -179,10 +199,27 @@ class _NoArrays(TorchFunctionMode):
             self._assumed[func.__name__] += 1
             array = np.ones(tuple(args[0].shape), dtype=_numpy_type(args[0].dtype))
             return array.tolist() if func is Tensor.tolist else array
+        if func is Tensor.__deepcopy__ and isinstance(args[0], FakeTensor):
+            return _copied(*args)
         return func(*args, **kwargs)
 
 
+def _copied(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """Torch's own deep copy also takes the number that a fake made of one remembers, which fails inside of fakes."""
+    if id(tensor) not in memo:
+        made = tensor.detach().clone()
+        if isinstance(tensor, nn.Parameter):
+            made = nn.Parameter(made, requires_grad=tensor.requires_grad)
+        memo[id(tensor)] = made.requires_grad_(tensor.requires_grad)
+    return memo[id(tensor)]
+
+
 _TO_ARRAYS = (Tensor.numpy, Tensor.__array__, Tensor.tolist)
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    """Stands in for a tensor that a task made on the meta device and keeps where no copy reaches it."""
+    return torch.empty_like(tensor, device="cpu") if tensor.device.type == "meta" else tensor
 
 
 def _numpy_type(dtype: torch.dtype) -> Any:

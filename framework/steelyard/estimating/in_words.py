@@ -41,6 +41,8 @@ def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, preci
         yield "FLOPs by module", ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     for what in estimate.uncounted:
         yield "not counted", what
+    if estimate.assumed:
+        yield "assumed", f"one, or true, wherever the training looks at a number: {', '.join(estimate.assumed)}"
 
 
 def _on(target: Machine, estimate: Estimate, *, steps: int | None, precision: str) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """A training without numbers: Lightning's own Trainer over tensors that have a shape and nothing else."""
 
+import gc
 import logging
 import warnings
 from collections import Counter
@@ -37,6 +38,7 @@ class Estimate:
         trainable: Those that are trained.
         examples: In one batch.
         uncounted: What is not in these numbers, and why.
+        assumed: Questions about numbers that nobody knows before training, and how often they were asked.
     """
 
     flops: int
@@ -46,6 +48,7 @@ class Estimate:
     trainable: int
     examples: int
     uncounted: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
     @property
     def tensor_bytes(self) -> int:
@@ -67,7 +70,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
         Exception: What the task or a plugin cannot do without numbers.
     """
     fakes = _fake.Fakes()
-    with randomness.forked(), _quiet():
+    with randomness.forked(), _quiet(), _tidy():
         # The same draft gives the same estimate, whatever batch its loader would draw.
         seed_everything(draft.seed, verbose=False)
         mine = replace(
@@ -77,8 +80,10 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
             loaders=[*draft.loaders],
             steps={seam: [*draft.steps[seam]] for seam in STEP_SEAMS},
             optimizers=[*draft.optimizers],
+            rehearsal=True,
         )
-        attachments = assembly.attach(selected, mine)
+        with fakes.copied_well():
+            attachments = assembly.attach(selected, mine)
         fakes.fill(mine.task)
         watch = _Watch(mine, single=any(Seam.GRADIENTS in choice.plugin.owns for choice in selected))
         with assembly.wrapped(mine):
@@ -211,6 +216,7 @@ class _Watch(Callback):
     ) -> None:
         self._ledger.phase = "workspace"
         self._label(trainer)
+        gc.collect()
         if trainer.global_step > len(self._steps):
             self._steps.append((self._flops.total, Counter(self._where.flops)))
             self._flops.total = 0
@@ -227,7 +233,6 @@ class _Watch(Callback):
         flops, modules = self._steps[-1]
         weights = list(self._draft.task.parameters())
         notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
-        notes += [f"{name}: answered with one, {count} times" for name, count in sorted(assumed.items())]
         return Estimate(
             flops=flops,
             modules=dict(modules),
@@ -236,6 +241,7 @@ class _Watch(Callback):
             trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
             examples=self._examples,
             uncounted=tuple(notes),
+            assumed=tuple(f"{name} ({count} times)" for name, count in sorted(assumed.items())),
         )
 
     def _label(self, trainer: Trainer) -> None:
@@ -247,6 +253,19 @@ class _Watch(Callback):
         for optimizer in trainer.optimizers:
             for tensor in tensors_in(dict(optimizer.state)):
                 self._ledger.note(tensor, "optimizer")
+
+
+@contextmanager
+def _tidy() -> Generator[None]:
+    """Garbage in cycles goes between the steps alone, so that the peak does not depend on when it is looked for."""
+    enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

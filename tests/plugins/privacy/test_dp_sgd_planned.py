@@ -1,0 +1,42 @@
+"""A private training is rehearsed, and leaves no trace: neither in the ledger nor in the next real training."""
+
+from pathlib import Path
+
+import torch
+
+from private_runs import Task, data, fit, make_draft, weights
+from steelyard.estimating.rehearsal import Estimate, rehearse
+from steelyard.selection import Selected
+from steelyard_privacy._ledger import beside_outputs
+from steelyard_privacy.dp_sgd import DPSGD
+
+
+def rehearsed(plugin: DPSGD, **trainer: object) -> tuple[Estimate, Path]:
+    draft = make_draft(Task(), data(64, batch_size=16), **{"max_epochs": 1, **trainer})
+    estimate = rehearse([Selected("privacy.dp_sgd", plugin)], draft)
+    return estimate, beside_outputs(Path(draft.trainer["default_root_dir"]))
+
+
+def trained(plugin: DPSGD) -> torch.Tensor:
+    torch.manual_seed(0)
+    return weights(fit(plugin, Task(), data(64, batch_size=16)).task)
+
+
+def test_a_plan_before_a_private_training_changes_no_bit_of_it() -> None:
+    plugin = DPSGD(noise_seed=1)
+    alone = trained(plugin)
+    estimate, _ = rehearsed(plugin)
+    assert estimate.flops > 0
+    assert torch.equal(trained(plugin), alone)
+
+
+def test_a_plan_is_the_same_every_time_although_the_noise_is_not_and_spends_no_epsilon() -> None:
+    (once, ledger), (again, _) = rehearsed(DPSGD()), rehearsed(DPSGD())
+    assert once == again
+    assert not ledger.exists()
+
+
+def test_one_example_at_a_time_takes_more_operations_and_less_memory_at_once() -> None:
+    together, alone = (rehearsed(DPSGD(engine=engine))[0] for engine in ("auto", "microbatch"))
+    assert alone.memory["activations"] < together.memory["activations"]
+    assert not together.uncounted
