@@ -16,37 +16,41 @@ SPREAD = 0.2
 
 @final
 class GatedBlock(nn.Module):
-    """One dilated causal convolution of two taps through tanh times sigmoid, with a skip and a residual.
+    """One dilated causal convolution of two taps through tanh times sigmoid, with a residual.
 
-    Sections 2.3 and 2.4 of the paper, and 2.5 for what the speech is conditioned on.
+    Sections 2.3 and 2.4 of the paper, and 2.5 for what the speech is conditioned on. A convolution of two taps is one
+    matrix for both of them side by side; with the channels last it takes two thirds of the time of a small `Conv1d`.
 
     Args:
         width: Channels of the residual stream.
-        skip: Channels that go to the output.
         dilation: Samples from one tap to the other.
         classes: Of the condition, or 0 without one.
         last: Nothing comes after it that would look at its residual, so it has none.
     """
 
-    def __init__(self, *, width: int, skip: int, dilation: int, classes: int, last: bool) -> None:
+    def __init__(self, *, width: int, dilation: int, classes: int, last: bool) -> None:
         super().__init__()
         self.dilation = dilation
-        self.taps = nn.Conv1d(width, 2 * width, kernel_size=2, dilation=dilation)
+        self.taps = nn.Linear(2 * width, 2 * width)  # the older tap first
         self.condition = nn.Embedding(classes, 2 * width) if classes else None
         self.tanh = nn.Tanh()
         self.sigmoid = nn.Sigmoid()
-        self.skip = nn.Conv1d(width, skip, kernel_size=1)
-        self.residual = None if last else nn.Conv1d(width, width, kernel_size=1)
+        self.residual = None if last else nn.Linear(width, width)
 
     def forward(self, stream: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The stream after this block, and its part of the output; (B, width, T) and (B, skip, T)."""
-        tapped = self.taps(nn.functional.pad(stream, (self.dilation, 0)))
+        """The stream after this block, and what its gates let through; both (B, T, width)."""
+        tapped = self.taps(torch.cat([earlier(stream, by=self.dilation), stream], dim=2))
         if self.condition is not None:
             assert condition is not None
-            tapped = tapped + self.condition(condition)[:, :, None]
-        content, gate = tapped.chunk(2, dim=1)
+            tapped = tapped + self.condition(condition)[:, None].to(tapped.dtype)
+        content, gate = tapped.chunk(2, dim=2)
         gated = self.tanh(content) * self.sigmoid(gate)
-        return stream if self.residual is None else stream + self.residual(gated), self.skip(gated)
+        return stream if self.residual is None else stream + self.residual(gated), gated
+
+
+def earlier(stream: Tensor, *, by: int) -> Tensor:
+    """The stream (B, T, width) `by` samples ago, and silence before it began."""
+    return nn.functional.pad(stream, (0, 0, by, 0))[:, : stream.shape[1]]
 
 
 @final
@@ -88,14 +92,15 @@ class WaveNet(nn.Module):
             )
         self.levels = levels
         self.classes = classes
-        self.entry = nn.Conv1d(1, width, kernel_size=2)
+        self.entry = nn.Linear(2, width)
         self.blocks = nn.ModuleList(
-            GatedBlock(width=width, skip=skip, dilation=dilation, classes=classes, last=number == len(dilations))
+            GatedBlock(width=width, dilation=dilation, classes=classes, last=number == len(dilations))
             for number, dilation in enumerate(dilations, start=1)
         )
-        self.head = nn.Sequential(
-            nn.ReLU(), nn.Conv1d(skip, skip, kernel_size=1), nn.ReLU(), nn.Conv1d(skip, levels, kernel_size=1)
-        )
+        # The sum of all blocks' skips is one product with all that their gates let through.
+        self.skip = nn.Linear(len(dilations) * width, skip)
+        nn.init.uniform_(self.skip.weight, -(width**-0.5), width**-0.5)  # as of a layer for each block
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(skip, skip), nn.ReLU(), nn.Linear(skip, levels))
         begin_smoothly(self.head[-1])
 
     @property
@@ -108,12 +113,13 @@ class WaveNet(nn.Module):
         """The blocks, first to last."""
         return [block for block in self.blocks if isinstance(block, GatedBlock)]
 
-    def forward(self, samples: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, samples: Tensor, condition: Tensor | None = None, *, first: int = 0) -> Tensor:
         """Logits (B, levels, T): those at t are of sample t, and see the `receptive_field` samples before it only.
 
         Args:
             samples: (B, T) in [-1, 1].
             condition: (B,) classes, for a model that has them.
+            first: The samples before it are only looked back at, and get no logits.
 
         Raises:
             Refused: If the model has classes and nobody says which, or the other way round.
@@ -121,7 +127,7 @@ class WaveNet(nn.Module):
         self.check(condition)
         # Sample t - 1 enters at t; before the first sample there is silence.
         past = nn.functional.pad(self.companded(samples), (1, 0))[:, :-1]
-        return self.continued(past, condition)
+        return self.continued(past, condition, first=first)
 
     def check(self, condition: Tensor | None) -> None:
         """Refuses a condition for a model that has none, and none for a model that has one."""
@@ -138,15 +144,18 @@ class WaveNet(nn.Module):
         nearest = place(encode(samples.detach(), levels=self.levels), levels=self.levels)
         return exact + (nearest - exact).detach()
 
-    def continued(self, past: Tensor, condition: Tensor | None) -> Tensor:
-        """Logits (B, levels, T) of the samples that follow each of `past` (B, T), which are places of levels."""
-        stream = self.entry(nn.functional.pad(past, (1, 0))[:, None])
-        skips: Tensor | None = None
+    def continued(self, past: Tensor, condition: Tensor | None, *, first: int = 0) -> Tensor:
+        """Logits (B, levels, T) of the samples that follow each of `past` (B, T), which are places of levels.
+
+        They lie in memory with the levels last.
+        """
+        each = past[:, :, None]
+        stream = self.entry(torch.cat([earlier(each, by=1), each], dim=2))
+        passed = list[Tensor]()
         for block in self.gated:
-            stream, part = block(stream, condition)
-            skips = part if skips is None else skips + part
-        assert skips is not None
-        return self.head(skips)
+            stream, gated = block(stream, condition)
+            passed.append(gated[:, first:])
+        return self.head(self.skip(torch.cat(passed, dim=2))).transpose(1, 2)
 
 
 @torch.no_grad()
@@ -157,13 +166,12 @@ def begin_smoothly(last: nn.Module) -> None:
     256 levels as 256 unrelated names, and a small net spends much of a short training on finding out their order.
 
     Args:
-        last: The convolution (levels, width, 1) that gives the logits.
+        last: The layer (levels, width) that gives the logits.
     """
-    assert isinstance(last, nn.Conv1d)
-    levels, width, _ = last.weight.shape
+    assert isinstance(last, nn.Linear)
+    levels, width = last.weight.shape
     waves = torch.arange(width)
     over = torch.linspace(0, math.pi, levels)[:, None]
     mixed = (over * waves).cos() / (1 + waves / 8) @ nn.init.orthogonal_(torch.empty(width, width))
-    last.weight.copy_((SPREAD * mixed / mixed.std())[:, :, None])
-    assert last.bias is not None
+    last.weight.copy_(SPREAD * mixed / mixed.std())
     last.bias.zero_()

@@ -66,31 +66,23 @@ class Cached:
         model.check(condition)
         entry, blocks = model.entry, model.gated
         self.device, self.dtype = entry.weight.device, entry.weight.dtype
-        width = entry.out_channels
-        self._entry = entry.weight[:, 0].T.contiguous()  # the older tap first
-        self._entry_bias = _bias(entry)
+        width = entry.out_features
+        self._entry, self._entry_bias = _matrix(entry)
         self._before = torch.zeros(count, 1, dtype=self.dtype, device=self.device)
-        # Both taps as one matrix: half of the work of a small model is calling.
-        self._taps = [
-            torch.cat([block.taps.weight[:, :, 0], block.taps.weight[:, :, 1]], 1).T.contiguous() for block in blocks
-        ]
+        self._taps = [_matrix(block.taps)[0] for block in blocks]
         self._tap_bias = [
-            _bias(block.taps)
+            block.taps.bias
             if block.condition is None or condition is None
-            else _bias(block.taps) + block.condition(condition)
+            else block.taps.bias + block.condition(condition)
             for block in blocks
         ]
         # The last block passes nothing on.
-        residuals = [block.residual for block in blocks if block.residual is not None]
-        self._residual = [layer.weight[:, :, 0].T.contiguous() for layer in residuals]
-        self._residual_bias = [_bias(layer) for layer in residuals]
-        # All skips are one product with everything that the gates let through.
-        self._skip = torch.cat([block.skip.weight[:, :, 0] for block in blocks], dim=1).T.contiguous()
-        self._skip_bias = torch.stack([_bias(block.skip) for block in blocks]).sum(dim=0)
+        self._residual = [_matrix(block.residual) for block in blocks if block.residual is not None]
         _, first, _, last = model.head
-        assert isinstance(first, torch.nn.Conv1d)
-        assert isinstance(last, torch.nn.Conv1d)
-        self._head = [(layer.weight[:, :, 0].T.contiguous(), _bias(layer)) for layer in (first, last)]
+        assert isinstance(first, torch.nn.Linear)
+        assert isinstance(last, torch.nn.Linear)
+        self._skip, self._skip_bias = _matrix(model.skip)
+        self._head = [_matrix(layer) for layer in (first, last)]
         # A ring for each block: row k holds the stream of k steps ago, modulo the dilation.
         self._rings = [
             torch.zeros(block.dilation, count, width, dtype=self.dtype, device=self.device) for block in blocks
@@ -115,7 +107,8 @@ class Cached:
             gated = tapped[:, :width].tanh() * tapped[:, width:].sigmoid()
             passed.append(gated)
             if number < len(self._residual):
-                stream = stream + torch.addmm(self._residual_bias[number], gated, self._residual[number])
+                weight, bias = self._residual[number]
+                stream = stream + torch.addmm(bias, gated, weight)
         self._at += 1
         output = torch.addmm(self._skip_bias, torch.cat(passed, dim=1), self._skip)
         for weight, bias in self._head:
@@ -123,6 +116,6 @@ class Cached:
         return output
 
 
-def _bias(layer: torch.nn.Conv1d) -> Tensor:
-    assert layer.bias is not None
-    return layer.bias.detach()
+def _matrix(layer: torch.nn.Linear) -> tuple[Tensor, Tensor]:
+    """Weight and bias as `addmm` takes them quickest."""
+    return layer.weight.detach().T.contiguous(), layer.bias.detach()

@@ -53,7 +53,10 @@ class LevelScoring(Scoring):
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean cross-entropy of a sample."""
-        return torch.nn.functional.cross_entropy(outputs, targets, reduction="none").mean(dim=1)
+        # A model's logits lie with the levels last, and so they are worked on quickest.
+        rows = outputs.transpose(1, 2).flatten(0, 1)
+        found = torch.nn.functional.cross_entropy(rows, targets.flatten(), reduction="none")
+        return found.view(targets.shape).mean(dim=1)
 
     def said(self, decision: Tensor) -> Sequence[int]:
         """Nothing: thousands of levels tell nobody anything."""

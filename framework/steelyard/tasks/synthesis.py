@@ -102,7 +102,7 @@ class Synthesis(Speaking):
         start = min(number * self.window, max(0, length - self.window))
         before = max(0, start - self.net.receptive_field)
         seen = samples[:, before : start + self.window]
-        logits = self(seen, words)[:, :, start - before :]
+        logits = self.model(seen, words, first=start - before)
         return Judged(losses=self.scoring.losses(logits, self.scoring.truth(seen[:, start - before :], words)))
 
     @property

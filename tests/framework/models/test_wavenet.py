@@ -31,7 +31,7 @@ def one_by_one(model, samples, word):
 
     def entered(t):
         older = past[t - 1] if t > 0 else 0.0
-        return model.entry.weight[:, 0, 0] * older + model.entry.weight[:, 0, 1] * past[t] + model.entry.bias
+        return model.entry.weight[:, 0] * older + model.entry.weight[:, 1] * past[t] + model.entry.bias
 
     @cache
     def stream(depth, t):
@@ -41,7 +41,7 @@ def one_by_one(model, samples, word):
             return entered(t)
         return (
             stream(depth - 1, t)
-            + blocks[depth - 1].residual.weight[:, :, 0] @ gated(depth, t)
+            + blocks[depth - 1].residual.weight @ gated(depth, t)
             + blocks[depth - 1].residual.bias
         )
 
@@ -49,7 +49,7 @@ def one_by_one(model, samples, word):
     def gated(depth, t):
         block = blocks[depth - 1]
         older, newer = stream(depth - 1, t - block.dilation), stream(depth - 1, t)
-        tapped = block.taps.weight[:, :, 0] @ older + block.taps.weight[:, :, 1] @ newer + block.taps.bias
+        tapped = block.taps.weight[:, :4] @ older + block.taps.weight[:, 4:] @ newer + block.taps.bias
         if word is not None:
             tapped = tapped + block.condition.weight[word]
         return tapped[:4].tanh() * tapped[4:].sigmoid()
@@ -57,12 +57,10 @@ def one_by_one(model, samples, word):
     rows = []
     _, first, _, last = model.head
     for t in range(len(samples)):
-        skips = sum(
-            block.skip.weight[:, :, 0] @ gated(depth, t) + block.skip.bias
-            for depth, block in enumerate(blocks, start=1)
-        )
-        hidden = first.weight[:, :, 0] @ skips.relu() + first.bias
-        rows.append(last.weight[:, :, 0] @ hidden.relu() + last.bias)
+        parts = model.skip.weight.split(4, dim=1)
+        skips = model.skip.bias + sum(part @ gated(depth, t) for depth, part in enumerate(parts, start=1))
+        hidden = first.weight @ skips.relu() + first.bias
+        rows.append(last.weight @ hidden.relu() + last.bias)
     return torch.stack(rows, dim=1)
 
 
@@ -117,6 +115,11 @@ def test_a_change_of_a_sample_changes_nothing_before_it():
     before, after = model(samples), model(changed)
     assert torch.equal(before[..., :13], after[..., :13])
     assert not torch.equal(before[..., 13], after[..., 13])
+
+
+def test_samples_that_are_only_looked_back_at_get_no_logits_and_change_none():
+    model, samples, words = small(classes=3), sound(2, 30), torch.tensor([0, 2])
+    torch.testing.assert_close(model(samples, words, first=11), model(samples, words)[..., 11:])
 
 
 def test_inputs_are_levels():
@@ -216,7 +219,7 @@ def test_a_word_for_a_model_without_words_is_refused_and_none_for_one_with():
 
 def test_neighbouring_levels_begin_alike_and_distant_ones_do_not():
     torch.manual_seed(0)
-    rows = WaveNet(levels=256).head[-1].weight[:, :, 0]
+    rows = WaveNet(levels=256).head[-1].weight
     alike = torch.nn.functional.cosine_similarity(rows[:-1], rows[1:]).median()
     apart = torch.nn.functional.cosine_similarity(rows[:128], rows[128:]).abs().median()
     assert alike > 0.9
