@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import score_table as table
@@ -14,8 +13,6 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EXPERIMENTS = {path.stem for path in (ROOT / "conf" / "steelyard_conf" / "experiment").glob("*.yaml")}
 
-MISSED = {"synthesis": "0.96 bits of 1 after 44 epochs"}
-
 
 def experiment(row: table.Row) -> str:
     return row.words[0].removeprefix("experiment=")
@@ -25,12 +22,12 @@ def test_the_readme_holds_the_table_of_the_figures() -> None:
     assert table.placed(README, table.markdown(table.read())) == README
 
 
-def test_every_figure_reaches_its_goal_but_those_that_are_known_to_miss_it() -> None:
+def test_every_figure_reaches_its_goal() -> None:
     figures = table.read()
     assert figures
     for row in table.ROWS:
         if row.name in figures:
-            assert row.reached(figures[row.name].value, figures) is (row.name not in MISSED), row.name
+            assert row.reached(figures[row.name].value, figures), row.name
 
 
 def test_a_table_without_its_place_is_refused() -> None:
@@ -70,16 +67,8 @@ def test_a_value_that_is_missing_is_no_score() -> None:
         table.measurement(stored, "task.wer")
 
 
-def rows() -> list[Any]:
-    """Every row; what is known to miss its goal says so, and fails when it reaches it."""
-    return [
-        pytest.param(row, id=row.name, marks=[pytest.mark.xfail(reason=MISSED[row.name])] if row.name in MISSED else [])
-        for row in table.ROWS
-    ]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("row", rows())
+@pytest.mark.parametrize("row", table.ROWS, ids=[row.name for row in table.ROWS])
 def test_a_real_training_reaches_the_goal(row: table.Row) -> None:
     if experiment(row) not in EXPERIMENTS:
         pytest.skip(f"there is no experiment {experiment(row)}")

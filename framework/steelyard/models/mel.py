@@ -2,13 +2,17 @@
 """The mel spectrogram as a differentiable module."""
 
 import math
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.fft import rfft
 
 from steelyard.problem import check_least, refuse
+
+Scale = Literal["htk", "slaney"]
+KNEE, LINEAR, STEP = 1000.0, 15, math.log(6.4) / 27
+"""Slaney's scale: 15 even mels up to 1,000 Hz, then 27 for each factor of 6.4."""
 
 
 @final
@@ -65,12 +69,28 @@ class LogMel(nn.Module):
         return (energy @ self.filters + self.floor).log().transpose(1, 2)
 
 
-def mel_filters(*, sample_rate: int, mels: int, bins: int) -> Tensor:
-    """Triangles of height 1 (bins, mels): each rises from its lower neighbour's centre and falls to its upper one's."""
+def mel_filters(*, sample_rate: int, mels: int, bins: int, scale: Scale = "htk") -> Tensor:
+    """Triangles (bins, mels): each rises from its lower neighbour's centre and falls to its upper one's.
+
+    Args:
+        sample_rate: Samples a second.
+        mels: Number of bands, from 0 Hz to half the rate.
+        bins: Of the transform, from 0 Hz to half the rate.
+        scale: `htk`: O'Shaughnessy's formula and height 1; `slaney`: even below 1,000 Hz, by logarithms above, and
+            area 1 (Slaney 1998, Auditory Toolbox).
+    """
     half = sample_rate / 2
-    top = 2595 * math.log10(1 + half / 700)
-    centres = 700 * (10 ** (torch.linspace(0, top, mels + 2, dtype=torch.float64) / 2595) - 1)
+    if scale == "htk":
+        top = 2595 * math.log10(1 + half / 700)
+        centres = 700 * (10 ** (torch.linspace(0, top, mels + 2, dtype=torch.float64) / 2595) - 1)
+    else:
+        top = LINEAR + math.log(half / KNEE) / STEP if half > KNEE else half * LINEAR / KNEE
+        places = torch.linspace(0, top, mels + 2, dtype=torch.float64)
+        centres = torch.where(places < LINEAR, places * KNEE / LINEAR, KNEE * torch.exp(STEP * (places - LINEAR)))
     frequencies = torch.linspace(0, half, bins, dtype=torch.float64)
     rising = (frequencies[:, None] - centres[:-2]) / (centres[1:-1] - centres[:-2])
     falling = (centres[2:] - frequencies[:, None]) / (centres[2:] - centres[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0).float()
+    triangles = torch.minimum(rising, falling).clamp(min=0)
+    if scale == "slaney":
+        triangles = triangles * 2 / (centres[2:] - centres[:-2])
+    return triangles.float()

@@ -63,8 +63,7 @@ class SpeechT5(nn.Module):
     The encoder reads letters; the decoder says some frames at a time, given those before them, which while learning are
     those of the sound itself. Changed from the library's: group norm in place of batch norm, so that no example knows
     of another; dropout in training only; relative places of letters are drawn once and not learnt; and no stop token,
-    since all sounds of the data have one length. Its weights are made anew: the stored ones of the hub have a
-    spectrogram, letters and voices of their own.
+    since all sounds of the data have one length.
 
     Args:
         input_shape: (T,) of one example.
@@ -79,9 +78,13 @@ class SpeechT5(nn.Module):
         hop: Samples from one window to the next.
         dropout: Probability that a value is dropped in training.
         prenet_dropout: The same for what the decoder hears of the frames before.
+        pretrained: A folder, `package://NAME/FOLDER` or a name of the hub whose weights are taken. `width`, `layers`,
+            `heads`, `reduction`, `mels` and `dropout` are then its own; what stands for letters, voices and the frames
+            before is new, and so is the spectrogram that its last layers learn.
 
     Raises:
-        Refused: If an example is no sound, a word has no letters, or an option is out of range.
+        Refused: If an example is no sound, a word has no letters, an option is out of range, or the weights cannot be
+            loaded safely.
     """
 
     texts: Tensor
@@ -101,6 +104,7 @@ class SpeechT5(nn.Module):
         hop: int = 80,
         dropout: float = 0.0,
         prenet_dropout: float = 0.5,
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         check_sound(input_shape, model="speecht5")
@@ -110,34 +114,43 @@ class SpeechT5(nn.Module):
         for name, value in (("dropout", dropout), ("prenet_dropout", prenet_dropout)):
             if not 0 <= value < 1:
                 raise refuse(f"model.{name} is {value:g}, must be in [0, 1)", fix=f"model.{name}=0.5")
+        texts = spelt(names)
+        self.register_buffer("texts", texts, persistent=False)
+        letters = {
+            "vocab_size": int(texts.max()) + 1,
+            "max_text_positions": texts.shape[1],
+            "pad_token_id": NOTHING,
+            "encoder_layerdrop": 0.0,
+            "decoder_layerdrop": 0.0,
+            "positional_dropout": 0.0,
+        }
+        if pretrained is None:
+            self.network: Any = _speech.speaking(
+                pretrained=None,
+                **letters,
+                hidden_size=width,
+                encoder_layers=layers,
+                decoder_layers=layers,
+                encoder_attention_heads=heads,
+                decoder_attention_heads=heads,
+                encoder_ffn_dim=2 * width,
+                decoder_ffn_dim=2 * width,
+                hidden_dropout=dropout,
+                attention_dropout=dropout,
+                activation_dropout=dropout,
+                speech_decoder_postnet_dropout=dropout,
+                speech_decoder_postnet_units=width,
+                num_mel_bins=mels,
+                reduction_factor=reduction,
+            )
+        else:
+            self.network = _speech.speaking(pretrained=pretrained, **letters)
+            config: Any = self.network.config
+            width, mels, reduction = config.hidden_size, config.num_mel_bins, config.reduction_factor
         self.mel = LogMel(sample_rate=sample_rate, mels=mels, window=window, hop=hop)
         self.length = input_shape[0]
         self.frames = 1 + self.length // hop
         self.reduction = reduction
-        texts = spelt(names)
-        self.register_buffer("texts", texts, persistent=False)
-        self.network: Any = _speech.speaking(
-            vocab_size=int(texts.max()) + 1,
-            hidden_size=width,
-            encoder_layers=layers,
-            decoder_layers=layers,
-            encoder_attention_heads=heads,
-            decoder_attention_heads=heads,
-            encoder_ffn_dim=2 * width,
-            decoder_ffn_dim=2 * width,
-            encoder_layerdrop=0.0,
-            decoder_layerdrop=0.0,
-            positional_dropout=0.0,
-            hidden_dropout=dropout,
-            attention_dropout=dropout,
-            activation_dropout=dropout,
-            speech_decoder_postnet_dropout=dropout,
-            speech_decoder_postnet_units=width,
-            num_mel_bins=mels,
-            reduction_factor=reduction,
-            max_text_positions=texts.shape[1],
-            pad_token_id=NOTHING,
-        )
         self.network.speecht5.decoder.prenet = Prenet(mels=mels, width=width, dropout=prenet_dropout)
 
     @property

@@ -19,7 +19,7 @@ class GatedBlock(nn.Module):
     """One dilated causal convolution of two taps through tanh times sigmoid, with a residual.
 
     Sections 2.3 and 2.4 of the paper, and 2.5 for what the speech is conditioned on. A convolution of two taps is one
-    matrix for both of them side by side; with the channels last it takes two thirds of the time of a small `Conv1d`.
+    matrix for both of them side by side: with the channels last, bfloat16 makes it quicker, which it does not `Conv1d`.
 
     Args:
         width: Channels of the residual stream.

@@ -8,20 +8,23 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from steelyard.models import _speech
+from steelyard.models._pretrained import pretrained as stored
 from steelyard.models.hearing import check_sound, levelled
 from steelyard.models.mel import LogMel
+from steelyard.models.whisper_mel import WhisperMel
 from steelyard.problem import refuse
 
 END = 0
 """The token before the first and after the last."""
+FRESH = ("model.decoder.embed_tokens.", "proj_out.")
+"""What stands for the tokens, which are the data's own."""
 
 
 @final
 class Whisper(nn.Module):
     """The encoder and decoder of Whisper (Radford et al. 2022) of transformers, with letters as tokens.
 
-    It hears log-mel bands, levelled example by example, and writes one token after the other. Its weights are made
-    anew: the stored ones of the hub have a spectrogram and tokens of their own.
+    It hears log-mel bands, levelled example by example, and writes one token after the other.
 
     Args:
         input_shape: (T,) of one example.
@@ -35,9 +38,12 @@ class Whisper(nn.Module):
         window: Samples in a window.
         hop: Samples from one window to the next.
         dropout: Probability that a value is dropped in training.
+        pretrained: A folder, `package://NAME/FOLDER` or a name of the hub whose weights are taken; all sizes, bands and
+            windows are then its own, and what stands for the tokens is new. Speech must have 16,000 samples a second.
 
     Raises:
-        Refused: If an example is no sound, or an option is out of range.
+        Refused: If an example is no sound, an option is out of range, or the weights cannot be loaded safely or do not
+            fit the data.
     """
 
     def __init__(
@@ -54,20 +60,50 @@ class Whisper(nn.Module):
         window: int = 256,
         hop: int = 80,
         dropout: float = 0.0,
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         check_sound(input_shape, model="whisper")
+        self.longest = longest
+        tokens = {
+            "vocab_size": classes,
+            "pad_token_id": END,
+            "bos_token_id": END,
+            "eos_token_id": END,
+            "decoder_start_token_id": END,
+            "suppress_tokens": None,
+            "begin_suppress_tokens": None,
+        }
+        if pretrained is not None:
+            self.network: Any = stored(
+                pretrained, of="AutoModelForSpeechSeq2Seq", extra="speech", fresh=FRESH, **tokens, dropout=dropout
+            )
+            config: Any = self.network.config
+            if longest >= config.max_target_positions:
+                raise refuse(
+                    f"texts have up to {longest} tokens, model.pretrained={pretrained} writes "
+                    f"{config.max_target_positions - 1}",
+                    fix="model.pretrained=null",
+                )
+            # The stored way to write is one of the stored tokens.
+            self.network.generation_config = _speech.writing(config)
+            self.mel: WhisperMel | LogMel = WhisperMel(
+                sample_rate=sample_rate,
+                mels=config.num_mel_bins,
+                frames=2 * config.max_source_positions,
+                longest=input_shape[0],
+            )
+            return
         if width % heads:
             raise refuse(f"model.heads={heads} does not divide model.width={width}", fix="model.heads=4")
         self.mel = LogMel(sample_rate=sample_rate, mels=mels, window=window, hop=hop)
         frames = 1 + input_shape[0] // hop
         # The encoder takes two frames at a time.
         self.spare = frames % 2
-        self.longest = longest
-        self.network: Any = _speech.made(
+        self.network = _speech.made(
             "AutoModelForSpeechSeq2Seq",
             "WhisperConfig",
-            vocab_size=classes,
+            **tokens,
             num_mel_bins=mels,
             d_model=width,
             encoder_layers=layers,
@@ -79,12 +115,6 @@ class Whisper(nn.Module):
             max_source_positions=(frames + self.spare) // 2,
             max_target_positions=longest + 1,
             dropout=dropout,
-            pad_token_id=END,
-            bos_token_id=END,
-            eos_token_id=END,
-            decoder_start_token_id=END,
-            suppress_tokens=None,
-            begin_suppress_tokens=None,
         )
 
     def forward(self, inputs: Tensor, texts: Tensor) -> Tensor:
@@ -102,4 +132,5 @@ class Whisper(nn.Module):
             )
 
     def _heard(self, inputs: Tensor) -> Tensor:
-        return pad(levelled(self.mel(inputs)), (0, self.spare))
+        heard = self.mel(inputs)
+        return heard if isinstance(self.mel, WhisperMel) else pad(levelled(heard), (0, self.spare))

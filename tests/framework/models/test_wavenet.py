@@ -40,9 +40,7 @@ def one_by_one(model, samples, word):
         if depth == 0:
             return entered(t)
         return (
-            stream(depth - 1, t)
-            + blocks[depth - 1].residual.weight @ gated(depth, t)
-            + blocks[depth - 1].residual.bias
+            stream(depth - 1, t) + blocks[depth - 1].residual.weight @ gated(depth, t) + blocks[depth - 1].residual.bias
         )
 
     @cache
