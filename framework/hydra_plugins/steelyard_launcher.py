@@ -79,10 +79,11 @@ class SteelyardLauncher(Launcher):
         return self._forked(jobs)
 
     def _collected(self, collector: Any, number: int, words: Sequence[str]) -> JobReturn:
-        collector.take(self._composed(number, words))
+        collector.take(self.composed(number, words))
         return JobReturn(overrides=list(words), status=JobStatus.COMPLETED)
 
-    def _composed(self, number: int, words: Sequence[str]) -> DictConfig:
+    def composed(self, number: int, words: Sequence[str]) -> DictConfig:
+        """The config of one job, `hydra` included."""
         config = self._context.config_loader.load_sweep_config(self._config, list(words))
         with open_dict(config):
             config.hydra.job.id = number
@@ -124,7 +125,7 @@ class SteelyardLauncher(Launcher):
             done = run_job(
                 hydra_context=self._context,
                 task_function=self._task,
-                config=self._composed(number, words),
+                config=self.composed(number, words),
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )

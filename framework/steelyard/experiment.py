@@ -24,7 +24,7 @@ from steelyard.problem import Problem, Refused, refuse
 from steelyard.runs import Run
 from steelyard.scorecard import Scorecard
 from steelyard.selection import Selected, plugins_of
-from steelyard.stopping import Terminated, terminable
+from steelyard.stopping import Pruned, Terminated, terminable
 
 Announce = Callable[[Path], None]
 
@@ -106,6 +106,7 @@ def run(
         Refused: Before training; no folder stays behind (except in a sweep).
         KeyboardInterrupt: The folder says `interrupted`, and `resume` goes on.
         Terminated: The folder says `terminated`, and `resume` goes on.
+        Pruned: A search gave the run up; the folder says `pruned`.
         Exception: The folder says `failed` and holds traceback.txt.
     """
     order = Order(
@@ -260,6 +261,9 @@ def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
             raise
         except Terminated:
             journal.try_end(State.TERMINATED, exit_code=143, message=f"steelyard resume {place}")
+            raise
+        except Pruned as pruned:
+            journal.try_end(State.PRUNED, exit_code=0, message=str(pruned))
             raise
         except BaseException as error:
             if stop.is_set():

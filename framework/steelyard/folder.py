@@ -27,6 +27,8 @@ class State(StrEnum):
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
+    PRUNED = "pruned"
+    """A search gave it up, since others were better at the same step."""
     KILLED = "killed"
     """It says `running`, but no process holds its lock: kill -9, a crash of the machine."""
 

@@ -1,4 +1,4 @@
-"""SIGTERM, as an exception."""
+"""Ends of a training before its time, as exceptions."""
 
 import contextlib
 import signal
@@ -8,6 +8,10 @@ from collections.abc import Generator
 
 class Terminated(BaseException):
     """SIGTERM arrived: exit code 143. Like KeyboardInterrupt, no `except Exception` swallows it."""
+
+
+class Pruned(Exception):
+    """A sweep gives this trial up, since others were better at the same step: exit code 0, but no scorecard."""
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from steelyard import folder, spec
 from steelyard.cli import _console
 from steelyard.cli._main import Exit, explain
-from steelyard.composing import Composed, Trial, expand, known_to_hydra
+from steelyard.composing import Composed, Search, Trial, expand, known_to_hydra, look_through
 from steelyard.scorecard import Scorecard
 from steelyard.sweeping import record
 from steelyard.sweeping.record import Record
@@ -50,7 +50,7 @@ def sweep(job: Job, overrides: Sequence[str], folders: Sequence[Path]) -> int:
             return _plan_all(expand(*overrides, place=Path(scratch), folders=folders))
     place = folder.create(OUTPUTS, f"{datetime.now():%Y-%m-%d_%H-%M-%S}_sweep")
     try:
-        trials = expand(*overrides, place=place, folders=folders)
+        found = look_through(*overrides, place=place, folders=folders)
     except BaseException:
         folder.discard(place)
         raise
@@ -62,7 +62,7 @@ def sweep(job: Job, overrides: Sequence[str], folders: Sequence[Path]) -> int:
         specs={},
     )
     with record.held(place):
-        return _run(job, trials, place, made, before=made)
+        return _run(job, found, place, made, before=made)
 
 
 def resume_sweep(place: Path, settings: Sequence[str]) -> int:
@@ -76,11 +76,16 @@ def resume_sweep(place: Path, settings: Sequence[str]) -> int:
     job = Job(verb=before.verb, checkpoint=Path(before.checkpoint) if before.checkpoint else None)
     with record.held(place):
         folders = [Path(one) for one in before.folders]
-        trials = expand(*before.words, *settings, place=place, folders=folders)
-        return _run(job, trials, place, before, before=before)
+        found = look_through(*before.words, *settings, place=place, folders=folders)
+        return _run(job, found, place, before, before=before)
 
 
-def _run(job: Job, trials: Sequence[Trial], place: Path, made: Record, *, before: Record) -> int:
+def _run(job: Job, trials: Sequence[Trial] | Search, place: Path, made: Record, *, before: Record) -> int:
+    if isinstance(trials, Search):
+        from steelyard.cli import _searching
+
+        made.write(place)
+        return _searching.carry_out(job, trials, place, _explain)
     hashes = record.hashes(trials)
     replace(made, specs={str(number): value for number, value in hashes.items()}).write(place)
     distinct = _distinct(trials, hashes)

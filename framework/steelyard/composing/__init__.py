@@ -1,19 +1,23 @@
 """From the words of the command line to checked configs; the only package that talks to Hydra's composition."""
 
 from steelyard.composing._compose import Composed, compose, known_to_hydra, options_of, session
-from steelyard.composing._expand import Collector, Trial, expand
+from steelyard.composing._expand import Collector, expand, look_through
 from steelyard.composing._hydra_main import through_hydra
 from steelyard.composing._quick import QuickLoader
+from steelyard.composing._search import Search
 from steelyard.composing._stored import stored
+from steelyard.composing._trial import Trial
 
 __all__ = [
     "Collector",
     "Composed",
     "QuickLoader",
+    "Search",
     "Trial",
     "compose",
     "expand",
     "known_to_hydra",
+    "look_through",
     "options_of",
     "session",
     "stored",

@@ -1,7 +1,6 @@
 """Sweeps: the trials that Hydra's sweeper makes of the words, each checked before the first one runs."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,35 +8,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from steelyard.composing._catalogue import Raw, look
-from steelyard.composing._compose import Composed, finished
 from steelyard.composing._hydra_main import through_hydra
-from steelyard.composing._settle import settle
+from steelyard.composing._search import Search, search
+from steelyard.composing._trial import Trial, make_trial
 from steelyard.composing._words import read, without_effect
 from steelyard.problem import Refused, refuse
+from steelyard.sweeping.settings import Searching
+from steelyard.sweeping.space import Space
 
 LAUNCHERS = ("steelyard", "basic")
 """Those that run trials here: each in a process of its own, or one after the other in this one."""
-SWEEPERS = ("basic", "random")
-"""Hydra's grid, and random search."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One job of a sweep: composed or refused.
-
-    Attributes:
-        number: Hydra's job number.
-        overrides: The words of this trial, from the experiment's file and from the command line.
-        config: As Hydra composed it, unchecked.
-        composed: The checked config, or None.
-        refused: Why there is none, or None.
-    """
-
-    number: int
-    overrides: tuple[str, ...]
-    config: DictConfig
-    composed: Composed | None = None
-    refused: Refused | None = None
+SWEEPERS = ("basic", "random", "optuna")
+"""Hydra's grid, random search, and a search that looks at the results."""
 
 
 class Collector:
@@ -45,10 +27,12 @@ class Collector:
 
     Attributes:
         seen: What Hydra made of each job.
+        search: What takes the place of jobs where each depends on the results of those before it.
     """
 
     def __init__(self) -> None:
         self.seen: list[Raw] = []
+        self.search: Search | None = None
 
     def __call__(self, config: DictConfig) -> None:
         """What Hydra's own launcher calls."""
@@ -62,13 +46,32 @@ class Collector:
         del whole["hydra"]
         self._note(whole, own)
 
+    def ask_later(
+        self, *, settings: Searching, space: Space, composed: Callable[[int, Sequence[str]], DictConfig]
+    ) -> None:
+        """What our searching sweeper calls in place of a launcher."""
+        self.search = search(settings=settings, space=space, composed=composed, check=_check)
+
     def _note(self, config: DictConfig, own: DictConfig) -> None:
         _check(own)
         self.seen.append(look(config, own, number=int(own.job.num)))
 
 
 def expand(*words: str, place: Path, folders: Sequence[Path] = ()) -> tuple[Trial, ...]:
-    """All trials of a sweep, in Hydra's order.
+    """All trials of a sweep, in Hydra's order; as `look_through`.
+
+    Raises:
+        Refused: If a search is asked for, whose trials nobody knows before it is over.
+    """
+    found = look_through(*words, place=place, folders=folders)
+    if isinstance(found, Search):
+        message = "hydra/sweeper=optuna chooses each trial by the results of those before it, so nobody knows them yet"
+        raise refuse(message, fix="hydra/sweeper=random")
+    return found
+
+
+def look_through(*words: str, place: Path, folders: Sequence[Path] = ()) -> tuple[Trial, ...] | Search:
+    """All trials of a sweep, in Hydra's order; or the search that finds them one by one.
 
     Hydra's sweeper and launcher run here with a job that only writes down its config: so a plugin that another trial
     selects is known, and what is wrong is said before hours of training.
@@ -87,21 +90,14 @@ def expand(*words: str, place: Path, folders: Sequence[Path] = ()) -> tuple[Tria
     collector = Collector()
     quoted = str(place).replace("'", r"\'")
     through_hydra(["--multirun", *words, f"hydra.sweep.dir='{quoted}'"], folders=folders, task=collector)
+    if collector.search is not None:
+        return collector.search
     elsewhere = frozenset(key for raw in collector.seen for key in raw.fillers)
-    trials = tuple(_trial(raw, elsewhere) for raw in collector.seen)
+    trials = tuple(make_trial(raw, elsewhere) for raw in collector.seen)
     if trials and all(trial.refused for trial in trials):
         problems = [problem for trial in trials if trial.refused for problem in trial.refused.problems]
         raise Refused(list(dict.fromkeys(problems)))
     return trials
-
-
-def _trial(raw: Raw, elsewhere: frozenset[str]) -> Trial:
-    try:
-        config, notes = settle(raw, elsewhere=elsewhere)
-    except Refused as refused:
-        return Trial(number=raw.number, overrides=raw.overrides, config=raw.config, refused=refused)
-    composed = finished(raw, config, notes, sweep=True)
-    return Trial(number=raw.number, overrides=raw.overrides, config=raw.config, composed=composed)
 
 
 def _check(hydra: DictConfig) -> None:

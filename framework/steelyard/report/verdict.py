@@ -16,6 +16,7 @@ ENDED = {
     State.REFUSED: "This run was refused before training.",
     State.INTERRUPTED: "This run was interrupted before it was weighed.",
     State.TERMINATED: "This run was told to end before it was weighed.",
+    State.PRUNED: "The search gave this run up before its end: others were better at the same step.",
     State.KILLED: "This run was killed before it was weighed: its process is gone without a word.",
 }
 

@@ -1,4 +1,4 @@
-"""How far a trial is, told to its sweep a few times a second."""
+"""How far a trial is, told to its sweep a few times a second; and whether it is worth going on."""
 
 import time
 from itertools import pairwise
@@ -6,23 +6,26 @@ from statistics import median
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
+from steelyard.stopping import Pruned
 from steelyard.sweeping.pool import Send
-from steelyard.sweeping.progress import Progressed
+from steelyard.sweeping.progress import Progressed, Reported
 
 EVERY = 0.25
 
 
 class Progress(Callback):
-    """Reads the Trainer's counters; changes nothing.
+    """Reads the Trainer's counters, and a metric after each validation; changes nothing.
 
     Args:
         send: Where to tell.
+        metric: What the sweep compares running trials by; None where it does not.
     """
 
-    def __init__(self, send: Send) -> None:
-        self._send, self._told = send, 0.0
+    def __init__(self, send: Send, metric: str | None = None) -> None:
+        self._send, self._told, self._metric = send, 0.0, metric
 
     @override
     def on_train_batch_end(
@@ -34,6 +37,18 @@ class Progress(Callback):
             epochs = trainer.max_epochs or 0
             epoch = f"epoch {trainer.current_epoch + 1}" + (f" of {epochs}" if epochs > 0 else "")
             self._send(Progressed(share=_share(trainer, batch_idx + 1), doing=epoch))
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._metric is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        found = trainer.callback_metrics.get(self._metric)
+        if found is None:
+            known = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            raise ValueError(f"hydra.sweeper.prune={self._metric} is not logged in validation, which logs {known}")
+        step, value = trainer.global_step, float(found)
+        if self._send.ask(Reported(step=step, value=value)):
+            raise Pruned(f"{self._metric} = {value:.4g} after {step} steps was worse than the median")
 
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import os
 import signal
 import sys
 import threading
@@ -10,15 +9,15 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from steelyard import folder
 from steelyard.composing import Trial
 from steelyard.folder import State
 from steelyard.sweeping.code import versioned
 from steelyard.sweeping.pool import Ended, Pool, Send, Told, share
-from steelyard.sweeping.progress import Progressed
+from steelyard.sweeping.progress import Progressed, Reported
 from steelyard.sweeping.settings import Sweep
+from steelyard.sweeping.supply import Listed, Supply, devices_of
 from steelyard.sweeping.trial import FAILED, INTERRUPTED, REFUSED, TERMINATED, Job, forked, record
 from steelyard.sweeping.view import View
 
@@ -65,6 +64,7 @@ class Driver:
     view: View
     explain: Explain
     codes: dict[int, int] = field(default_factory=dict[int, int])
+    _trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
 
     def run(self, trials: Sequence[Trial]) -> Mapping[int, int]:
         """Runs all trials, each once.
@@ -72,20 +72,28 @@ class Driver:
         Returns:
             Trial number -> exit code, of all that came to an end; 130 or 143 under -1 if the sweep was stopped.
         """
-        left = [trial for trial in reversed(trials) if not self._refused(trial)]
-        by_number = {trial.number: trial for trial in trials}
-        devices = _devices(left)
-        workers, threads = share(self.settings.workers or len(devices) or None, len(left))
+        left = [trial for trial in trials if not self._refused(trial)]
+        return self.carry_out(Listed(left), devices=devices_of(left))
+
+    def carry_out(self, supply: Supply, *, devices: Sequence[str] = ()) -> Mapping[int, int]:
+        """Runs what `supply` gives, and tells it what comes of it.
+
+        Args:
+            supply: Gives trials.
+            devices: CUDA devices to deal out.
+
+        Returns:
+            As `run`.
+        """
+        workers, threads = share(self.settings.workers or len(devices) or None, supply.total)
         pool = Pool(workers=workers, threads=threads, seconds=self.settings.trial_seconds, devices=devices)
         with _noted() as signals, self.view:
-            self.view.begin(len(trials), workers=workers, done=len(self.codes))
+            self.view.begin(supply.total + len(self.codes), workers=workers, done=len(self.codes))
             try:
                 _warm()
-                while pool.busy or (left and not signals.count and not self._enough()):
-                    while left and pool.free and not signals.count and not self._enough():
-                        self._start(pool, left.pop())
+                while self._fill(pool, supply, signals):
                     for event in pool.poll(1.0):
-                        self._note(event, by_number, stopped=signals.count > 0)
+                        self._note(event, pool, supply, stopped=signals.count > 0)
                     self._pass_on(pool, signals)
                     self.view.refresh()
             finally:
@@ -95,7 +103,20 @@ class Driver:
             self.codes[-1] = INTERRUPTED if signals.last is signal.SIGINT else TERMINATED
         return self.codes
 
+    def _fill(self, pool: Pool, supply: Supply, signals: _Signals) -> bool:
+        """Starts trials while there is room; True if any runs then."""
+        while pool.free and not signals.count and not self._enough():
+            trial = supply.take()
+            if trial is None:
+                break
+            if self._refused(trial):
+                supply.ended(trial.number)
+            else:
+                self._start(pool, trial)
+        return pool.busy
+
     def _start(self, pool: Pool, trial: Trial) -> None:
+        self._trials[trial.number] = trial
         known = frozenset(sys.modules)
 
         def work(send: Send) -> int:
@@ -109,14 +130,17 @@ class Driver:
         pool.start(trial.number, work)
         self.view.started(trial.number)
 
-    def _note(self, event: Told | Ended, trials: Mapping[int, Trial], *, stopped: bool) -> None:
+    def _note(self, event: Told | Ended, pool: Pool, supply: Supply, *, stopped: bool) -> None:
         match event:
             case Told(number=number, what=Progressed() as progressed):
                 self.view.progressed(number, progressed)
             case Told(what=_Loaded(names=names)):
                 _learn(names)
+            case Told(number=number, what=Reported() as reported):
+                pool.answer(number, supply.is_hopeless(number, reported))
             case Ended():
-                self._end(event, trials[event.number], stopped=stopped)
+                self._end(event, self._trials.pop(event.number), stopped=stopped)
+                supply.ended(event.number)
             case _:
                 raise AssertionError(event)
 
@@ -170,24 +194,6 @@ def _message(place: Path) -> str:
     with suppress(FileNotFoundError, ValueError, TypeError):
         return folder.status(place).message
     return ""
-
-
-def _devices(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """The CUDA devices that trials of one device each may share out; none where they train on the CPU, or on several.
-
-    Counting them does not set up CUDA, which would not outlive a fork.
-    """
-    trainers: list[Any] = [trial.composed.config.get("trainer") for trial in trials if trial.composed]
-    known: list[Mapping[str, Any]] = [one or {} for one in trainers]
-    single = all(one.get("devices") in (1, "auto", None) for one in known)
-    if not single or all(one.get("accelerator") == "cpu" for one in known):
-        return ()
-    import torch
-
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
-    names = [one.strip() for one in told.split(",")] if told else [str(at) for at in range(count)]
-    return tuple(names[:count])
 
 
 def _warm() -> None:

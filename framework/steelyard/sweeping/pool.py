@@ -23,8 +23,26 @@ _LOOK = 0.2
 _GONE = 143
 
 T = TypeVar("T")
-Send = Callable[[Any], None]
-"""How a trial tells its sweep something; anything that pickles."""
+
+
+class Send:
+    """How a trial tells its sweep something; anything that pickles.
+
+    Args:
+        line: To the sweep and back.
+    """
+
+    def __init__(self, line: "connection.Connection[Any, Any]") -> None:
+        self._line = line
+
+    def __call__(self, what: Any) -> None:
+        """Tells, and goes on at once."""
+        self._line.send(what)
+
+    def ask(self, what: Any) -> Any:
+        """Tells, and waits for the answer."""
+        self._line.send(what)
+        return self._line.recv()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +84,7 @@ class _Running:
     number: int
     pid: int
     slot: int
-    reader: "connection.Connection[Any, Any]"
+    line: "connection.Connection[Any, Any]"
     started: float
     kill_at: float | None = None
     overdue: bool = False
@@ -111,29 +129,29 @@ class Pool:
         slot = next(slot for slot in range(self.workers) if all(one.slot != slot for one in self._running))
         sys.stdout.flush()
         sys.stderr.flush()
-        reader, writer = connection.Pipe(duplex=False)
+        line, theirs = connection.Pipe()
         with _held():
             parent, pid = os.getpid(), os.fork()
             if not pid:
-                reader.close()
+                line.close()
                 device = self.devices[slot % len(self.devices)] if self.devices else None
-                _trial(work, writer, parent=parent, threads=self.threads, device=device)
+                _trial(work, theirs, parent=parent, threads=self.threads, device=device)
             # Here and there, so that neither has to wait for the other.
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)
-            writer.close()
-            self._running.append(_Running(number, pid, slot, reader, time.monotonic()))
+            theirs.close()
+            self._running.append(_Running(number, pid, slot, line, time.monotonic()))
 
     def poll(self, seconds: float) -> Iterator[Told | Ended]:
         """What the trials send, and their ends; waits up to `seconds` for something to happen."""
         now = time.monotonic()
         due = [self._due(one) - now for one in self._running]
-        readers = {one.reader: one for one in self._running if not one.silent}
+        lines = [one.line for one in self._running if not one.silent]
         wait = max(0.0, min([seconds, _LOOK, *due]))
-        if len(readers) < len(self._running):
+        if len(lines) < len(self._running):
             time.sleep(min(wait, 0.002))
         else:
-            connection.wait(list(readers), wait)
+            connection.wait(lines, wait)
         for one in list(self._running):
             self._hurry(one)
             # First the process, then its words: so none is lost between them.
@@ -149,6 +167,11 @@ class Pool:
                     cpu_seconds=usage.ru_utime + usage.ru_stime,
                     overdue=one.overdue,
                 )
+
+    def answer(self, number: int, what: Any) -> None:
+        """Answers a trial that asked; one that is gone meanwhile hears nothing."""
+        with contextlib.suppress(OSError):
+            next(one for one in self._running if one.number == number).line.send(what)
 
     def stop(self, number: signal.Signals) -> None:
         """Passes a signal on to all trials; those that are still there after `GRACE` seconds are killed by `poll`."""
@@ -182,15 +205,15 @@ class Pool:
 
     def _words(self, one: _Running) -> Iterator[Told]:
         try:
-            while not one.silent and one.reader.poll():
-                yield Told(number=one.number, what=one.reader.recv())
+            while not one.silent and one.line.poll():
+                yield Told(number=one.number, what=one.line.recv())
         except (EOFError, OSError):
             one.silent = True
 
     def _forget(self, one: _Running) -> None:
         # What it started and left behind goes with it.
         _signal(one.pid, signal.SIGKILL)
-        one.reader.close()
+        one.line.close()
         self._running.remove(one)
 
 
@@ -239,7 +262,7 @@ def share(workers: int | None, trials: int) -> tuple[int, int]:
     return beside, min(threads, int(told)) if told.isdigit() and int(told) else threads
 
 
-def _trial(work: Callable[[Send], int], writer: Any, *, parent: int, threads: int, device: str | None = None) -> None:
+def _trial(work: Callable[[Send], int], line: Any, *, parent: int, threads: int, device: str | None = None) -> None:
     """The forked process, from its first to its last step; never returns."""
     code = 3
     try:
@@ -252,7 +275,7 @@ def _trial(work: Callable[[Send], int], writer: Any, *, parent: int, threads: in
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         _settle(threads)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-        code = work(writer.send)
+        code = work(Send(line))
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 3
     except KeyboardInterrupt:
@@ -265,7 +288,7 @@ def _trial(work: Callable[[Send], int], writer: Any, *, parent: int, threads: in
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()
-            writer.close()
+            line.close()
         os._exit(code)
 
 

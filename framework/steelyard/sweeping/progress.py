@@ -1,4 +1,4 @@
-"""What a trial tells its sweep of its progress."""
+"""What a trial tells its sweep while it runs."""
 
 from dataclasses import dataclass
 
@@ -14,3 +14,16 @@ class Progressed:
 
     share: float | None
     doing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """A metric after a validation; the trial waits to hear whether it is to go on.
+
+    Attributes:
+        step: Training steps so far.
+        value: Of the metric.
+    """
+
+    step: int
+    value: float

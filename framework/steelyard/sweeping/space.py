@@ -30,6 +30,11 @@ class Choice:
     options: tuple[str, ...]
     ordered: bool = False
 
+    @property
+    def fixed(self) -> bool:
+        """True if there is only one."""
+        return len(self.options) == 1
+
     def draw(self, random: Random) -> str:
         """One of them, each as likely as the others."""
         return random.choice(self.options)

@@ -15,6 +15,7 @@ from steelyard import folder, spec
 from steelyard.composing import Composed, Trial, known_to_hydra
 from steelyard.problem import Refused
 from steelyard.scorecard import Scorecard
+from steelyard.stopping import Pruned
 from steelyard.sweeping import code
 from steelyard.sweeping.pool import Send
 
@@ -33,10 +34,12 @@ class Job:
     Attributes:
         verb: run, weigh or plan.
         checkpoint: What `weigh` weighs.
+        prune: The metric by which a search gives up running trials.
     """
 
     verb: str
     checkpoint: Path | None = None
+    prune: str | None = None
 
 
 def weighed(
@@ -101,6 +104,8 @@ def carry_out(
         )
         code.note(made[0] if made else place / str(trial.number))
         return card.exit_code
+    except Pruned:
+        return 0
     except BaseException as error:
         if not made and not (place / str(trial.number)).exists():
             made.append(record(trial, error, place))
@@ -128,7 +133,7 @@ def forked(
         output = output.rename(run_folder / OUTPUT)
 
     try:
-        return carry_out(job, trial, place, announce=announce, explain=explain, watch=Progress(send))
+        return carry_out(job, trial, place, announce=announce, explain=explain, watch=Progress(send, job.prune))
     finally:
         _keep_or_drop(output, place / str(trial.number))
 

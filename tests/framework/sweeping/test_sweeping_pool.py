@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from steelyard.sweeping import driver
 from steelyard.sweeping import pool as pools
+from steelyard.sweeping import supply
 from steelyard.sweeping.pool import Ended, Pool, Send, Told, share
 
 
@@ -308,4 +308,4 @@ def test_which_devices_there_are(
     if told is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
     trial = SimpleNamespace(composed=SimpleNamespace(config={"trainer": trainer}))
-    assert driver._devices([trial]) == expected
+    assert supply.devices_of([trial]) == expected
