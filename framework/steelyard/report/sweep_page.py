@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from steelyard.report import assets, chart
 from steelyard.report.environment import fill
+from steelyard.report.explorer import explorer
 from steelyard.report.measures import Measure, measures, section_keys
 from steelyard.report.motif import steelyard
 from steelyard.report.numbers import duration
@@ -19,6 +20,7 @@ from steelyard.report.page import REPORT
 from steelyard.report.rows import Row, row
 from steelyard.report.story import story
 from steelyard.report.sweep_verdict import sweep_verdict
+from steelyard.report.telling import telling
 from steelyard.report.tradeoffs import trade_offs
 from steelyard.report.words import Anchors, counted, dataset, words
 from steelyard.trials.folding import Group
@@ -33,6 +35,22 @@ HEADLINES = 4
 """Measurements on a challenge's card."""
 MOST_PICTURES = 8
 """Groups whose pictures stand side by side."""
+MOST_PICTURE_BYTES = 400_000
+"""Of a large sweep; the group that passes it is still shown."""
+
+_ANCHORS = (
+    "verdict",
+    "glance",
+    "explore",
+    "explored",
+    "explorer",
+    "trade-offs",
+    "pictures",
+    "numbers",
+    "costs",
+    "said",
+)
+_ANCHORS += ("trials",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +77,9 @@ class _Line:
 
 def sweep_page(summary: "SweepSummary") -> bytes:
     """The page as UTF-8; made from the trials' folders, without their code."""
-    groups = summary.groups
+    groups = telling(summary.groups)
     anchors = Anchors()
-    for fixed in ("verdict", "glance", "trade-offs", "pictures", "numbers", "costs", "said", "trials"):
+    for fixed in _ANCHORS:
         anchors(fixed)
     keys = section_keys(groups)
     scores = {key: measures(groups, key) for key in keys}
@@ -78,8 +96,15 @@ def sweep_page(summary: "SweepSummary") -> bytes:
         groups=[(chart.key(group.index), group.label, counted(len(group.trials), "trial")) for group in groups],
         challenges=_challenges(groups, keys, scores, anchors),
         glance=[(words(key.partition(".")[0]), item) for key, found in glances.items() for item in found],
+        explorer=explorer(
+            summary.groups,
+            summary.keys,
+            [item.name for found in glances.values() for item in found],
+            summary.folder,
+        ),
+        hidden=_hidden(len(groups), len(summary.groups)),
         trade_offs=trade_offs(groups, list(scores.values())),
-        pictures=_pictures(groups),
+        pictures=_pictures(groups, many=len(groups) < len(summary.groups)),
         costs=list(step_costs(groups)),
         said=[_said(item) for item in summary.said],
         keys=[key.rpartition(".")[2] for key in summary.keys],
@@ -99,6 +124,12 @@ def _common(summary: "SweepSummary") -> str:
     first = cards[0].choices.items() if cards else ()
     alike = [(key, value) for key, value in first if all(card.choices.get(key) == value for card in cards)]
     return ", ".join(f"{key}={value}" for key, value in alike if value not in ("none", "default"))
+
+
+def _hidden(shown: int, total: int) -> str:
+    if shown == total:
+        return ""
+    return f"{shown} of {total:,} groups stand side by side, the best at each plugin's first score; all are below."
 
 
 def _facts(summary: "SweepSummary") -> list[tuple[str, str]]:
@@ -140,15 +171,24 @@ def headlines(sections: Sequence[Sequence[Measure]]) -> list[Measure]:
     return [item for queue in queues for item in queue if any(item is other for other in chosen)]
 
 
-def _pictures(groups: Sequence[Group]) -> list[tuple[str, list[tuple[Markup, str, assets.ShownPicture]]]]:
-    """Pictures of the same plugin and name side by side, of the first weighed trial of each group."""
+def _pictures(
+    groups: Sequence[Group], *, many: bool
+) -> list[tuple[str, list[tuple[Markup, str, assets.ShownPicture]]]]:
+    """Pictures of the same plugin and name side by side, of the first weighed trial of each group.
+
+    Where groups are many, only as many as keep the page light.
+    """
     found: dict[str, list[tuple[Markup, str, assets.ShownPicture]]] = {}
+    taken = 0
     for group in groups[:MOST_PICTURES]:
+        if many and taken > MOST_PICTURE_BYTES:
+            break
         trial = next((trial for trial in group.trials if trial.scorecard), None)
         for section in trial.scorecard.sections if trial and trial.scorecard else ():
             for artefact in section.artefacts:
                 if trial and artefact.kind == "picture":
                     item = assets.picture(trial.folder, artefact)
+                    taken += len(item.uri)
                     found.setdefault(artefact.path, []).append((chart.key(group.index), group.label, item))
     return [(items[0][2].title, items) for items in found.values()]
 

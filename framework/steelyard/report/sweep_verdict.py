@@ -9,6 +9,9 @@ from steelyard.report.words import counted, listing
 if TYPE_CHECKING:
     from steelyard.sweep import SweepSummary
 
+MOST = 20
+"""Trials without a scorecard that are named."""
+
 
 def sweep_verdict(summary: "SweepSummary") -> Verdict:
     """How many trials ended how, and whether they met their requirements."""
@@ -26,9 +29,9 @@ def sweep_verdict(summary: "SweepSummary") -> Verdict:
         lines.append(f"{everyone} met their requirements.")
     else:
         lines.append("No requirements were set.")
-    details = [
-        f"{trial.name} {trial.state}: {trial.reason or 'no reason is known'}" for trial in trials if not trial.scorecard
-    ]
+    lost = [trial for trial in trials if not trial.scorecard]
+    details = [f"{trial.name} {trial.state}: {trial.reason or 'no reason is known'}" for trial in lost[:MOST]]
+    details += [f"and {len(lost) - MOST:,} more in the table of trials"] if len(lost) > MOST else []
     details += [f"a plugin failed while measuring in {listing(broken)}; see the reports"] if broken else []
     details += _single_seed(summary)
     good = len(weighed) == len(trials) and not broken and met == len(judged)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 import report_samples as samples
+from steelyard.measurement import Better
 from steelyard.report import render
 from steelyard.sweep import finish
+from steelyard.trials import pareto
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: apt-get install chromium")
@@ -104,6 +106,51 @@ def test_nothing_is_cut(pages, name, width):
     assert found["cut"] == []
     assert found["empty"] == []
     assert found["labels"] == []
+
+
+def marked(dom: str):
+    """Numbers of the groups that the script drew strong, and of all that it drew."""
+    drawn = re.findall(r'<circle[^>]*class="([^"]+)" data-at="(\d+)"', dom)
+    return {int(at) for kind, at in drawn if kind == "mark s1"}, {int(at) for _, at in drawn}
+
+
+def test_the_script_draws_the_front_of_two_scores(tmp_path):
+    folder = tmp_path / "s"
+    for number in range(40):
+        card = samples.scorecard(shift=(number * 17 % 40) / 1000)
+        sections = tuple(
+            replace(
+                one,
+                measurements=tuple(
+                    replace(m, value=(m.value or 0) + (number * 7 % 40) / 5000) for m in one.measurements
+                ),
+            )
+            if one.key == "compute.cost"
+            else one
+            for one in card.sections
+        )
+        config = samples.CONFIG.format(seed=0, lr=number / 1000, privacy="membership: {}")
+        samples.write(folder / str(number), replace(card, sections=sections), config=config)
+    path = finish(folder).page
+    text = path.read_text()
+    scores = json.loads(re.search(r'id="explored">(.*?)</script>', text, re.S).group(1))["scores"]
+    up, across = 3, 0
+    choose = f"""<script>addEventListener("load", () => {{
+      const [up, across] = document.querySelectorAll("#explorer select");
+      up.value = {up}; across.value = {across};
+      across.dispatchEvent(new Event("change"));
+    }});</script>"""
+    copy = path.with_name("chosen.html")
+    copy.write_text(text.replace("</body>", choose + "</body>"))
+    dom = chromium(tmp_path / ".profile", "--dump-dom", copy.as_uri())
+    strong, drawn = marked(dom)
+    assert drawn == set(range(40))
+    better = {1: Better.HIGHER, -1: Better.LOWER}
+    x, y = scores[across], scores[up]
+    points = list(zip(x["values"], y["values"], strict=True))
+    assert strong == set(pareto.front(points, x=better[x["better"]], y=better[y["better"]]))
+    # The list beside the picture has the same groups, up to twelve.
+    assert dom.partition('class="onfront"')[2].partition("</ul>")[0].count("<li>") == min(12, len(strong))
 
 
 def test_the_first_screen_tells_the_story(tmp_path):
