@@ -46,6 +46,8 @@ def judge(require: Mapping[str, Any], measurements: Iterable[Measurement]) -> tu
 
 
 def _judge(name: str, bound: str, limit: float, found: Measurement) -> Requirement:
+    if found.status is Status.INVALID:
+        return Requirement(name=name, bound=bound, limit=limit, judgement=Judgement.INVALID, reason=found.note)
     if found.status is not Status.MEASURED or found.value is None:
         return _missing(name, bound, limit, f"{found.status}: {found.note}")
     low, high = found.interval or (found.value, found.value)
@@ -70,5 +72,5 @@ def _missing(name: str, bound: str, limit: float, reason: str) -> Requirement:
 
 
 def _severity(requirement: Requirement) -> int:
-    order = (Judgement.MET, Judgement.INCONCLUSIVE, Judgement.MISSING, Judgement.NOT_MET)
+    order = (Judgement.MET, Judgement.INCONCLUSIVE, Judgement.MISSING, Judgement.INVALID, Judgement.NOT_MET)
     return order.index(requirement.judgement)

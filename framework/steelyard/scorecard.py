@@ -10,6 +10,8 @@ from steelyard.panel import Panel
 
 SCHEMA_VERSION = 1
 """Raised whenever a reader of scorecard.json would have to change."""
+STABILITY = "stability"
+"""The challenge whose requirements make a verdict of its own."""
 
 
 class Judgement(StrEnum):
@@ -20,7 +22,22 @@ class Judgement(StrEnum):
     INCONCLUSIVE = "inconclusive"
     """The interval straddles the limit."""
     MISSING = "missing"
-    """Nobody measured it, or it was skipped, failed or invalid."""
+    """Nobody measured it, or it was skipped or failed."""
+    INVALID = "invalid"
+    """A control says that what was measured cannot be trusted."""
+
+
+class Stability(StrEnum):
+    """What the requirements of the challenge `stability` come to."""
+
+    STABLE = "stable"
+    """All are met, by the unfavourable end of every interval."""
+    UNSTABLE = "unstable"
+    """One is surely not met."""
+    INVALID = "invalid"
+    """None is surely not met, and a control failed."""
+    INCONCLUSIVE = "inconclusive"
+    """The data cannot decide, or something was not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +144,18 @@ class Scorecard:
     def met(self) -> bool:
         """True if every requirement is met (also when there are none)."""
         return all(requirement.judgement is Judgement.MET for requirement in self.requirements)
+
+    @property
+    def stability(self) -> Stability | None:
+        """The verdict on the output's stability; None where nothing of it is required."""
+        found = {row.judgement for row in self.requirements if row.name.partition(".")[0] == STABILITY}
+        if not found:
+            return None
+        if Judgement.NOT_MET in found:
+            return Stability.UNSTABLE
+        if Judgement.INVALID in found:
+            return Stability.INVALID
+        return Stability.STABLE if found == {Judgement.MET} else Stability.INCONCLUSIVE
 
     @property
     def failed(self) -> tuple[str, ...]:

@@ -7,5 +7,15 @@ from steelyard_stability.consistency import Consistency
 from steelyard_stability.corruptions import Corruptions
 from steelyard_stability.noise import Noise
 from steelyard_stability.outliers import Outliers
+from steelyard_stability.seeds import Seeds
 
-__all__ = ["Adversarial", "AdversarialTraining", "Calibration", "Consistency", "Corruptions", "Noise", "Outliers"]
+__all__ = [
+    "Adversarial",
+    "AdversarialTraining",
+    "Calibration",
+    "Consistency",
+    "Corruptions",
+    "Noise",
+    "Outliers",
+    "Seeds",
+]

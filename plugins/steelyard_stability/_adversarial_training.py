@@ -215,8 +215,8 @@ def _check_learns(loss: Any, view: Tensor, task: nn.Module) -> None:
     total: Any = loss["loss"] if is_mapping(loss) else loss
     if total is None:
         return
-    (found,) = torch.autograd.grad(total, view, retain_graph=True, allow_unused=True)
-    if found is None:
+    found: Any = torch.autograd.grad(total, view, retain_graph=True, allow_unused=True)
+    if found[0] is None:
         raise _deaf(task)
 
 

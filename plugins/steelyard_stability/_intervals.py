@@ -1,10 +1,13 @@
 """Intervals of paired differences and of means of shares."""
 
-from typing import Any
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from steelyard.statistics import clopper_pearson
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def paired_drop(*, lost: int, gained: int, count: int, level: float = 0.95) -> tuple[float, tuple[float, float]]:

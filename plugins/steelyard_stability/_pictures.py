@@ -1,12 +1,12 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Pictures for the report."""
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from steelyard_stability._png import encoded
 from steelyard_stability._reliability import Bins
 
 BLUE, GREY = "#2563eb", "#9ca3af"
@@ -60,10 +60,3 @@ def shares_by_severity(shares: Mapping[str, Sequence[float]], severities: Sequen
     below.tick_params(length=0)
     below.spines[:].set_visible(False)
     return encoded(figure)
-
-
-def encoded(figure: Figure) -> bytes:
-    """A figure as PNG; without the date and version that matplotlib writes, equal runs give equal bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return buffer.getvalue()

@@ -2,7 +2,8 @@ import pytest
 
 from steelyard import requirements
 from steelyard.measurement import Measurement, Status
-from steelyard.scorecard import Judgement
+from steelyard.report.verdict import verdict
+from steelyard.scorecard import Judgement, Scorecard, Stability
 
 NAME = "privacy.dp_sgd.epsilon"
 
@@ -48,7 +49,7 @@ def test_what_was_not_measured_does_not_meet_it(status: Status) -> None:
 
 
 def test_what_is_invalid_does_not_meet_it() -> None:
-    assert judge("max", 8, measured(1.0, status=Status.INVALID, note="a control failed")) is Judgement.MISSING
+    assert judge("max", 8, measured(1.0, status=Status.INVALID, note="a control failed")) is Judgement.INVALID
 
 
 def test_every_point_of_a_curve_has_to_hold() -> None:
@@ -63,3 +64,48 @@ def test_a_requirement_that_is_none_is_found_before_the_run() -> None:
         "require.task.accuracy.min must be a number, got 'high'",
     ]
     assert all(problem.fix for problem in found)
+
+
+FLIPS = "stability.any.flips"
+FLAGGED = Measurement(name=FLIPS, value=0.0, status=Status.INVALID, note="the attack is blind")
+
+
+def flips(value: float, interval: tuple[float, float]) -> Measurement:
+    return Measurement(name=FLIPS, value=value, interval=interval)
+
+
+@pytest.mark.parametrize(
+    ("found", "other", "expected"),
+    [
+        (flips(0.1, (0.05, 0.19)), None, Stability.STABLE),
+        (flips(0.3, (0.25, 0.35)), None, Stability.UNSTABLE),
+        (flips(0.2, (0.15, 0.25)), None, Stability.INCONCLUSIVE),
+        (None, None, Stability.INCONCLUSIVE),
+        (flips(0.1, (0.05, 0.19)), 0.1, Stability.STABLE),
+        # A flagged attack is never stable, whatever else holds; what was found by a sound one stays found.
+        (FLAGGED, 0.1, Stability.INVALID),
+        (FLAGGED, 0.9, Stability.UNSTABLE),
+    ],
+)
+def test_the_stability_of_the_output_has_a_verdict(
+    found: Measurement | None, other: float | None, expected: Stability
+) -> None:
+    rows = [] if found is None else [found]
+    node: dict[str, object] = {"any": {"flips": {"max": 0.2}}}
+    if other is not None:
+        rows.append(Measurement(name="stability.other.drop", value=other))
+        node["other"] = {"drop": {"max": 0.2}}
+    judged = requirements.judge({"stability": node}, rows)
+    card = Scorecard(title="t", spec="s", seed=0, sections=(), requirements=judged)
+
+    assert card.stability is expected
+    assert verdict(card, None).line.endswith(f"The output's stability: {expected}.")
+    assert card.met == (expected is Stability.STABLE)
+
+
+def test_without_a_requirement_there_is_no_verdict_on_stability() -> None:
+    judged = requirements.judge({"task": {"accuracy": {"min": 0.5}}}, [Measurement(name="task.accuracy", value=0.9)])
+    card = Scorecard(title="t", spec="s", seed=0, sections=(), requirements=judged)
+
+    assert card.stability is None
+    assert verdict(card, None).line == "The requirement is met."

@@ -37,11 +37,15 @@ def main(verb: str, words: Sequence[str]) -> int:
     again, overrides = _again(flags, overrides)
     composed = again or (None if flags.multirun else compose(*overrides, folders=flags.folders))
     from steelyard.cli._jobs import single, sweep
+    from steelyard.cli._siblings import siblings
     from steelyard.sweeping.trial import Job
 
     job = Job(verb=verb, checkpoint=checkpoint)
     if composed is None or composed.wants_sweep:
         return sweep(job, overrides, flags.folders)
+    with_siblings = () if again or verb == "weigh" else siblings(composed)
+    if with_siblings:
+        return sweep(job, with_siblings, flags.folders)
     return single(job, composed)
 
 

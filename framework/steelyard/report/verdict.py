@@ -66,9 +66,10 @@ def _requirements(scorecard: Scorecard) -> str:
     if not total:
         return ""
     met = sum(row.judgement is Judgement.MET for row in scorecard.requirements)
+    output = f" The output's stability: {scorecard.stability}." if scorecard.stability else ""
     if met == total:
-        return "The requirement is met." if total == 1 else f"All {total} requirements are met."
-    return f"{total - met} of {counted(total, 'requirement')} {'is' if total - met == 1 else 'are'} not met."
+        return f"{'The requirement is' if total == 1 else f'All {total} requirements are'} met.{output}"
+    return f"{total - met} of {counted(total, 'requirement')} {'is' if total - met == 1 else 'are'} not met.{output}"
 
 
 def _failed(keys: Sequence[str]) -> str:

@@ -1,5 +1,5 @@
 from steelyard.testing import PluginSuite
-from steelyard_stability import AdversarialTraining, Calibration, Consistency, Corruptions, Outliers
+from steelyard_stability import AdversarialTraining, Calibration, Consistency, Corruptions, Outliers, Seeds
 
 
 class TestAdversarialTraining(PluginSuite):
@@ -20,3 +20,7 @@ class TestCorruptions(PluginSuite):
 
 class TestOutliers(PluginSuite):
     plugin = Outliers(examples=20)
+
+
+class TestSeeds(PluginSuite):
+    plugin = Seeds()
