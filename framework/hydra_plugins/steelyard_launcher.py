@@ -59,10 +59,12 @@ class SteelyardLauncher(Launcher):
 
     @override
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from steelyard.composing import QuickLoader
+        from steelyard.composing import Collector, QuickLoader
 
         # The sweeper, which composes every job to check it, holds the same context.
-        hydra_context.config_loader = QuickLoader(hydra_context.config_loader)
+        self._loader = QuickLoader(hydra_context.config_loader)
+        self._loader.keeps = isinstance(task_function, Collector)
+        hydra_context.config_loader = self._loader
         self._context, self._task, self._config = hydra_context, task_function, config
 
     @override
@@ -84,7 +86,7 @@ class SteelyardLauncher(Launcher):
 
     def composed(self, number: int, words: Sequence[str]) -> DictConfig:
         """The config of one job, `hydra` included."""
-        config = self._context.config_loader.load_sweep_config(self._config, list(words))
+        config = self._loader.taken(self._config, words)
         with open_dict(config):
             config.hydra.job.id = number
             config.hydra.job.num = number

@@ -57,6 +57,8 @@ class QuickLoader(ConfigLoader):
 
     Attributes:
         composed: How often Hydra really composed for a sweep.
+        keeps: True to keep what was made, for `taken`: a sweeper composes all jobs to check them, and the launcher
+            does so again. It costs the memory of all jobs in between.
     """
 
     def __init__(self, loader: ConfigLoader) -> None:
@@ -65,10 +67,23 @@ class QuickLoader(ConfigLoader):
         self._parsed: dict[str, Override] = {}
         self._groups: dict[tuple[str, ...], bool] = {}
         self._bases: dict[tuple[str, ...], _Base] = {}
+        self._kept: dict[tuple[str, ...], DictConfig] = {}
         self.composed = 0
+        self.keeps = False
 
     @override
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+        config = self._load(master_config, sweep_overrides)
+        if self.keeps:
+            self._kept[tuple(sweep_overrides)] = config
+        return config
+
+    def taken(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+        """The same as `load_sweep_config`, to be changed by the caller: what was kept is given away once."""
+        kept = self._kept.pop(tuple(sweep_overrides), None)
+        return self._load(master_config, sweep_overrides) if kept is None else kept
+
+    def _load(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         everything = [*master_config.hydra.overrides.hydra, *sweep_overrides]
         try:
             config = self._quick(master_config.hydra.job.config_name, everything)

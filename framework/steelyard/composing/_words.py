@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,13 @@ def read(words: Iterable[str]) -> tuple[Word, ...]:
     Raises:
         Refused: Naming every word that is no override.
     """
-    parser = OverridesParser.create()
     found: list[Word] = []
     problems: list[Problem] = []
     for text in words:
         try:
-            (override,) = parser.parse_overrides([text])
+            found.append(_read(text))
         except HydraException as error:
             problems.append(_unreadable(text, error))
-        else:
-            found.append(_word(text, override))
     if problems:
         raise Refused(problems)
     return tuple(found)
@@ -113,6 +111,13 @@ def _holds(value: Any, path: Sequence[str]) -> bool:
             return False
         value = value[step]
     return True
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> Word:
+    """One word; the trials of a sweep have most of theirs in common, and reading one takes long."""
+    (override,) = OverridesParser.create().parse_overrides([text])
+    return _word(text, override)
 
 
 def _word(text: str, override: Override) -> Word:

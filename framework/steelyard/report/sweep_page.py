@@ -39,18 +39,9 @@ MOST_PICTURE_BYTES = 400_000
 """Of a large sweep; the group that passes it is still shown."""
 
 _ANCHORS = (
-    "verdict",
-    "glance",
-    "explore",
-    "explored",
-    "explorer",
-    "trade-offs",
-    "pictures",
-    "numbers",
-    "costs",
-    "said",
+    *("verdict", "glance", "explore", "explored", "explorer", "trade-offs", "pictures", "numbers"),
+    *("costs", "said", "trials"),
 )
-_ANCHORS += ("trials",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

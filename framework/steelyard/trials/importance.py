@@ -78,7 +78,7 @@ def _rises(forest: Any, inputs: Any, target: Any, places: Sequence[range], rando
         if len(unseen) < 2:
             continue
         held, wanted = inputs[unseen], target[unseen]
-        error = np.mean((tree.predict(held) - wanted) ** 2)
+        error: Any = np.mean((tree.predict(held) - wanted) ** 2)
         for block, columns in enumerate(places):
             shuffled = held.copy()
             shuffled[:, columns] = held[random.permutation(len(held))][:, columns]

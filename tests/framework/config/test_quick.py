@@ -230,6 +230,18 @@ def test_one_real_composition_per_choice_of_groups(loader: ConfigLoader) -> None
     assert quick.composed == 2
 
 
+def test_what_was_made_for_a_check_is_given_away_once(loader: ConfigLoader) -> None:
+    quick, start = QuickLoader(loader), master(loader, [])
+    quick.keeps = True
+    # The same words twice are two jobs.
+    for _ in range(2):
+        quick.load_sweep_config(start, ["seed=1"])
+    given = [quick.taken(start, ["seed=1"]) for _ in range(3)]
+    assert len({id(one) for one in given}) == 3
+    expected = shape(loader.load_sweep_config(start, ["seed=1"]), resolve=False)
+    assert [shape(one, resolve=False) == expected for one in given] == [True] * 3
+
+
 def test_a_config_that_was_given_out_may_be_spoiled(loader: ConfigLoader) -> None:
     quick, start = QuickLoader(loader), master(loader, [])
     first = quick.load_sweep_config(start, ["seed=1"])

@@ -14,6 +14,14 @@ def chosen(trials: tuple[Trial, ...]) -> list[str]:
     return [trial.composed.choices["fairness"] if trial.composed else "refused" for trial in trials]
 
 
+def test_no_two_trials_share_a_config(nothing: Words, tmp_path: Path) -> None:
+    trials = expand(*nothing, "seed=0,0,1", place=tmp_path)
+    configs = [trial.composed.config for trial in trials if trial.composed]
+    assert len({id(one) for one in configs}) == 3
+    configs[0].seed = 9
+    assert [one.seed for one in configs] == [9, 0, 1]
+
+
 def test_lists_sweep_too(nothing: Words, tmp_path: Path) -> None:
     trials = expand(*nothing, "fairness=[parity],[gap,parity]", "fairness.gap.column=age", place=tmp_path)
     assert chosen(trials) == ["parity", "gap,parity"]
