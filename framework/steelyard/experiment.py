@@ -7,20 +7,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, seed_everything
+from pytorch_lightning import Callback, seed_everything
 from pytorch_lightning.loggers import Logger
 
-from steelyard import assembly, building, checkpoints, folder, provenance, requirements, spec, tracking, training
+from steelyard import (
+    assembly,
+    building,
+    checkpoints,
+    folder,
+    provenance,
+    ranks,
+    recording,
+    requirements,
+    spec,
+    tracking,
+    training,
+)
 from steelyard.draft import Draft
 from steelyard.folder import State
 from steelyard.looking import look
 from steelyard.measuring import plugin_sections, task_section
 from steelyard.preflight import preflight
-from steelyard.problem import Problem, Refused, refuse
+from steelyard.problem import Refused, refuse
+from steelyard.ranks import Facts, Rank, Spread
 from steelyard.runs import Run
 from steelyard.scorecard import Scorecard
 from steelyard.selection import Selected, plugins_of
@@ -171,36 +183,79 @@ def resume(place: Path, *, announce: Announce | None = None, watch: Callback | N
     last = place / "checkpoints" / checkpoints.LAST
     weighed = came_from.get("checkpoint")
     checkpoint = Path(weighed) if weighed else last if last.exists() else None
-    prepared = prepare(
-        Order(
-            config=config,
-            choices=came_from["choices"],
-            overrides=came_from["overrides"],
-            notes=came_from["notes"],
-            checkpoint=checkpoint,
-            train=weighed is None,
-            watch=watch,
-            command=came_from["command"],
-        )
+    order = Order(
+        config=config,
+        choices=came_from["choices"],
+        overrides=came_from["overrides"],
+        notes=came_from["notes"],
+        checkpoint=checkpoint,
+        train=weighed is None,
+        watch=watch,
+        command=came_from["command"],
     )
-    if prepared.fingerprint != came_from["data_fingerprint"]:
-        raise refuse(f"the data has changed since {place.name} was started: resuming would mix two data sets")
-    if announce is not None:
-        announce(place)
-    return _carry_out(prepared, place, discard=False)
+    with _way(order) as way:
+        facts = way.prepare()
+        if facts.fingerprint != came_from["data_fingerprint"]:
+            raise refuse(f"the data has changed since {place.name} was started: resuming would mix two data sets")
+        if announce is not None:
+            announce(place)
+        return _carry_out(way, place, discard=False)
 
 
 def _fresh(order: Order, outputs: Path, folder_name: str | None, announce: Announce | None) -> Scorecard:
-    try:
-        prepared = prepare(order)
-    except Refused as refusal:
-        if folder_name is not None:
-            _record_refusal(folder.create(outputs, folder_name), order, refusal)
-        raise
-    place = folder.create(outputs, folder_name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{prepared.spec[:8]}")
-    if announce is not None:
-        announce(place)
-    return _carry_out(prepared, place, discard=folder_name is None)
+    with _way(order) as way:
+        try:
+            facts = way.prepare()
+        except Refused as refusal:
+            if folder_name is not None:
+                recording.record_refusal(folder.create(outputs, folder_name), order, refusal)
+            raise
+        place = folder.create(outputs, folder_name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{facts.spec[:8]}")
+        if announce is not None:
+            announce(place)
+        return _carry_out(way, place, discard=folder_name is None)
+
+
+def _way(order: Order) -> "Spread | Here":
+    """In this process, or in as many as the Trainer asks for."""
+    count = ranks.count(order.config.get("trainer") or {}) if order.train else 1
+    return Here(order, None) if count == 1 else Spread(count, lambda rank: Here(order, rank))
+
+
+class Here:
+    """A run in this process: on its own, or as one of several ranks.
+
+    Args:
+        order: What is to be done.
+        rank: Which of several this is, or None.
+    """
+
+    def __init__(self, order: Order, rank: Rank | None) -> None:
+        self._order, self._rank = order, rank
+        self._prepared: Prepared | None = None
+        self._loggers: Sequence[Logger] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def prepare(self) -> Facts:
+        """Steps 4 to 7."""
+        self._prepared = prepare(self._order)
+        return Facts(spec=self._prepared.spec, fingerprint=self._prepared.fingerprint)
+
+    def carry(self, place: Path) -> Scorecard | None:
+        """Steps 8 to 11; None on all ranks but the first."""
+        assert self._prepared is not None
+        if self._rank is None or self._rank.first:
+            self._loggers = tracking.loggers(self._order.config, place)
+        return _steps(self._prepared, place, self._loggers, self._rank)
+
+    def deliver(self, place: Path, scorecard: Scorecard) -> None:
+        """Tells the trackers."""
+        tracking.deliver(self._loggers, self._order.config, place, scorecard)
 
 
 def prepare(order: Order) -> Prepared:
@@ -221,20 +276,20 @@ def prepare(order: Order) -> Prepared:
     problems = preflight(selected, draft)
     if selected:
         look(draft)
-    fingerprint = _fingerprint(data)
-    facts = {"data": fingerprint or "", **provenance.versions(_imports(selected))}
+    fingerprint = recording.fingerprint(data)
+    facts = {"data": fingerprint or "", **provenance.versions(recording.imports(selected))}
     return Prepared(
         order=order,
         selected=selected,
         draft=draft,
         # A resumed run has said the same before.
-        notes=tuple(dict.fromkeys((*order.notes, *(_said(problem) for problem in problems)))),
+        notes=tuple(dict.fromkeys((*order.notes, *(recording.note(problem) for problem in problems)))),
         fingerprint=fingerprint,
         spec=spec.spec_hash(config, facts=facts),
     )
 
 
-def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
+def _carry_out(way: "Spread | Here", place: Path, *, discard: bool) -> Scorecard:
     """Steps 8 to 12 under the folder's lock; whatever happens, the folder says so."""
     with contextlib.ExitStack() as stack:
         try:
@@ -246,11 +301,11 @@ def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
             raise
         stop = stack.enter_context(terminable())
         try:
-            loggers = tracking.loggers(prepared.order.config, place)
-            scorecard = _steps(prepared, place, loggers)
-            journal.end(State.DONE, exit_code=scorecard.exit_code, message=_verdict(scorecard))
+            scorecard = way.carry(place)
+            assert scorecard is not None
+            journal.end(State.DONE, exit_code=scorecard.exit_code, message=recording.verdict(scorecard))
             _report(place)
-            tracking.deliver(loggers, prepared.order.config, place, scorecard)
+            way.deliver(place, scorecard)
         except Refused as refusal:
             journal.try_end(State.REFUSED, exit_code=2, message=str(refusal))
             if discard:
@@ -277,30 +332,36 @@ def _carry_out(prepared: Prepared, place: Path, *, discard: bool) -> Scorecard:
     return scorecard
 
 
-def _steps(prepared: Prepared, place: Path, loggers: Sequence[Logger]) -> Scorecard:
+def _steps(prepared: Prepared, place: Path, loggers: Sequence[Logger], rank: Rank | None) -> Scorecard | None:
     order, draft, selected = prepared.order, prepared.draft, prepared.selected
     started = time.monotonic()
-    folder.write_atomically(place / "config.yaml", OmegaConf.to_yaml(spec.masked(spec.plain(order.config))).encode())
+    keeps = rank is None or rank.first
+    if keeps:
+        text = OmegaConf.to_yaml(spec.masked(spec.plain(order.config)))
+        folder.write_atomically(place / "config.yaml", text.encode())
     # 8. Attach, each plugin checked against its claims.
     attachments = assembly.attach(selected, draft)
     clocks = assembly.timed(attachments)
     trainer = training.make_trainer(
-        order.config, draft, selected, attachments, place, loggers=loggers, watch=order.watch
+        order.config, draft, selected, attachments, place, loggers=loggers, watch=order.watch, rank=rank
     )
     device = trainer.strategy.root_device
-    folder.write_json(place / "provenance.json", _provenance(prepared, device))
-    tracking.begin(loggers, order.config, place, title=_title(order), spec_hash=prepared.spec)
+    if keeps:
+        folder.write_json(place / "provenance.json", recording.facts(prepared, device))
+        tracking.begin(loggers, order.config, place, title=recording.title(order), spec_hash=prepared.spec)
     # 9. Train, with the wraps on; or load what is to be weighed.
     if order.train:
         seed_everything(draft.seed, workers=True, verbose=False)
-        training.fit(trainer, draft, order.checkpoint)
+        training.fit(trainer, draft, order.checkpoint, rank=rank)
+        if not keeps:
+            return None
     elif order.checkpoint is not None:
         training.load_weights(draft, attachments, order.checkpoint)
     # 10. Test; the run is frozen.
-    logged = training.test(trainer, draft)
+    logged = training.test(trainer if rank is None else training.tester(draft, place, device, loggers), draft)
     deadline = order.config.get("deadline")
     run = Run(
-        task=_widened(draft.task.to(device)).eval(),
+        task=training.widened(draft.task.to(device)).eval(),
         data=draft.data,
         adapter=draft.adapter,
         seed=draft.seed,
@@ -314,7 +375,7 @@ def _steps(prepared: Prepared, place: Path, loggers: Sequence[Logger]) -> Scorec
     sections = (task_section(run, logged), *plugin_sections(selected, attachments, run))
     measured = [row for section in sections for row in section.measurements]
     scorecard = Scorecard(
-        title=_title(order),
+        title=recording.title(order),
         spec=prepared.spec,
         seed=draft.seed,
         sections=sections,
@@ -322,16 +383,10 @@ def _steps(prepared: Prepared, place: Path, loggers: Sequence[Logger]) -> Scorec
         choices=dict(order.choices),
         overrides=spec.masked_overrides(order.overrides),
         seconds=time.monotonic() - started,
-        notes=prepared.notes,
+        notes=prepared.notes if rank is None else (*prepared.notes, ranks.remark(rank)),
     )
     folder.write_json(place / "scorecard.json", scorecard.to_json())
     return scorecard
-
-
-def _widened(task: LightningModule) -> LightningModule:
-    """Weights that were trained in 16 bits keep their values in 32, as the data is: whoever measures feeds the data."""
-    halves = {torch.bfloat16, torch.float16}
-    return task.float() if any(weight.dtype in halves for weight in task.parameters()) else task
 
 
 def _report(place: Path) -> None:
@@ -339,62 +394,3 @@ def _report(place: Path) -> None:
     from steelyard.report import render
 
     render(place)
-
-
-def _provenance(prepared: Prepared, device: torch.device) -> dict[str, Any]:
-    order = prepared.order
-    return {
-        **provenance.collect(
-            spec=prepared.spec,
-            seed=prepared.draft.seed,
-            fingerprint=prepared.fingerprint,
-            choices=order.choices,
-            overrides=spec.masked_overrides(order.overrides),
-            imports=_imports(prepared.selected),
-            device=device,
-        ),
-        **({} if order.command is None else {"command": order.command}),
-        "checkpoint": None if order.train else str(order.checkpoint),
-        "notes": list(prepared.notes),
-    }
-
-
-def _record_refusal(place: Path, order: Order, refusal: Refused) -> None:
-    with folder.opened(place) as journal:
-        text = OmegaConf.to_yaml(spec.masked(spec.plain(order.config)))
-        folder.write_atomically(place / "config.yaml", text.encode())
-        words = list(spec.masked_overrides(order.overrides))
-        folder.write_json(place / "provenance.json", {"choices": dict(order.choices), "overrides": words})
-        journal.end(State.REFUSED, exit_code=2, message=str(refusal))
-
-
-def _fingerprint(data: LightningDataModule) -> str | None:
-    make: Callable[[], str] | None = getattr(data, "fingerprint", None)
-    return make() if callable(make) else None
-
-
-def _imports(selected: Sequence[Selected]) -> list[str]:
-    return sorted({name for choice in selected for name in (*choice.plugin.needs, type(choice.plugin).__module__)})
-
-
-def _said(problem: Problem) -> str:
-    return f"{problem.party}: {problem.message}" + (f" (fix: {problem.fix})" if problem.fix else "")
-
-
-def _title(order: Order) -> str:
-    choices = order.choices
-    own: Any = order.config.task.get("_target_")
-    # A task of one's own has no use for the model of the config.
-    named = [choices["data"]] if "data" in choices else []
-    named += [choices["model"]] if "model" in order.config.task and "model" in choices else [str(own)]
-    others = ("data", "model", "task", "optimizer", "scheduler", "trainer", "logger", "experiment")
-    return ", ".join(
-        [*named, *(f"{group}={value}" for group, value in choices.items() if group not in others and value != "none")]
-    )
-
-
-def _verdict(scorecard: Scorecard) -> str:
-    if scorecard.failed:
-        return f"failed: {', '.join(scorecard.failed)}"
-    unmet = [row.name for row in scorecard.requirements if row.judgement != "met"]
-    return f"not met: {', '.join(unmet)}" if unmet else "all requirements met" if scorecard.requirements else "done"

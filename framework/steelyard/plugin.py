@@ -57,6 +57,8 @@ class Plugin(ABC):
     """Seams that this plugin changes and that nobody else may touch."""
     shares: ClassVar[frozenset[Seam]] = frozenset()
     """Seams that this plugin changes in a way that others may, too."""
+    alone: ClassVar[str | None] = None
+    """Why training with it takes one process; "" where several will do. None: several only if it claims no seam."""
     needs: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Import name -> requirement to install, e.g. {"peft": "steelyard[lora]"}."""
 

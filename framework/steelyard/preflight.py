@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from steelyard import ranks
 from steelyard.draft import Draft
 from steelyard.problem import Problem, Refused
 from steelyard.seam import TRAINER_ARGUMENTS, Seam
@@ -67,7 +68,7 @@ def preflight(selected: Sequence[Selected], draft: Draft) -> tuple[Problem, ...]
     Raises:
         Refused: With every problem of every party, if one of them is an error.
     """
-    problems = [*conflicts(list(claims(selected, draft.trainer)))]
+    problems = [*conflicts(list(claims(selected, draft.trainer))), *ranks.problems(selected, draft.trainer)]
     for choice in selected:
         problems += [replace(problem, party=choice.key) for problem in choice.plugin.preflight(draft)]
     if any(problem.level == "error" for problem in problems):

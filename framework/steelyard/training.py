@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -14,12 +15,13 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from steelyard import assembly, checkpoints
+from steelyard import assembly, checkpoints, ranks
 from steelyard.attachment import Attachment
 from steelyard.building import plain_list
 from steelyard.draft import Draft
 from steelyard.guards import FiniteLoss, LatePreflight
 from steelyard.problem import refuse
+from steelyard.ranks import Rank, joining
 from steelyard.selection import Selected
 
 
@@ -32,10 +34,12 @@ def make_trainer(
     *,
     loggers: Sequence[Logger] = (),
     watch: Callback | None = None,
+    rank: Rank | None = None,
 ) -> Trainer:
     """The Trainer with all callbacks: late preflight, attachments in order, the user's, the core's own.
 
-    One that watches from outside comes last, and Lightning's progress bar gives way to it.
+    One that watches from outside comes last, and Lightning's progress bar gives way to it. Without a rank the Trainer
+    runs in this process, however many the arguments ask for: those that train are launched before (`steelyard.ranks`).
 
     Raises:
         Refused: If Lightning does not take the arguments.
@@ -45,11 +49,15 @@ def make_trainer(
     if config.get("checkpoints", "last") == "last":
         own.append(checkpoints.keeper(place))
     arguments.setdefault("enable_checkpointing", any(isinstance(callback, Checkpoint) for callback in own))
-    if watch is not None:
-        own.append(watch)
-        arguments["enable_progress_bar"] = False
     arguments["plugins"] = [*plain_list(arguments.get("plugins")), checkpoints.AtomicCheckpointIO()]
     arguments["logger"] = [*loggers] or False
+    if rank is None:
+        arguments.update(ranks.alone(arguments))
+    else:
+        own.append(joining.join(arguments, draft, rank))
+    if watch is not None and (rank is None or rank.first):
+        own.append(watch)
+        arguments["enable_progress_bar"] = False
     gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), FiniteLoss(), *own]
     try:
         with quiet():
@@ -59,20 +67,33 @@ def make_trainer(
         raise refuse(message, fix="trainer=default") from error
 
 
-def fit(trainer: Trainer, draft: Draft, checkpoint: Path | None) -> None:
-    """Trains with the wraps on, from the start or from `checkpoint`.
+def fit(trainer: Trainer, draft: Draft, checkpoint: Path | None, *, rank: Rank | None = None) -> None:
+    """Trains with the wraps on, from the start or from `checkpoint`; with a rank, together with the others.
 
     Raises:
         KeyboardInterrupt: On Ctrl-C.
     """
     with assembly.wrapped(draft), quiet():
-        try:
-            trainer.fit(draft.task, datamodule=draft.data, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:
-            # Lightning turns Ctrl-C into sys.exit(1), which hides what happened.
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
+        if rank is not None:
+            joining.train(trainer, draft, rank, lambda: _fit(trainer, draft, checkpoint))
+        else:
+            _fit(trainer, draft, checkpoint)
+
+
+def tester(draft: Draft, place: Path, device: torch.device, loggers: Sequence[Logger]) -> Trainer:
+    """A Trainer for this process alone, when the ranks that trained have parted."""
+    with quiet():
+        return joining.tester(draft, place, device=device, loggers=[*loggers])
+
+
+def _fit(trainer: Trainer, draft: Draft, checkpoint: Path | None) -> None:
+    try:
+        trainer.fit(draft.task, datamodule=draft.data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into sys.exit(1), which hides what happened.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def test(trainer: Trainer, draft: Draft) -> Mapping[str, float]:
@@ -106,6 +127,12 @@ def load_weights(draft: Draft, attachments: Mapping[str, Attachment], checkpoint
     for key, attachment in attachments.items():
         if key in states:
             attachment.load_state_dict(states[key])
+
+
+def widened(task: LightningModule) -> LightningModule:
+    """Weights that were trained in 16 bits keep their values in 32, as the data is: whoever measures feeds the data."""
+    halves = {torch.bfloat16, torch.float16}
+    return task.float() if any(weight.dtype in halves for weight in task.parameters()) else task
 
 
 @contextmanager

@@ -14,10 +14,10 @@ from steelyard import folder
 from steelyard.composing import Trial
 from steelyard.folder import State
 from steelyard.sweeping.code import versioned
-from steelyard.sweeping.pool import Ended, Pool, Send, Told, share
+from steelyard.sweeping.pool import Ended, Pool, Send, Told, cores, share
 from steelyard.sweeping.progress import Progressed, Reported
 from steelyard.sweeping.settings import Sweep
-from steelyard.sweeping.supply import Listed, Supply, devices_of
+from steelyard.sweeping.supply import Listed, Supply, devices_of, processes_of
 from steelyard.sweeping.trial import FAILED, INTERRUPTED, REFUSED, TERMINATED, Job, forked, record
 from steelyard.sweeping.view import View
 
@@ -73,19 +73,21 @@ class Driver:
             Trial number -> exit code, of all that came to an end; 130 or 143 under -1 if the sweep was stopped.
         """
         left = [trial for trial in trials if not self._refused(trial)]
-        return self.carry_out(Listed(left), devices=devices_of(left))
+        return self.carry_out(Listed(left), devices=devices_of(left), each=processes_of(left))
 
-    def carry_out(self, supply: Supply, *, devices: Sequence[str] = ()) -> Mapping[int, int]:
+    def carry_out(self, supply: Supply, *, devices: Sequence[str] = (), each: int = 1) -> Mapping[int, int]:
         """Runs what `supply` gives, and tells it what comes of it.
 
         Args:
             supply: Gives trials.
             devices: CUDA devices to deal out.
+            each: Processes of a trial.
 
         Returns:
             As `run`.
         """
-        workers, threads = share(self.settings.workers or len(devices) or None, supply.total)
+        beside = len(devices) or max(1, cores() // each)
+        workers, threads = share(self.settings.workers or beside, supply.total)
         pool = Pool(workers=workers, threads=threads, seconds=self.settings.trial_seconds, devices=devices)
         with _noted() as signals, self.view:
             self.view.begin(supply.total + len(self.codes), workers=workers, done=len(self.codes))

@@ -270,7 +270,7 @@ def _trial(work: Callable[[Send], int], line: Any, *, parent: int, threads: int,
         signal.signal(signal.SIGTERM, _leave)
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
-        _die_with(parent)
+        die_with(parent)
         if device is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         _settle(threads)
@@ -312,7 +312,7 @@ def _settle(threads: int) -> None:
         torch.seed()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Asks Linux to kill this process when the one that forked it is gone; elsewhere it ends by itself."""
     if sys.platform == "linux":
         import ctypes

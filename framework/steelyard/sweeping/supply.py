@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from steelyard import folder, spec
+from steelyard import folder, ranks, spec
 from steelyard.composing import Search, Trial
 from steelyard.folder import State
 from steelyard.stored import StoredRun
@@ -178,18 +178,26 @@ class Searched:
 
 
 def devices_of(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """The CUDA devices that trials of one device each may share out; none where they train on the CPU, or on several.
+    """The CUDA devices of each of the trials that run at a time, as many as one needs; none where they take the CPU.
 
     Counting them does not set up CUDA, which would not outlive a fork.
     """
-    trainers: list[Any] = [trial.composed.config.get("trainer") for trial in trials if trial.composed]
-    known: list[Mapping[str, Any]] = [one or {} for one in trainers]
-    single = all(one.get("devices") in (1, "auto", None) for one in known)
-    if not single or all(one.get("accelerator") == "cpu" for one in known):
+    if all(one.get("accelerator") == "cpu" for one in _trainers(trials)):
         return ()
     import torch
 
     told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
+    count, each = torch.cuda.device_count(), processes_of(trials)
     names = [one.strip() for one in told.split(",")] if told else [str(at) for at in range(count)]
-    return tuple(names[:count])
+    return tuple(",".join(names[at : at + each]) for at in range(0, count - each + 1, each))
+
+
+def processes_of(trials: Sequence[Trial]) -> int:
+    """The processes of the trial that has most; `auto` means those that a trial finds, so one of what is dealt out."""
+    known = _trainers(trials)
+    return max((1 if one.get("devices") in ("auto", None) else ranks.count(one) for one in known), default=1)
+
+
+def _trainers(trials: Sequence[Trial]) -> list[Mapping[str, Any]]:
+    found: list[Any] = [trial.composed.config.get("trainer") for trial in trials if trial.composed]
+    return [one or {} for one in found]

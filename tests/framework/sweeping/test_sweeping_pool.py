@@ -297,7 +297,7 @@ def test_devices_are_dealt_out_to_the_workers() -> None:
         ({"accelerator": "auto", "devices": 1}, 0, None, ()),
         ({"accelerator": "auto", "devices": 1}, 2, None, ("0", "1")),
         ({"accelerator": "gpu", "devices": 1}, 1, "3", ("3",)),
-        ({"accelerator": "gpu", "devices": 2}, 4, None, ()),
+        ({"accelerator": "gpu", "devices": 2}, 5, None, ("0,1", "2,3")),
     ],
 )
 def test_which_devices_there_are(
