@@ -20,8 +20,9 @@ from steelyard_interpretability._samples import SPLIT, Samples, collect, others,
 from steelyard_interpretability.attribution import Attribution
 from steelyard_interpretability.measures.curves import deletion, order_of
 from steelyard_interpretability.methods.gradient import stepped
+from steelyard_interpretability.methods.probe import probed
 from steelyard_interpretability.methods.question import Question, asked
-from steelyard_interpretability.methods.registry import METHODS
+from steelyard_interpretability.methods.registry import METHODS, finite
 
 CHUNK = 32
 """Examples that are explained together; the deadline is looked at between chunks."""
@@ -170,6 +171,9 @@ def _part(
 ) -> _Part:
     whole = asked_of(run, samples, tolerance=plugin.tolerance, max_steps=plugin.max_steps)
     question = whole.pose(run.task, whole.decisions)
+    if first:
+        probe = probed(question)
+        refused |= {name: words for name in plugin.methods if (words := probe.objection(name))}
     present = question.present
     maps: dict[str, Map] = {}
     judged: dict[str, Judged] = {}
@@ -204,7 +208,7 @@ def _part(
 
 
 def mapped(name: str, question: Question) -> Map:
-    """One method's explanations, and how far they add up.
+    """One method's explanations, and how far they add up; the probe was asked before.
 
     Raises:
         ValueError: If it is wrong on this model.
@@ -212,7 +216,7 @@ def mapped(name: str, question: Question) -> Map:
     if name == "integrated_gradients":
         found = stepped(question)
         return Map(attributions=found.attributions, errors=found.errors, steps=found.steps, converged=found.converged)
-    attributions = METHODS[name].explain(question).detach()
+    attributions = finite(METHODS[name].explain(question).detach())
     ends = [asked(question.score, question, end.clone(), question.rows()) for end in _ends(question)]
     errors = completeness_errors(attributions, difference=ends[0] - ends[1])
     return Map(

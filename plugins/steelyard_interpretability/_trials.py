@@ -21,6 +21,7 @@ from steelyard_interpretability.measures.grid import sides, similarity
 from steelyard_interpretability.measures.lines import blurred_noise, edges, searched
 from steelyard_interpretability.measures.sensitivity import max_sensitivity
 from steelyard_interpretability.measures.shape import gini
+from steelyard_interpretability.methods.probe import probed
 from steelyard_interpretability.methods.question import Explain, Question, per_unit
 from steelyard_interpretability.methods.registry import METHODS
 
@@ -139,9 +140,13 @@ def tried(run: Run, plugin: Faithfulness, methods: Mapping[str, Explain] | None 
         samples = collect(run, count=plugin.samples, baseline=plugin.baseline)
         asked = asked_of(run, samples)
         question = asked.pose(run.task, asked.decisions)
+        probe = probed(question)
         counts = removal_counts(question.present.shape[1], points=plugin.removals)
         stages = [*cascade(run.task, seed=run.seed, stages=plugin.stages)]
         for name, explain in (methods or {name: METHODS[name].explain for name in plugin.methods}).items():
+            if objection := probe.objection(name):
+                refused[name] = objection
+                continue
             if trials and run.deadline is not None and time.monotonic() > run.deadline:
                 refused[name] = "the deadline left no time for it"
                 continue

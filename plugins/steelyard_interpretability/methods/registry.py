@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+import torch
 from torch import Tensor
 
 from steelyard.problem import Problem, refuse
@@ -16,6 +17,7 @@ from steelyard_interpretability.methods.gradient import (
     smoothgrad,
 )
 from steelyard_interpretability.methods.hooked import deep_lift, grad_cam, guided_backprop
+from steelyard_interpretability.methods.probe import probed
 from steelyard_interpretability.methods.question import Explain, Question
 from steelyard_interpretability.methods.removal import ablation, occlusion
 from steelyard_interpretability.methods.shapley import kernel_shap, lime, shapley
@@ -164,4 +166,19 @@ def explain(name: str, question: Question) -> Tensor:
     Raises:
         ValueError: If the method would be wrong on this model, with the method to take instead.
     """
-    return method(name).explain(question).detach()
+    chosen = method(name)
+    objection = probed(question).objection(name)
+    if objection:
+        raise ValueError(f"{name} would be wrong on this model: {objection}")
+    return finite(chosen.explain(question).detach())
+
+
+def finite(attributions: Tensor) -> Tensor:
+    """The same attributions.
+
+    Raises:
+        ValueError: If one is not finite.
+    """
+    if not bool(torch.isfinite(attributions).all()):
+        raise ValueError("its attributions are not finite: so are scores between the baseline and the input")
+    return attributions

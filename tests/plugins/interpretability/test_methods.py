@@ -131,7 +131,7 @@ def test_smoothgrad_is_captums_input_x_gradient_over_the_same_noise() -> None:
         return model(x)[:, 1]
 
     inputs = noise(5, 6)
-    ours = explain("smoothgrad", to_score(score, inputs))
+    ours = METHODS["smoothgrad"].explain(to_score(score, inputs))
     theirs = [Saliency(model).attribute(x.clone(), target=1, abs=False) for x in seen]
     close(ours, inputs * torch.stack(theirs).mean(dim=0))
     spread = (torch.stack(seen) - inputs).std(dim=(0, 2)) / (inputs.amax(dim=1) - inputs.amin(dim=1))

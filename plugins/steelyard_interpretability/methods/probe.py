@@ -1,0 +1,303 @@
+"""Which methods would be silently wrong on a model: asked of a few examples before anybody explains.
+
+A method that passes is right as far as the probe can see. It looks at four things: whether the score is a function of
+one example alone, whether it is finite at the baseline, whether its gradient accounts for it (the integral of the
+gradient from the baseline to the input is the difference of the score, for every differentiable score), and, for
+methods that hook into layers, whether every operation on the inputs' way is one whose rule they know. A product with
+a mask that is computed from the input without a gradient looks linear to it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from steelyard_interpretability._gradients import integrated
+from steelyard_interpretability.methods._graph import Graph, reaches, traced
+from steelyard_interpretability.methods.hooked import spatial_layer
+from steelyard_interpretability.methods.question import Question, asked
+from steelyard_interpretability.methods.removal import grid
+
+EXAMPLES = 3
+"""That are asked about."""
+STEPS = (8, 64, 512)
+MISSED = 0.05
+"""Part of the score's difference, or of the attributions' mass if that is larger, that the gradient may leave open."""
+SAME = 1e-4
+"""Difference of two answers, as a part of the largest, that is rounding."""
+FROM_BASELINE = frozenset(
+    {
+        "integrated_gradients",
+        "input_x_gradient",
+        "gradient_shap",
+        "deep_lift",
+        "occlusion",
+        "ablation",
+        "shapley",
+        "kernel_shap",
+        "lime",
+    }
+)
+GRADIENT = frozenset({"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "gradient_shap"})
+LAYERS = frozenset({"deep_lift", "guided_backprop", "grad_cam"})
+RULES: Mapping[str, tuple[type[nn.Module], ...]] = {
+    "Relu": (nn.ReLU,),
+    "Elu": (nn.ELU,),
+    "LeakyRelu": (nn.LeakyReLU,),
+    "Sigmoid": (nn.Sigmoid,),
+    "Tanh": (nn.Tanh,),
+    "Softplus": (nn.Softplus,),
+    "MaxPool2DWithIndices": (nn.MaxPool1d, nn.MaxPool2d),
+    "MaxPool3DWithIndices": (nn.MaxPool3d,),
+}
+"""Operations that DeepLIFT has a rule for, if a layer of its own does them."""
+AFFINE = frozenset(
+    {
+        "AccumulateGrad",
+        "Clone",
+        "ToCopy",
+        "Addmm",
+        "Mm",
+        "Mv",
+        "Bmm",
+        "Baddbmm",
+        "Dot",
+        "Add",
+        "Sub",
+        "Rsub",
+        "Neg",
+        "Mul",
+        "Div",
+        "View",
+        "UnsafeView",
+        "ReshapeAlias",
+        "Permute",
+        "Transpose",
+        "T",
+        "Expand",
+        "Squeeze",
+        "Unsqueeze",
+        "Slice",
+        "Select",
+        "Index",
+        "Gather",
+        "IndexSelect",
+        "Cat",
+        "Stack",
+        "Split",
+        "SplitWithSizes",
+        "Unbind",
+        "Unfold",
+        "Sum",
+        "Mean",
+        "AvgPool2D",
+        "AvgPool3D",
+        "AdaptiveAvgPool2D",
+        "AdaptiveAvgPool3D",
+        "AvgPool1D",
+        "Convolution",
+        "MkldnnConvolution",
+        "NativeBatchNorm",
+        "CudnnBatchNorm",
+        "ConstantPadNd",
+        "ReflectionPad1D",
+        "ReflectionPad2D",
+        "ReplicationPad1D",
+        "ReplicationPad2D",
+        "UpsampleNearest2D",
+        "UpsampleBilinear2D",
+        "PixelShuffle",
+        "Flip",
+        "Roll",
+        "Repeat",
+        "AsStrided",
+        "Alias",
+        "Im2Col",
+        "Diagonal",
+        "Cumsum",
+        "CopySlices",
+        "CopyBackwards",
+    }
+)
+ACTIVATIONS = frozenset(
+    {
+        "Gelu",
+        "Silu",
+        "Mish",
+        "Elu",
+        "LeakyRelu",
+        "Hardtanh",
+        "Hardswish",
+        "Hardsigmoid",
+        "Softplus",
+        "Tanh",
+        "Sigmoid",
+        "Prelu",
+        "PreluKernel",
+        "Celu",
+        "Glu",
+        "Clamp",
+        "ClampMin",
+        "ClampMax",
+        "Where",
+        "Maximum",
+        "Abs",
+    }
+)
+"""What may stand where a ReLU would, without guided backpropagation knowing of it."""
+OTHERS = "take integrated_gradients"
+BLIND = "take kernel_shap, which asks for no gradient"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What was found.
+
+    Attributes:
+        every: Why no method at all can be right; "" if some can.
+        baseline: Why none can that starts from the baseline.
+        gradient: Why none can that follows the gradient.
+        layers: Method of layers -> why it cannot.
+    """
+
+    every: str
+    baseline: str
+    gradient: str
+    layers: Mapping[str, str]
+
+    def objection(self, name: str) -> str:
+        """Why a method would be wrong, and what to take instead; "" where nothing speaks against it."""
+        if self.every:
+            return self.every
+        if self.baseline and name in FROM_BASELINE:
+            return self.baseline
+        if self.gradient and name in GRADIENT | LAYERS:
+            return self.gradient
+        return self.layers.get(name, "")
+
+
+def probed(question: Question) -> Probe:
+    """Asks a few of a question's examples."""
+    some = question.only(torch.arange(min(EXAMPLES, len(question.inputs)), device=question.inputs.device))
+    every = _restless(some)
+    if every:
+        return Probe(every=every, baseline="", gradient="", layers={})
+    ends = [asked(some.score, some, end.clone(), some.rows()) for end in (some.inputs, some.baselines)]
+    baseline = (
+        ""
+        if bool(torch.isfinite(ends[1]).all())
+        else "the score is not finite at the baseline; choose another baseline, or take saliency, which needs none"
+    )
+    graph = traced(some)
+    if graph is None:
+        return Probe(every="", baseline=baseline, gradient=f"the score carries no gradient; {BLIND}", layers={})
+    gradient = "" if baseline else _unaccounted(some, ends[0] - ends[1])
+    return Probe(every="", baseline=baseline, gradient=gradient, layers={} if gradient else _layers(some, graph))
+
+
+def _restless(question: Question) -> str:
+    rows = question.rows()
+    first, second = (asked(question.score, question, question.inputs.clone(), rows) for _ in range(2))
+    if not bool(torch.isfinite(first).all()):
+        return "the score is not finite, so no method can explain it"
+    scale = SAME * float(first.abs().max()) + 1e-12
+    if float((first - second).abs().max()) > scale:
+        return "the model answers the same question differently each time, so no method can explain its answer"
+    # Twice, since layers that take statistics of a batch do not take a single example.
+    pairs = rows.repeat_interleave(2).split(2)
+    alone = torch.cat([asked(question.score, question, question.inputs[pair], pair)[:1] for pair in pairs])
+    if float((first - alone).abs().max()) > scale:
+        return "the score of an example depends on the examples beside it, so no method can explain it by its own parts"
+    return ""
+
+
+def _unaccounted(question: Question, difference: Tensor) -> str:
+    """Why the gradient does not account for the score, if so."""
+    missed = 0.0
+    for steps in STEPS:
+        if steps > max(STEPS[0], question.max_steps):
+            return ""
+        found = integrated(
+            question.score,
+            inputs=question.inputs,
+            baselines=question.baselines,
+            rows=question.rows(),
+            steps=steps,
+            at_once=question.at_once,
+        )
+        flat = found.double().flatten(1)
+        if not bool(torch.isfinite(flat).all()):
+            return f"the gradient of the score is not finite; {BLIND}"
+        mass = flat.abs().sum(dim=1)
+        scale = torch.maximum(difference.double().abs(), mass).clamp(min=1e-12)
+        missed = float(((flat.sum(dim=1) - difference).abs() / scale).max())
+        if missed <= MISSED:
+            return ""
+    return (
+        f"the gradient leaves {missed:.0%} of the score's change unexplained, as where something is rounded, decided, "
+        f"detached or has a gradient of its own making; {BLIND}"
+    )
+
+
+def _layers(question: Question, graph: Graph) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if not graph.layers:
+        return dict.fromkeys(LAYERS, f"there are no layers to look at; {OTHERS}")
+    if graph.compiled:
+        return dict.fromkeys(LAYERS, f"the model is compiled, and hooks on its layers are not called; {OTHERS}")
+    objections = {"deep_lift": _deep_lift(graph), "guided_backprop": _guided(graph), "grad_cam": _cam(question, graph)}
+    for name, words in objections.items():
+        if words:
+            found[name] = words
+    return found
+
+
+def _deep_lift(graph: Graph) -> str:
+    strange = sorted({*graph.steps} - AFFINE - {*RULES})
+    if strange:
+        return f"DeepLIFT has no rule for {', '.join(strange)}; {OTHERS}"
+    products = sorted(graph.products & {"Mul", "Div", "Mm", "Bmm", "Baddbmm", "Addmm", "Dot", "Mv"})
+    if products:
+        return f"DeepLIFT has no rule for products of two things that depend on the input; {OTHERS}"
+    return _by_hooks(graph, "DeepLIFT", [step for step in RULES if step in graph.steps])
+
+
+def _guided(graph: Graph) -> str:
+    others = sorted({*graph.steps} & ACTIVATIONS)
+    if others:
+        return f"guided backpropagation knows ReLU only, and the model has {', '.join(others)}; {OTHERS}"
+    if "Relu" not in graph.steps:
+        return "the model has no ReLU, and guided backpropagation would be the plain gradient; take saliency"
+    return _by_hooks(graph, "guided backpropagation", ["Relu"])
+
+
+def _by_hooks(graph: Graph, who: str, steps: list[str]) -> str:
+    """What a method that needs every activation to be a layer of its own cannot know of."""
+    for step in steps:
+        calls = {
+            name: graph.calls.get(name, 0) for name, layer in graph.layers.items() if isinstance(layer, RULES[step])
+        }
+        twice = [name for name, count in calls.items() if count > 1]
+        if twice:
+            return f"{who} cannot tell the uses of {twice[0]} apart, which is called more than once; {OTHERS}"
+        if graph.steps[step] > sum(calls.values()):
+            return f"{who} does not see {step}, which is called as a function and not as a layer; {OTHERS}"
+        busy = [name for name in calls if name in graph.hooked]
+        if busy:
+            return f"{who} passes over {busy[0]}, which has backward hooks of somebody else; {OTHERS}"
+    return ""
+
+
+def _cam(question: Question, graph: Graph) -> str:
+    try:
+        name = question.layer or spatial_layer(question)
+    except ValueError as error:
+        return f"{error}; take occlusion"
+    if question.inputs.dim() != 4 or len(grid(question.units)) != 2:
+        return "Grad-CAM needs pictures whose pixels are the units; take occlusion"
+    if graph.calls.get(name, 0) > 1:
+        return f"Grad-CAM cannot tell the uses of {name} apart, which is called more than once; take occlusion"
+    if not reaches(question, graph.layers[name]):
+        return f"the score does not depend on {name}, the last convolution; take occlusion"
+    return ""
