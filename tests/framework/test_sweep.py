@@ -186,6 +186,16 @@ def test_the_bytes_are_a_function_of_the_folders(tmp_path):
     assert finish(tmp_path / "elsewhere" / "sweep").page.read_bytes() == first
 
 
+def test_a_search_may_give_trials_up(tmp_path):
+    folder = samples.first_look(tmp_path / "s")
+    samples.write(folder / "2", None, state="pruned", exit_code=0, message="val_loss was worse than the median")
+    summary = finish(folder)
+    assert summary.exit_code == 0
+    words = page(summary.page).words
+    assert "2 done and 1 pruned" in words
+    assert 'class="verdict bad"' not in summary.page.read_text()
+
+
 def test_requirements_decide_the_tone(tmp_path):
     for number, met in enumerate((True, False)):
         card = samples.scorecard(seed=number, requirements=samples.requirements(met=met))

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from steelyard.folder import State
 from steelyard.report.verdict import Verdict
 from steelyard.report.words import counted, listing
 
@@ -34,7 +35,9 @@ def sweep_verdict(summary: "SweepSummary") -> Verdict:
     details += [f"and {len(lost) - MOST:,} more in the table of trials"] if len(lost) > MOST else []
     details += [f"a plugin failed while measuring in {listing(broken)}; see the reports"] if broken else []
     details += _single_seed(summary)
-    good = len(weighed) == len(trials) and not broken and met == len(judged)
+    # A search gives up trials on purpose.
+    whole = all(trial.scorecard or trial.state == State.PRUNED for trial in trials)
+    good = whole and not broken and met == len(judged)
     tone = "bad" if not good else "good" if judged else "open"
     return Verdict(tone=tone, line=" ".join(lines), details=tuple(details))
 

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from steelyard.measurement import Status, by_name
 from steelyard.problem import refuse
+from steelyard.registry import did_you_mean
 from steelyard.scorecard import Requirement, Scorecard
 from steelyard.sweeping.settings import Searching
 from steelyard.sweeping.space import Choice, Dimension, Space
@@ -192,9 +193,10 @@ def objective(scorecard: Scorecard, name: str, *, higher: bool) -> float | str:
         name: Full name of a measurement.
         higher: True if higher is better.
     """
-    points = by_name(scorecard.measurements()).get(name, ())
+    known = by_name(scorecard.measurements())
+    points = known.get(name, ())
     if not points:
-        return f"nobody measured {name}"
+        return f"nobody measured {name}{did_you_mean(name, known)}"
     values: list[float] = []
     for point in points:
         if point.status is not Status.MEASURED or point.value is None:

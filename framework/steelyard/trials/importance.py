@@ -78,12 +78,16 @@ def _rises(forest: Any, inputs: Any, target: Any, places: Sequence[range], rando
         if len(unseen) < 2:
             continue
         held, wanted = inputs[unseen], target[unseen]
-        error: Any = np.mean((tree.predict(held) - wanted) ** 2)
+        error = _squared(tree.predict(held) - wanted)
         for block, columns in enumerate(places):
             shuffled = held.copy()
             shuffled[:, columns] = held[random.permutation(len(held))][:, columns]
-            rises[number, block] = np.mean((tree.predict(shuffled) - wanted) ** 2) - error
+            rises[number, block] = _squared(tree.predict(shuffled) - wanted) - error
     return [float(rise) / 2 for rise in rises.mean(axis=0)]
+
+
+def _squared(off: Any) -> float:
+    return float((off**2).mean())
 
 
 def _columns(values: Sequence[str]) -> Any:

@@ -332,6 +332,9 @@ def test_the_worst_point_of_a_curve_counts() -> None:
     )
     assert (objective(scorecard, "x", higher=True), objective(scorecard, "x", higher=False)) == (0.1, 0.3)
     assert objective(scorecard, "y", higher=True) == "nobody measured y"
+    assert objective(measured(accuracy=1.0), "accuracyy", higher=True) == (
+        "nobody measured accuracyy; did you mean accuracy?"
+    )
 
 
 @pytest.mark.parametrize(
