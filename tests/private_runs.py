@@ -20,6 +20,8 @@ from steelyard.adapters.table import TableAdapter
 from steelyard.draft import Draft
 from steelyard.selection import Selected
 from steelyard_privacy._dp_sgd import PrivateTraining
+from steelyard_privacy._engine import Engine, Objective
+from steelyard_privacy._sums import Layout, Sums
 from steelyard_privacy.dp_sgd import DPSGD
 
 FEATURES, CLASSES = 6, 3
@@ -136,3 +138,21 @@ def replanned(attachment: PrivateTraining, *, noise_multiplier: float) -> None:
     mechanism = replace(attachment._plan.mechanism, noise_multiplier=noise_multiplier)
     attachment._plan = replace(attachment._plan, mechanism=mechanism, affordable_steps=None)
     attachment._account = replace(attachment._account, noise_multiplier=noise_multiplier)
+
+
+def clipped(
+    engine: Engine, layout: Layout, batch: Any, objective: Objective, *, max_norm: float
+) -> tuple[Tensor, Tensor]:
+    """The clipped sum by one engine, and the norms before."""
+    sums = Sums(layout)
+    norms = engine.add_clipped(sums, batch, count=len(batch[0]), objective=objective, max_norm=max_norm)
+    return sums.total(), norms
+
+
+def objective(model: nn.Module) -> Objective:
+    """The mean loss of a classifier's batch."""
+
+    def mean_loss(batch: Any) -> Tensor:
+        return functional.cross_entropy(model(batch[0]), batch[1])
+
+    return mean_loss

@@ -4,18 +4,18 @@ import logging
 from typing import Any, Literal, final
 
 from pytorch_lightning import LightningModule
+from torch import Tensor
 
 from steelyard.problem import refuse
 from steelyard_privacy._engine import (
     HookEngine,
-    Layout,
     MicrobatchEngine,
     NotCovered,
     Objective,
-    Summed,
     unsupported,
 )
-from steelyard_privacy._proof import doubt, traces
+from steelyard_privacy._proof import Engines, doubt, traces
+from steelyard_privacy._sums import Layout, Sums
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ class Choice:
     def __init__(self, wanted: Wanted, *, task: LightningModule, layout: Layout) -> None:
         self._wanted = wanted
         self._task = task
-        self._slow = MicrobatchEngine(layout)
+        self._layout = layout
+        self._slow = MicrobatchEngine()
         self._fast: HookEngine | None = None
         self._proved = False
         self._traceless = False
@@ -56,15 +57,21 @@ class Choice:
         """The engine in use."""
         return "hooks" if self._fast is not None and self._proved else "microbatch"
 
-    def clipped(self, batch: Any, *, count: int, objective: Objective, trial: Objective, max_norm: float) -> Summed:
-        """The sum of the batch's clipped per-example gradients.
+    def add_clipped(
+        self, sums: Sums, batch: Any, *, count: int, objective: Objective, trial: Objective, max_norm: float
+    ) -> Tensor:
+        """Adds the sum of the batch's clipped per-example gradients.
 
         Args:
+            sums: Where they are added.
             batch: At least one example.
             count: Number of examples.
             objective: The task's loss of a batch.
             trial: The same, leaving no trace in what is logged.
             max_norm: Clipping norm C.
+
+        Returns:
+            The norms of the gradients before clipping, (count,).
 
         Raises:
             Refused: If the task keeps traces of its training data beside the weights.
@@ -74,13 +81,14 @@ class Choice:
         fast = self._fast
         if fast is not None and (self._proved or self._prove(fast, batch, count=count, trial=trial)):
             try:
-                return fast.clipped(batch, count=count, objective=objective, max_norm=max_norm)
+                return fast.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
             except NotCovered as reason:
                 self._give_up(str(reason))
-        return self._slow.clipped(batch, count=count, objective=objective, max_norm=max_norm)
+        return self._slow.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
 
     def _prove(self, fast: HookEngine, batch: Any, *, count: int, trial: Objective) -> bool:
-        found = doubt(fast, self._slow, task=self._task, batch=batch, count=count, objective=trial)
+        engines = Engines(fast=fast, slow=self._slow, layout=self._layout)
+        found = doubt(engines, task=self._task, batch=batch, count=count, objective=trial)
         if found is None:
             self._proved = True
         elif found.final:

@@ -15,11 +15,19 @@ def coefficients(norms: Tensor, *, max_norm: float) -> Tensor:
 
 
 def privatised(
-    total: Tensor, *, max_norm: float, noise_multiplier: float, batch_size: float, generator: torch.Generator
+    total: Tensor,
+    *,
+    max_norm: float,
+    noise_multiplier: float,
+    batch_size: float,
+    generator: torch.Generator,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The gradient that is released: (sum of clipped gradients + N(0, (sigma C)^2)) / expected batch size.
 
-    The divisor is the expected size B, not the drawn one, which would tell how many were drawn.
+    The divisor is the expected size B, not the drawn one, which would tell how many were drawn. `out` is memory for
+    the result.
     """
-    noise = torch.randn(total.shape, generator=generator, dtype=total.dtype, device=total.device)
-    return (total + noise_multiplier * max_norm * noise) / batch_size
+    noise = torch.empty_like(total) if out is None else out
+    noise.normal_(mean=0.0, std=noise_multiplier * max_norm, generator=generator)
+    return noise.add_(total).div_(batch_size)

@@ -22,15 +22,15 @@ from steelyard.seam import Seam
 from steelyard_privacy._batches import pieces, rows, take
 from steelyard_privacy._choice import Choice
 from steelyard_privacy._clipping import privatised
-from steelyard_privacy._engine import Layout
 from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
-from steelyard_privacy._noise_test import NoiseTest, noise_in
+from steelyard_privacy._noise_test import NoiseTest
 from steelyard_privacy._obstacles import layer_problems
 from steelyard_privacy._plan import Plan, make_plan
 from steelyard_privacy._pooling import pooled
 from steelyard_privacy._released import Account, Clipping, clipping, promised, untold
 from steelyard_privacy._sampling import PoissonLoader, Randomness, population_of
 from steelyard_privacy._spending import Ledger, fingerprint, summed_up
+from steelyard_privacy._sums import Layout, Sums
 from steelyard_privacy.dp_sgd import DPSGD
 
 PORTIONS, LEAST_STEPS = 20, 400
@@ -89,7 +89,8 @@ class PrivateTraining(Attachment):
         self._optimizer: Optimizer | None = None
         self._loader: PoissonLoader | None = None
         self._served = 0
-        self._layout: Layout | None = None
+        self._sums: Sums | None = None
+        self._released: Tensor | None = None
         self._choice: Choice | None = None
         self._pending: Tensor | None = None
         self._ledger: Ledger | None = None
@@ -157,8 +158,8 @@ class PrivateTraining(Attachment):
             BudgetExhausted: If the target epsilon does not afford this step.
         """
         total, self._pending = self._pending, None
-        layout = self._layout
-        if total is None or layout is None:
+        sums = self._sums
+        if total is None or sums is None:
             raise RuntimeError("the optimizer steps without a private gradient: something has gone past DP-SGD")
         limit = self._plan.affordable_steps
         if limit is not None and self._account.steps >= limit:
@@ -174,16 +175,26 @@ class PrivateTraining(Attachment):
             noise_multiplier=noise_multiplier,
             batch_size=batch_size,
             generator=self._randomness.generator("noise", step=self._account.steps, device=total.device),
+            out=self._released,
         )
-        self._noise_test.add(noise_in(released, total, batch_size=batch_size), scale=noise_multiplier * max_norm)
-        for parameter in layout.parameters:
-            parameter.grad = layout.part(released, parameter).to(parameter.dtype)
+        self._released = released
+        self._noise_test.add(released, total, batch_size=batch_size, scale=noise_multiplier * max_norm)
+        for parameter in sums.layout.parameters:
+            parameter.grad = sums.layout.part(released, parameter).to(parameter.dtype)
         self._account = replace(self._account, steps=self._account.steps + 1)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Shows what was spent so far at most: the quick bound, and never more than the whole run is going to cost."""
+        """Shows what was spent so far at most: the quick bound, and never more than the whole run is going to cost.
+
+        At the pace of the logger (`log_every_n_steps`) and at the end of an epoch: a call of `log` costs more than all
+        else that a private step adds to a small one.
+        """
+        # Lightning sets it on the instance, where type checkers do not look.
+        pace = max(1, int(getattr(trainer, "log_every_n_steps", 1)))
+        if trainer.global_step % pace and not trainer.is_last_batch:
+            return
         account, whole = self._account, self._plan.epsilon
         spent = account.mechanism.live_epsilon(steps=account.steps)
         if whole is not None and account.steps <= (self._plan.steps or 0):
@@ -230,9 +241,10 @@ class PrivateTraining(Attachment):
     # The private step.
 
     def _step(self, batch: Any, training_step: Callable[[Any], Any]) -> Any:
-        layout, choice = self._ready()
+        sums, choice = self._ready()
         count = self._count(batch)
-        total, norms = layout.zeros(), [layout.zeros()[:0]]
+        sums.reset()
+        norms: list[Tensor] = []
         outputs: list[_Output] = []
         with pooled(self._task, count=count) as pool:
 
@@ -244,29 +256,31 @@ class PrivateTraining(Attachment):
 
             cuts = pieces(count, largest=self._plugin.max_physical_batch_size)
             for cut in cuts:
-                summed = choice.clipped(
-                    batch if len(cuts) == 1 else take(batch, cut),
-                    count=cut.stop - cut.start,
-                    objective=objective,
-                    trial=lambda piece: _Output(training_step(piece), 1).loss,
-                    max_norm=self._plugin.max_grad_norm,
+                norms.append(
+                    choice.add_clipped(
+                        sums,
+                        batch if len(cuts) == 1 else take(batch, cut),
+                        count=cut.stop - cut.start,
+                        objective=objective,
+                        trial=lambda piece: _Output(training_step(piece), 1).loss,
+                        max_norm=self._plugin.max_grad_norm,
+                    )
                 )
-                total += summed.total
-                norms.append(summed.norms)
-        self._tally(torch.cat(norms))
-        self._pending = total
-        return _returned(outputs, torch.cat(norms))
+        self._pending = total = sums.total()
+        found = torch.cat([total[:0], *norms])
+        self._tally(found)
+        return _returned(outputs, found)
 
-    def _ready(self) -> tuple[Layout, Choice]:
+    def _ready(self) -> tuple[Sums, Choice]:
         """The engine for the weights that the optimizer trains now: callbacks may thaw some on the way."""
         assert self._optimizer is not None
         trained = _trained(self._optimizer)
-        layout, choice = self._layout, self._choice
-        if layout is None or choice is None or not _same(layout.parameters, trained):
-            layout = Layout(trained)
-            choice = Choice(self._plugin.engine, task=self._task, layout=layout)
-            self._layout, self._choice = layout, choice
-        return layout, choice
+        sums, choice = self._sums, self._choice
+        if sums is None or choice is None or not _same(sums.layout.parameters, trained):
+            sums = Sums(Layout(trained))
+            choice = Choice(self._plugin.engine, task=self._task, layout=sums.layout)
+            self._sums, self._choice, self._released = sums, choice, None
+        return sums, choice
 
     def _count(self, batch: Any) -> int:
         """The number of examples, which must be the number that was drawn."""

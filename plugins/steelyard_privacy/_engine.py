@@ -5,10 +5,7 @@ An engine sees nothing but the task's own training step. Each leaves the task as
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -17,7 +14,10 @@ from torch.nn import Parameter
 
 from steelyard_privacy._batches import take
 from steelyard_privacy._clipping import coefficients
-from steelyard_privacy._layers import Call, Share, shares, supported
+from steelyard_privacy._layers import shares, supported
+from steelyard_privacy._recording import recording
+from steelyard_privacy._shares import Share
+from steelyard_privacy._sums import Layout, Sums
 
 Objective = Callable[[Any], Tensor | None]
 """A batch -> the mean loss of its examples; None where the task skips the batch."""
@@ -29,70 +29,22 @@ class NotCovered(RuntimeError):
     """The per-example gradients do not add up to the gradient: the engine overlooks a use of some weight."""
 
 
-@dataclass(frozen=True, slots=True)
-class Summed:
-    """The weighted sum of per-example gradients, and their norms before weighing."""
-
-    total: Tensor
-    norms: Tensor
-
-
-@final
-class Layout:
-    """The weights that are trained, as one flat vector in at least single precision."""
-
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
-        self.parameters = tuple(parameters)
-        self.device = self.parameters[0].device
-        self.dtype = torch.float32
-        for parameter in self.parameters:
-            self.dtype = torch.promote_types(self.dtype, parameter.dtype)
-        ends = [*accumulate((parameter.numel() for parameter in self.parameters), initial=0)]
-        self._places = {
-            parameter: slice(start, stop)
-            for parameter, start, stop in zip(self.parameters, ends[:-1], ends[1:], strict=True)
-        }
-        self.size = ends[-1]
-
-    def holds(self, parameter: Parameter) -> bool:
-        """True for a weight that is trained."""
-        return parameter in self._places
-
-    def zeros(self) -> Tensor:
-        """A vector of zeros."""
-        return torch.zeros(self.size, dtype=self.dtype, device=self.device)
-
-    def add(self, vector: Tensor, parameter: Parameter, value: Tensor) -> None:
-        """Adds one parameter's gradient to its place in the vector."""
-        vector[self._places[parameter]] += value.reshape(-1)
-
-    def part(self, vector: Tensor, parameter: Parameter) -> Tensor:
-        """One parameter's place in the vector, in the parameter's shape."""
-        return vector[self._places[parameter]].view_as(parameter)
-
-    def gradient(self, loss: Tensor) -> Tensor:
-        """The ordinary gradient of a scalar."""
-        vector = self.zeros()
-        if loss.requires_grad:
-            found: Any = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-            for parameter, value in zip(self.parameters, found, strict=True):
-                if value is not None:
-                    self.add(vector, parameter, value)
-        return vector
-
-
 class Engine(ABC):
     """Adds up per-example gradients."""
 
     @abstractmethod
-    def weighed(self, batch: Any, *, count: int, objective: Objective, weighing: Weighing) -> Summed:
-        """The sum over the batch's `count` examples of weight times gradient; examples of weight 0 are left out."""
+    def add(self, sums: Sums, batch: Any, *, count: int, objective: Objective, weighing: Weighing) -> Tensor:
+        """Adds the sum over the batch's `count` examples of weight times gradient; those of weight 0 are left out.
+
+        Returns:
+            The norms of the gradients, (count,).
+        """
 
     @final
-    def clipped(self, batch: Any, *, count: int, objective: Objective, max_norm: float) -> Summed:
-        """The sum of the gradients, each clipped to `max_norm` (Abadi et al. 2016, algorithm 1)."""
-        return self.weighed(
-            batch, count=count, objective=objective, weighing=lambda norms: coefficients(norms, max_norm=max_norm)
+    def add_clipped(self, sums: Sums, batch: Any, *, count: int, objective: Objective, max_norm: float) -> Tensor:
+        """The same with each gradient clipped to `max_norm` (Abadi et al. 2016, algorithm 1)."""
+        return self.add(
+            sums, batch, count=count, objective=objective, weighing=lambda norms: coefficients(norms, max_norm=max_norm)
         )
 
 
@@ -100,88 +52,99 @@ class Engine(ABC):
 class MicrobatchEngine(Engine):
     """One example at a time: exact for every task, and the oracle of the faster engine."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-
-    def weighed(self, batch: Any, *, count: int, objective: Objective, weighing: Weighing) -> Summed:
+    def add(self, sums: Sums, batch: Any, *, count: int, objective: Objective, weighing: Weighing) -> Tensor:
         """See `Engine`."""
-        total, norms = self._layout.zeros(), torch.zeros(count, dtype=self._layout.dtype, device=self._layout.device)
+        layout = sums.layout
+        total, norms = sums.total(), torch.zeros(count, dtype=layout.dtype, device=layout.device)
         for index in range(count):
             loss = objective(take(batch, slice(index, index + 1)))
             if loss is None:
                 continue
-            gradient = self._layout.gradient(loss)
-            norm = gradient.norm()
-            weight = weighing(norm[None])[0]
-            norms[index] = norm
+            gradient = layout.gradient(loss)
+            norms[index] = gradient.norm()
+            weight = weighing(norms[index : index + 1])[0]
             if weight != 0:
                 total += weight * gradient
-        return Summed(total, norms)
+        return norms
 
 
 @final
 class HookEngine(Engine):
     """One forward and one backward pass: per-example gradients from the inputs and output gradients of the layers.
 
+    The backward pass makes no gradient of a weight: norms come from the factors of each layer's gradient, and the
+    clipped sum from the same factors once the norms are known ("book-keeping", Bu et al. 2023).
+
     Args:
         task: The module whose layers are looked at, only while an objective runs.
         layout: The trained weights, all of which must belong to supported layers.
-        checks: How many of the first sums are held against the ordinary gradient, which finds weights that are used
-            outside their layer.
     """
 
-    def __init__(self, task: nn.Module, layout: Layout, *, checks: int = 10) -> None:
+    def __init__(self, task: nn.Module, layout: Layout) -> None:
         self._layers = [module for module in task.modules() if any(map(layout.holds, _own(module)))]
         self._layout = layout
-        self._checks = checks
+        self._steps = 0
 
-    def weighed(self, batch: Any, *, count: int, objective: Objective, weighing: Weighing) -> Summed:
+    def add(self, sums: Sums, batch: Any, *, count: int, objective: Objective, weighing: Weighing) -> Tensor:
         """See `Engine`.
 
         Raises:
-            NotCovered: If a layer does not see one row per example, or the check of the sum fails.
+            NotCovered: If a layer does not see one row per example, or the check of the sum fails. Nothing is added.
         """
         layout = self._layout
-        with _recording(self._layers) as calls:
+        with recording(self._layers) as calls:
             loss = objective(batch)
         if loss is None or not loss.requires_grad:
-            return Summed(layout.zeros(), torch.zeros(count, dtype=layout.dtype, device=layout.device))
-        checked = layout.parameters if self._checks or not calls else ()
-        # The gradient of the sum of the examples' losses: the task gives their mean.
-        found: Any = torch.autograd.grad(
-            loss, [*(call.output for call in calls), *checked], torch.full_like(loss, count), allow_unused=True
-        )
-        parts = shares(calls, found[: len(calls)], count=count)
-        if parts is None:
-            raise NotCovered("a layer does not see the examples in its first dimension")
-        norms = torch.zeros(count, dtype=layout.dtype, device=layout.device)
-        for part in parts:
-            norms += part.squared_norms()
-        norms = norms.sqrt()
-        if checked:
-            self._check(parts, norms, found[len(calls) :], tolerance=tolerance(loss))
-        return Summed(self._sum(parts, weighing(norms)), norms)
-
-    def _sum(self, parts: Sequence[Share], weights: Tensor) -> Tensor:
-        total = self._layout.zeros()
-        for part in parts:
-            for parameter, value in part.weighted_sums(weights):
-                self._layout.add(total, parameter, value)
-        return total
+            return torch.zeros(count, dtype=layout.dtype, device=layout.device)
+        checked = layout.parameters if is_checked(self._steps) or not calls else ()
+        close = tolerance(loss)
+        # Mixed precision is for the task alone: norms and sums keep theirs.
+        with torch.autocast(loss.device.type, enabled=False):
+            # The gradient of the sum of the examples' losses: the task gives their mean.
+            places: Any = [*(call.edge for call in calls), *checked]
+            found: Any = torch.autograd.grad(loss, places, torch.full_like(loss, count), allow_unused=True)
+            with torch.no_grad():
+                parts = shares(calls, found[: len(calls)], count=count)
+                if parts is None:
+                    raise NotCovered("a layer does not see the examples in its first dimension")
+                squares = torch.zeros(count, dtype=layout.dtype, device=layout.device)
+                for part in parts:
+                    squares += part.squared_norms()
+                norms = squares.sqrt_()
+                if checked:
+                    self._check(parts, norms, found[len(calls) :], tolerance=close)
+                _add(parts, sums, weighing(norms))
+        self._steps += 1
+        return norms
 
     def _check(
         self, parts: Sequence[Share], norms: Tensor, gradients: Sequence[Tensor | None], *, tolerance: float
     ) -> None:
         if not bool(torch.isfinite(norms).all()):
             return
-        total = self._sum(parts, torch.ones_like(norms))
+        sums = Sums(self._layout)
+        _add(parts, sums, torch.ones_like(norms))
+        total = sums.total()
         rounding = 1e-5 * norms.sum()
         for parameter, gradient in zip(self._layout.parameters, gradients, strict=True):
             mine = self._layout.part(total, parameter)
             true = torch.zeros_like(mine) if gradient is None else gradient
             if not bool((mine - true).norm() <= tolerance * true.norm() + rounding):
                 raise NotCovered(f"a weight of shape {tuple(parameter.shape)} is used outside its layer's own forward")
-        self._checks -= 1
+
+
+def is_checked(step: int) -> bool:
+    """Whether this step, counted from 0, is held against the ordinary gradient: 0, 1, 2, 10, 100, 1000 ..."""
+    return step <= 2 or str(step).rstrip("0") == "1"
+
+
+def _add(parts: Sequence[Share], sums: Sums, weights: Tensor) -> None:
+    kept = weights != 0
+    if not bool(kept.all()):
+        rows = kept.nonzero()[:, 0]
+        parts, weights = [part.only(rows) for part in parts], weights[rows]
+    for part in parts:
+        part.add_to(sums, weights)
 
 
 def tolerance(loss: Tensor) -> float:
@@ -203,23 +166,3 @@ def unsupported(task: nn.Module, layout: Layout) -> str | None:
 
 def _own(module: nn.Module) -> list[Parameter]:
     return list(module.parameters(recurse=False))
-
-
-@contextmanager
-def _recording(layers: Sequence[nn.Module]) -> Generator[list[Call]]:
-    calls: list[Call] = []
-
-    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
-        if not output.requires_grad:
-            return None
-        inputs: Tensor = args[0] if args else kwargs["input"]
-        calls.append(Call(module, inputs.detach(), output))
-        # What follows may work in place, and must not work on what was recorded.
-        return output.clone()
-
-    handles = [layer.register_forward_hook(record, with_kwargs=True, prepend=True) for layer in layers]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,84 +1,21 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Per-example gradients of single layers, from what went in and the gradient of what came out."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
-from torch.nn import Parameter
+from torch.nn import Parameter, functional
 
+from steelyard_privacy._recording import Call
+from steelyard_privacy._shares import Instantiated, Products, Rows, Share
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a layer.
-
-    Attributes:
-        module: The layer.
-        inputs: What went in, detached.
-        output: What came out, part of the graph.
-    """
-
-    module: nn.Module
-    inputs: Tensor
-    output: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class OuterProducts:
-    """The per-example gradients of a Linear layer on (n, d) inputs, kept as their factors (Goodfellow 2015).
-
-    Attributes:
-        weight: (p, d).
-        bias: (p,) or None.
-        inputs: (n, d).
-        backprops: (n, p).
-    """
-
-    weight: Parameter
-    bias: Parameter | None
-    inputs: Tensor
-    backprops: Tensor
-
-    def squared_norms(self) -> Tensor:
-        """|a g^T|^2 = |a|^2 |g|^2, per example."""
-        g = self.backprops.square().sum(dim=1)
-        total = torch.zeros_like(g)
-        if self.weight.requires_grad:
-            total += g * self.inputs.square().sum(dim=1)
-        if self.bias is not None and self.bias.requires_grad:
-            total += g
-        return total
-
-    def weighted_sums(self, weights: Tensor) -> Iterator[tuple[Parameter, Tensor]]:
-        """The sum of w_i times the gradient of example i, for each parameter; examples of weight 0 are left out."""
-        scaled = _weighted(self.backprops, weights)
-        if self.weight.requires_grad:
-            yield self.weight, scaled.T @ _weighted(self.inputs, (weights != 0).to(weights.dtype))
-        if self.bias is not None and self.bias.requires_grad:
-            yield self.bias, scaled.sum(dim=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Instantiated:
-    """The per-example gradients of one parameter, (n, *shape)."""
-
-    parameter: Parameter
-    samples: Tensor
-
-    def squared_norms(self) -> Tensor:
-        """Per example."""
-        return self.samples.flatten(start_dim=1).square().sum(dim=1)
-
-    def weighted_sums(self, weights: Tensor) -> Iterator[tuple[Parameter, Tensor]]:
-        """The sum of w_i times the gradient of example i; examples of weight 0 are left out."""
-        yield self.parameter, _weighted(self.samples, weights).sum(dim=0)
-
-
-Share = OuterProducts | Instantiated
-"""One summand of the per-example gradients; different shares belong to different parameters."""
+GRAM, GRAM_OF_LARGE, LARGE = 20, 64, 4_000_000
+"""Pairs of positions are cheaper than the product where t^2 (p + d) is at most so many times p d. Measured on one core;
+the larger number where the products of all examples, in elements, do not fit into its cache."""
 
 
 def supported(module: nn.Module) -> bool:
@@ -86,10 +23,10 @@ def supported(module: nn.Module) -> bool:
 
     Only exact types: a subclass may use its weights in another way.
     """
-    rule = _CONDITIONS.get(type(module))
+    rule = _CONDITIONS.get(type(module), _never)
     own = dict(module.named_parameters(recurse=False))
     plain = own.keys() <= {"weight", "bias"} and not list(module.children())
-    return rule is not None and plain and rule(module)
+    return plain and (rule(module) or _is_conv1d_of_transformers(module))
 
 
 def shares(calls: Sequence[Call], backprops: Sequence[Tensor | None], *, count: int) -> list[Share] | None:
@@ -104,45 +41,129 @@ def shares(calls: Sequence[Call], backprops: Sequence[Tensor | None], *, count: 
         None if some layer does not see the examples in its first dimension.
     """
     live = [(call, back) for call, back in zip(calls, backprops, strict=True) if back is not None]
-    if any(len(call.inputs) != count or len(back) != count for call, back in live):
+    if any(call.inputs.shape[:1] != (count,) or call.shape[:1] != (count,) for call, _ in live):
         return None
-    owners: dict[Parameter, int] = {}
+    uses: dict[Parameter, int] = {}
     for call, _ in live:
-        for parameter in call.module.parameters(recurse=False):
-            owners[parameter] = owners.get(parameter, 0) + 1
+        for parameter in _trained(call.module):
+            uses[parameter] = uses.get(parameter, 0) + 1
     found: list[Share] = []
     sums: dict[Parameter, Tensor] = {}
     for call, back in live:
-        layer = call.module
-        alone = all(owners[parameter] == 1 for parameter in layer.parameters(recurse=False))
-        if isinstance(layer, nn.Linear) and call.inputs.ndim == 2 and alone:
-            own = dict(layer.named_parameters(recurse=False))
-            wide = _wide(back)
-            found.append(OuterProducts(own["weight"], own.get("bias"), call.inputs.to(wide), back.to(wide)))
-            continue
-        # A parameter that is used more than once, also by different layers, adds up before it is clipped.
-        for parameter, samples in _instantiate(call, back).items():
-            sums[parameter] = sums[parameter] + samples if parameter in sums else samples
+        for share in _of(call, back.reshape(call.shape), alone=all(uses[one] == 1 for one in _trained(call.module))):
+            if not isinstance(share, Instantiated):
+                found.append(share)
+                continue
+            # A parameter that is used more than once, also by different layers, adds up before it is clipped.
+            before = sums.get(share.parameter)
+            sums[share.parameter] = share.samples if before is None else before + share.samples
     return [*found, *(Instantiated(parameter, samples) for parameter, samples in sums.items())]
 
 
-def _instantiate(call: Call, back: Tensor) -> Mapping[Parameter, Tensor]:
-    rule: Any = GradSampleModule.GRAD_SAMPLERS[type(call.module)]
-    wide = _wide(back)
+def _of(call: Call, back: Tensor, *, alone: bool) -> Iterator[Share]:
+    layer: Any = call.module
+    wide = torch.promote_types(back.dtype, torch.float32)
+    back = back.to(wide)
     inputs = call.inputs.to(wide) if call.inputs.is_floating_point() else call.inputs
-    with torch.no_grad():
-        # Opacus unfolds images by their strides, and gets those with the channels last in memory wrong.
-        return rule(call.module, [inputs.contiguous()], back.to(wide).contiguous())
+    own: Any = dict(layer.named_parameters(recurse=False))
+    if isinstance(layer, nn.Linear):
+        yield from _linear(own["weight"], own.get("bias"), back, inputs, output_first=True, alone=alone)
+    elif _is_conv1d_of_transformers(layer):
+        yield from _linear(own["weight"], own["bias"], back, inputs, output_first=False, alone=alone)
+    elif isinstance(layer, nn.Embedding) and alone:
+        yield from _embedding(layer, back, inputs)
+    elif isinstance(layer, nn.LayerNorm | nn.GroupNorm):
+        yield from _norm(layer, back, inputs)
+    elif isinstance(layer, nn.Conv2d) and layer.groups == 1 and not isinstance(layer.padding, str):
+        yield from _convolution(layer, back, inputs)
+    else:
+        for parameter, samples in _by_opacus(layer, back, inputs).items():
+            yield Instantiated(parameter, samples)
 
 
-def _weighted(samples: Tensor, weights: Tensor) -> Tensor:
-    factors = weights.to(samples.dtype).view(-1, *[1] * (samples.ndim - 1))
-    # 0 * NaN is NaN: what has weight 0 must really go.
-    return torch.where(factors == 0, torch.zeros_like(samples), factors * samples)
+def _linear(
+    weight: Parameter, bias: Parameter | None, back: Tensor, inputs: Tensor, *, output_first: bool, alone: bool
+) -> Iterator[Share]:
+    count, p, d = len(back), back.shape[-1], inputs.shape[-1]
+    back, inputs = back.reshape(count, -1, p), inputs.reshape(count, -1, d)
+    if weight.requires_grad:
+        left, right = (back, inputs) if output_first else (inputs, back)
+        if alone and pairs_are_cheaper(count=count, length=back.shape[1], p=p, d=d):
+            yield Products(weight, left, right)
+        else:
+            yield Instantiated(weight, torch.bmm(left.transpose(1, 2), right))
+    if bias is not None and bias.requires_grad:
+        yield Instantiated(bias, back.sum(dim=1) if back.shape[1] > 1 else back[:, 0])
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
+def pairs_are_cheaper(*, count: int, length: int, p: int, d: int) -> bool:
+    """Whether norms cost less from all pairs of `length` positions than from `count` products of the shape (p, d)."""
+    factor = GRAM if count * p * d <= LARGE else GRAM_OF_LARGE
+    return length == 1 or length * length * (p + d) <= factor * p * d
+
+
+def _embedding(layer: Any, back: Tensor, names: Tensor) -> Iterator[Share]:
+    if layer.weight.requires_grad:
+        count = len(names)
+        yield Rows.of(layer.weight, names.reshape(count, -1), back.reshape(count, -1, back.shape[-1]))
+
+
+def _norm(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
+    weight, bias = layer.weight, layer.bias
+    if isinstance(layer, nn.LayerNorm):
+        normed = (
+            functional.layer_norm(inputs, layer.normalized_shape, eps=layer.eps) if weight.requires_grad else inputs
+        )
+        over = tuple(range(1, back.ndim - len(layer.normalized_shape)))
+    else:
+        normed = functional.group_norm(inputs, layer.num_groups, eps=layer.eps) if weight.requires_grad else inputs
+        over = tuple(range(2, back.ndim))
+    if weight.requires_grad:
+        yield Instantiated(weight, _summed(normed * back, over))
+    if bias.requires_grad:
+        yield Instantiated(bias, _summed(back, over))
+
+
+def _convolution(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
+    count, channels = back.shape[:2]
+    back = back.reshape(count, channels, -1)
+    if layer.weight.requires_grad:
+        patches = functional.unfold(
+            inputs.contiguous(),
+            layer.kernel_size,
+            dilation=layer.dilation,
+            padding=layer.padding,
+            stride=layer.stride,
+        )
+        samples = torch.bmm(back, patches.transpose(1, 2))
+        yield Instantiated(layer.weight, samples.view(count, *layer.weight.shape))
+    if layer.bias is not None and layer.bias.requires_grad:
+        yield Instantiated(layer.bias, back.sum(dim=2))
+
+
+def _by_opacus(layer: nn.Module, back: Tensor, inputs: Tensor) -> Mapping[Parameter, Tensor]:
+    rule: Any = GradSampleModule.GRAD_SAMPLERS[type(layer)]
+    # Opacus unfolds images by their strides, and gets those with the channels last in memory wrong.
+    return rule(layer, [inputs.contiguous()], back.contiguous())
+
+
+def _summed(values: Tensor, over: tuple[int, ...]) -> Tensor:
+    return values.sum(dim=over) if over else values
+
+
+def _trained(module: nn.Module) -> list[Parameter]:
+    return [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
+
+
+def _is_conv1d_of_transformers(module: nn.Module) -> bool:
+    """GPT-2's Linear layer, whose weight is (d, p); the library is not asked for where nobody has loaded it."""
+    home: Any = sys.modules.get("transformers.pytorch_utils")
+    return home is not None and type(module) is home.Conv1D
+
+
+def _never(module: Any) -> bool:
+    del module
+    return False
 
 
 def _always(module: Any) -> bool:

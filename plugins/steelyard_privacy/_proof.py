@@ -13,6 +13,7 @@ from torch import Tensor
 
 from steelyard_privacy._batches import take
 from steelyard_privacy._engine import Engine, HookEngine, MicrobatchEngine, NotCovered, Objective, tolerance
+from steelyard_privacy._sums import Layout, Sums
 from steelyard_privacy._undisturbed import reseed, undisturbed
 
 SMALLEST = 3
@@ -32,15 +33,16 @@ class Doubt:
     final: bool = True
 
 
-def doubt(
-    fast: HookEngine,
-    slow: MicrobatchEngine,
-    *,
-    task: LightningModule,
-    batch: Any,
-    count: int,
-    objective: Objective,
-) -> Doubt | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """The engine in question, the one that is exact for every task, and the weights."""
+
+    fast: HookEngine
+    slow: MicrobatchEngine
+    layout: Layout
+
+
+def doubt(engines: Engines, *, task: LightningModule, batch: Any, count: int, objective: Objective) -> Doubt | None:
     """Looks for a difference between the engines on a few examples of a real batch.
 
     Isolation: with half of the examples replaced, the gradients of the others must not move. Batch statistics,
@@ -49,7 +51,7 @@ def doubt(
     """
     if count < SMALLEST:
         return Doubt("too few examples in this batch to tell", final=False)
-    part = min(count // 3, LARGEST_PART)
+    part, layout = min(count // 3, LARGEST_PART), engines.layout
     one = take(batch, slice(0, 2 * part))
     other = take(batch, [*range(2 * part, 3 * part), *range(part, 2 * part)])
     first, kept = torch.zeros(2 * part), torch.zeros(2 * part)
@@ -60,12 +62,12 @@ def doubt(
             return Doubt("the task skips this batch", final=False)
         close = tolerance(loss)
         try:
-            here, there = (_sum(fast, part_of, objective, kept) for part_of in (one, other))
+            here, there = (_sum(engines.fast, layout, part_of, objective, kept) for part_of in (one, other))
             task.eval()
-            inside = _sum(fast, one, objective, first)
+            inside = _sum(engines.fast, layout, one, objective, first)
         except NotCovered as error:
             return Doubt(str(error))
-        alone = _sum(slow, take(one, slice(0, 1)), objective, first[:1])
+        alone = _sum(engines.slow, layout, take(one, slice(0, 1)), objective, first[:1])
     if not bool(torch.isfinite(torch.stack([here.norm(), there.norm(), inside.norm(), alone.norm()])).all()):
         return Doubt("gradients that are not finite", final=False)
     if not _near(here, there, within=close):
@@ -102,11 +104,11 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
-def _sum(engine: Engine, batch: Any, objective: Objective, weights: Tensor) -> Tensor:
+def _sum(engine: Engine, layout: Layout, batch: Any, objective: Objective, weights: Tensor) -> Tensor:
     reseed()
-    return engine.weighed(
-        batch, count=len(weights), objective=objective, weighing=lambda norms: weights.to(norms)
-    ).total
+    sums = Sums(layout)
+    engine.add(sums, batch, count=len(weights), objective=objective, weighing=lambda norms: weights.to(norms))
+    return sums.total()
 
 
 def _near(one: Tensor, other: Tensor, *, within: float) -> bool:

@@ -6,6 +6,7 @@ through shuffled epochs instead gives away up to four times as much as is accoun
 """
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,10 +38,29 @@ class Unsuitable(ValueError):
         return str(self.args[0])
 
 
+SPARE = 5
+"""More gaps are drawn at once than are needed on average: by so many standard deviations."""
+
+
 def poisson_draw(population: int, *, rate: float, generator: torch.Generator) -> Tensor:
     """Positions in range(population), each drawn independently with probability `rate`, in ascending order."""
+    if rate <= 0 or rate >= 1:
+        return torch.arange(population if rate >= 1 else 0)
+    # The gaps between those that are drawn are geometric: the work goes with the batch, not with the population.
     # In float32 the probability of being drawn would be off by up to 2**-24.
-    return (torch.rand(population, generator=generator, dtype=torch.float64) < rate).nonzero()[:, 0]
+    found: list[Tensor] = []
+    last, complete = -1, False
+    while not complete:
+        expected = (population - 1 - last) * rate
+        uniform = 1 - torch.rand(
+            int(expected + SPARE * math.sqrt(expected)) + SPARE, generator=generator, dtype=torch.float64
+        )
+        places = last + (uniform.log_().div_(math.log1p(-rate)).floor_() + 1).cumsum(dim=0)
+        inside = places[places < population]
+        complete = len(inside) < len(places)
+        found.append(inside)
+        last = int(places[-1])
+    return torch.cat(found).to(torch.int64)
 
 
 @final
@@ -211,7 +231,7 @@ class PoissonLoader:
             drawn = poisson_draw(len(population.indices), rate=population.rate, generator=generator)
             self._waiting.append(len(drawn))
             # Nothing can be collated from no example, so an empty batch starts as one that is cut to zero rows.
-            yield [population.indices[int(index)] for index in drawn] or [population.indices[0]]
+            yield [population.indices[index] for index in drawn.tolist()] or [population.indices[0]]
 
     def _check(self, batch: Any) -> None:
         found = rows(batch)

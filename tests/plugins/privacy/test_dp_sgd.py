@@ -357,8 +357,8 @@ def test_weights_that_are_thawed_on_the_way() -> None:
     task = Task(model)
     frozen = weights(model[0])
     fitted = fit(DPSGD(), task, data(32), callbacks=(Thaw(),), max_epochs=2)
-    assert fitted.attachment._layout is not None
-    assert len(fitted.attachment._layout.parameters) == 4
+    assert fitted.attachment._sums is not None
+    assert len(fitted.attachment._sums.layout.parameters) == 4
     assert not torch.equal(weights(model[0]), frozen)
 
 

@@ -1,0 +1,147 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Per-example gradients of single weights, in the form in which their norms and their sum cost least.
+
+All classes here take `weights` (n,), none of them 0: examples that are left out are taken away by `only` before,
+since 0 * NaN is NaN.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from steelyard_privacy._sums import Sums
+
+
+class Share(ABC):
+    """One summand of the per-example gradients; different shares belong to different weights."""
+
+    @abstractmethod
+    def squared_norms(self) -> Tensor:
+        """Per example, (n,)."""
+
+    @abstractmethod
+    def only(self, rows: Tensor) -> "Share":
+        """The examples at some positions."""
+
+    @abstractmethod
+    def add_to(self, sums: Sums, weights: Tensor) -> None:
+        """Adds the sum of w_i times the gradient of example i."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Instantiated(Share):
+    """The per-example gradients of one weight, (n, *shape)."""
+
+    parameter: Parameter
+    samples: Tensor
+
+    def squared_norms(self) -> Tensor:
+        """Per example, (n,)."""
+        return torch.linalg.vector_norm(self.samples.flatten(start_dim=1), dim=1).square_()
+
+    def only(self, rows: Tensor) -> "Instantiated":
+        """The examples at some positions."""
+        return Instantiated(self.parameter, self.samples[rows])
+
+    def add_to(self, sums: Sums, weights: Tensor) -> None:
+        """Adds the sum of w_i times the gradient of example i."""
+        view = sums.view(self.parameter).view(-1)
+        view.addmv_(self.samples.flatten(start_dim=1).to(view.dtype).T, weights.to(view.dtype))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Products(Share):
+    """The gradients left_i^T right_i of a Linear layer's weight (p, d), kept as their factors.
+
+    The squared norm is the sum over all pairs of positions of (left_s . left_t)(right_s . right_t): Goodfellow (2015)
+    for one position, Li et al. (2022, section 4) for several. Where the positions of an example cancel each other,
+    rounding weighs more than in the norm of the product itself.
+
+    Attributes:
+        parameter: (p, d).
+        left: (n, t, p).
+        right: (n, t, d).
+    """
+
+    parameter: Parameter
+    left: Tensor
+    right: Tensor
+
+    def squared_norms(self) -> Tensor:
+        """Per example, (n,)."""
+        if self.left.shape[1] == 1:
+            return (_norms(self.left) * _norms(self.right)).square_()[:, 0]
+        left = torch.bmm(self.left, self.left.transpose(1, 2))
+        right = torch.bmm(self.right, self.right.transpose(1, 2))
+        return left.mul_(right).sum(dim=(1, 2)).clamp_(min=0)
+
+    def only(self, rows: Tensor) -> "Products":
+        """The examples at some positions."""
+        return replace(self, left=self.left[rows], right=self.right[rows])
+
+    def add_to(self, sums: Sums, weights: Tensor) -> None:
+        """Adds the sum of w_i times the gradient of example i."""
+        scaled = (self.left * weights.to(self.left.dtype)[:, None, None]).flatten(end_dim=1)
+        sums.add_product(self.parameter, scaled, self.right.flatten(end_dim=1))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Rows(Share):
+    """The gradients of an embedding's weight (v, d): zero but in the rows that an example names.
+
+    Attributes:
+        parameter: (v, d).
+        owners: (m,), the example of each pair of an example and a row that it names.
+        names: (m,), that row.
+        values: (m, d), its gradient; pairs that stand there twice have it once, and zeros.
+        count: n.
+    """
+
+    parameter: Parameter
+    owners: Tensor
+    names: Tensor
+    values: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, parameter: Parameter, names: Tensor, values: Tensor) -> "Rows":
+        """From the rows named at each position (n, t) and the gradients of what came out there (n, t, d)."""
+        count, length = names.shape
+        owners = torch.arange(count, device=names.device)[:, None].expand(count, length).flatten()
+        names, values = names.flatten(), values.flatten(end_dim=1)
+        pairs, order = torch.sort(owners * len(parameter) + names)
+        # Where each run of equal pairs begins; the whole run is added up there.
+        begins = torch.arange(len(pairs), device=names.device)
+        begins = torch.where(torch.cat([begins[:1] == 0, pairs[1:] != pairs[:-1]]), begins, 0).cummax(dim=0).values
+        summed = torch.zeros_like(values).index_add_(0, begins, values[order])
+        return cls(parameter, pairs // len(parameter), pairs % len(parameter), summed, count)
+
+    def squared_norms(self) -> Tensor:
+        """Per example, (n,)."""
+        squares = torch.zeros(self.count, dtype=self.values.dtype, device=self.values.device)
+        return squares.index_add_(0, self.owners, _norms(self.values).square_())
+
+    def only(self, rows: Tensor) -> "Rows":
+        """The examples at some positions; they keep their numbers' order."""
+        place = torch.full((self.count,), -1, device=rows.device)
+        place[rows] = torch.arange(len(rows), device=rows.device)
+        owners = place[self.owners]
+        kept = owners >= 0
+        return Rows(self.parameter, owners[kept], self.names[kept], self.values[kept], len(rows))
+
+    def add_to(self, sums: Sums, weights: Tensor) -> None:
+        """Adds the sum of w_i times the gradient of example i."""
+        view = sums.view(self.parameter)
+        scaled = self.values * weights.to(self.values.dtype)[self.owners, None]
+        view.index_add_(0, self.names, scaled.to(view.dtype))
+
+
+def _norms(vectors: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(vectors, dim=-1)

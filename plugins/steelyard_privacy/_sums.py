@@ -1,0 +1,100 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Sums of clipped gradients, gathered over the pieces of a batch in one flat vector."""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+
+@final
+class Layout:
+    """The weights that are trained, as one flat vector in at least single precision."""
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self.parameters = tuple(parameters)
+        self.device = self.parameters[0].device
+        self.dtype = torch.float32
+        for parameter in self.parameters:
+            self.dtype = torch.promote_types(self.dtype, parameter.dtype)
+        ends = list(accumulate((parameter.numel() for parameter in self.parameters), initial=0))
+        self._places = {
+            parameter: slice(*ends) for parameter, ends in zip(self.parameters, pairwise(ends), strict=True)
+        }
+        self.size = ends[-1]
+
+    def holds(self, parameter: Parameter) -> bool:
+        """True for a weight that is trained."""
+        return parameter in self._places
+
+    def zeros(self) -> Tensor:
+        """A vector of zeros."""
+        return torch.zeros(self.size, dtype=self.dtype, device=self.device)
+
+    def part(self, vector: Tensor, parameter: Parameter) -> Tensor:
+        """One parameter's place in the vector, in the parameter's shape."""
+        return vector[self._places[parameter]].view(parameter.shape)
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """The ordinary gradient of a scalar."""
+        vector = self.zeros()
+        if loss.requires_grad:
+            found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+            for parameter, value in zip(self.parameters, found, strict=True):
+                # Typed as if all weights were used; those that are not have None.
+                if value is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                    self.part(vector, parameter).copy_(value)
+        return vector
+
+
+@final
+class Sums:
+    """A vector to which gradients are added, kept from step to step so that no memory is asked for anew.
+
+    The products of a Linear layer wait until they would take as much memory as the weight itself: one product of many
+    rows takes a fraction of the time of many products of few, and a batch that is cut into pieces makes those.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._vector = layout.zeros()
+        self._views = {parameter: layout.part(self._vector, parameter) for parameter in layout.parameters}
+        self._waiting: dict[Parameter, list[tuple[Tensor, Tensor]]] = {}
+
+    def reset(self) -> None:
+        """Begins anew, in the same memory."""
+        self._vector.zero_()
+        self._waiting.clear()
+
+    def holds(self, parameter: Parameter | None) -> bool:
+        """True for a weight that is trained."""
+        return parameter is not None and parameter in self._views
+
+    def view(self, parameter: Parameter) -> Tensor:
+        """One parameter's sum, to add to in place."""
+        return self._views[parameter]
+
+    def add_product(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
+        """Adds left^T right of the shapes (rows, p) and (rows, d) to a weight of the shape (p, d)."""
+        waiting = self._waiting.setdefault(parameter, [])
+        waiting.append((left, right))
+        if sum(part.numel() + other.numel() for part, other in waiting) >= parameter.numel():
+            self._multiply(parameter)
+
+    def total(self) -> Tensor:
+        """The whole sum; a view, which the next `reset` makes void."""
+        for parameter in self._waiting:
+            self._multiply(parameter)
+        return self._vector
+
+    def _multiply(self, parameter: Parameter) -> None:
+        waiting = self._waiting[parameter]
+        if not waiting:
+            return
+        left, right = waiting[0] if len(waiting) == 1 else (torch.cat(parts) for parts in zip(*waiting, strict=True))
+        view = self._views[parameter]
+        view.addmm_(left.to(view.dtype).T, right.to(view.dtype))
+        waiting.clear()

@@ -1,0 +1,90 @@
+"""Per-example gradients in the forms that keep only what norms and sums need."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from private_runs import CLASSES, clipped, examples, objective
+from steelyard_privacy import _layers
+from steelyard_privacy._engine import HookEngine, MicrobatchEngine, is_checked
+from steelyard_privacy._shares import Rows
+from steelyard_privacy._sums import Layout, Sums
+
+COUNT = 9
+SIGNAL = (4, 12)
+
+
+class Wide(nn.Module):
+    """GPT-2's kind of Linear layer, so wide that pairs of positions are cheaper than the product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = Conv1D(40, 12), nn.Linear(40, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.first(inputs).tanh()).mean(dim=1)
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+def test_both_ways_to_the_norm_of_a_product_are_right(monkeypatch: pytest.MonkeyPatch, pairs: bool) -> None:
+    monkeypatch.setattr(_layers, "pairs_are_cheaper", lambda **_: pairs)
+    torch.manual_seed(0)
+    model, batch = Wide().double(), examples(COUNT, shape=SIGNAL).tensors
+    batch = (batch[0].double(), batch[1])
+    layout = Layout(list(model.parameters()))
+    found, expected = (
+        clipped(one, layout, batch, objective(model), max_norm=0.1)
+        for one in (HookEngine(model, layout), MicrobatchEngine())
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])
+def test_an_example_without_a_finite_gradient_is_left_out(bad: float) -> None:
+    torch.manual_seed(0)
+    model, (inputs, targets) = Wide(), examples(COUNT, shape=SIGNAL).tensors
+    layout = Layout(list(model.parameters()))
+    fast = HookEngine(model, layout)
+    others, _ = clipped(fast, layout, (inputs[1:], targets[1:]), objective(model), max_norm=0.1)
+    inputs[0] = bad
+    found, norms = clipped(fast, layout, (inputs, targets), objective(model), max_norm=0.1)
+    assert float((found - others).norm()) <= 0.1 * (1 + 1e-5)
+    assert not bool(torch.isfinite(found - others).logical_not().any())
+    assert len(norms) == COUNT
+
+
+def test_examples_that_are_left_out_leave_an_embedding_alone() -> None:
+    weight = nn.Parameter(torch.zeros(6, 2))
+    names, values = torch.tensor([[1, 1, 2], [3, 1, 0], [5, 5, 5]]), torch.randn(3, 3, 2)
+    rows = Rows.of(weight, names, values).only(torch.tensor([0, 2]))
+    sums, expected = Sums(Layout([weight])), torch.zeros(6, 2)
+    rows.add_to(sums, torch.tensor([2.0, 3.0]))
+    for example, factor in ((0, 2.0), (2, 3.0)):
+        for name, value in zip(names[example], values[example], strict=True):
+            expected[name] += factor * value
+    torch.testing.assert_close(sums.total().view(6, 2), expected)
+    squares = torch.stack(
+        [
+            (values[0, 0] + values[0, 1]).square().sum() + values[0, 2].square().sum(),
+            values[2].sum(dim=0).square().sum(),
+        ]
+    )
+    torch.testing.assert_close(rows.squared_norms(), squares)
+
+
+def test_products_wait_until_they_are_as_large_as_the_weight() -> None:
+    weight = nn.Parameter(torch.zeros(4, 6))
+    sums = Sums(Layout([weight]))
+    left, right = torch.randn(2, 5, 4), torch.randn(2, 5, 6)
+    # Of the pieces' 2 (4 + 6) elements each the second reaches the weight's 24.
+    for piece in range(5):
+        sums.add_product(weight, left[:, piece], right[:, piece])
+        assert bool(sums.view(weight).any()) == (piece > 0)
+    torch.testing.assert_close(sums.total().view(4, 6), torch.einsum("xyp,xyd->pd", left, right))
+    sums.reset()
+    assert not bool(sums.total().any())
+
+
+def test_sums_are_checked_at_the_beginning_and_ever_more_rarely() -> None:
+    assert [step for step in range(2001) if is_checked(step)] == [0, 1, 2, 10, 100, 1000]
