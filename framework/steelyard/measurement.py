@@ -12,6 +12,8 @@ class Status(StrEnum):
     """What became of a measurement. Zero never stands for "not measured"."""
 
     MEASURED = "measured"
+    ESTIMATED = "estimated"
+    """Computed from an assumption that `note` names, since nothing here can measure it."""
     SKIPPED = "skipped"
     FAILED = "failed"
     INVALID = "invalid"
@@ -72,10 +74,16 @@ class Measurement:
                 raise ValueError(f"{self.name}: a {self.status} measurement has a note that says why, and no value")
         elif self.value is None or not math.isfinite(self.value):
             raise ValueError(f"{self.name}: a {self.status} measurement needs a finite value, got {self.value}")
-        if self.status is Status.INVALID and not self.note:
-            raise ValueError(f"{self.name}: an invalid measurement says in its note which control failed")
+        if self.status in (Status.INVALID, Status.ESTIMATED) and not self.note:
+            what = "which control failed" if self.status is Status.INVALID else "what it assumes"
+            raise ValueError(f"{self.name}: an {self.status} measurement says in its note {what}")
         if self.interval is not None and not self.interval[0] <= self.interval[1]:
             raise ValueError(f"{self.name}: the interval {self.interval} is not in order")
+
+    @property
+    def stands(self) -> bool:
+        """Whether its value may be judged and compared: measured, or estimated."""
+        return self.status in (Status.MEASURED, Status.ESTIMATED)
 
 
 def by_name(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:

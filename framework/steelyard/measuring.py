@@ -5,7 +5,7 @@ import io
 import json
 import time
 import traceback
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 
-from steelyard import randomness
+from steelyard import randomness, resident
 from steelyard._trees import settings
 from steelyard._untyped import named_modules
 from steelyard.attachment import Attachment
@@ -46,13 +46,21 @@ def plugin_sections(selected: Sequence[Selected], attachments: Mapping[str, Atta
     sections: dict[str, Section] = {}
     for key in order:
         seconds = run.seconds[key]
-        start = time.perf_counter()
+        grown, start = _growth(), time.perf_counter()
         section = _section(key, run, lambda key=key: attachments[key].measure(run), seconds)
-        seconds.measure = time.perf_counter() - start
+        seconds.measure, seconds.memory = time.perf_counter() - start, grown()
         sections[key] = replace(
             section, settings=plain[key], hook_seconds=seconds.hooks, measure_seconds=seconds.measure
         )
     return [sections[choice.key] for choice in selected]
+
+
+def _growth() -> Callable[[], float | None]:
+    """By how many MiB the process has grown at most since now; None where the system does not say."""
+    if not resident.settle():
+        return lambda: None
+    before = resident.held()
+    return lambda: max(resident.peak() - before, 0) / 2**20
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def judge(require: Mapping[str, Any], measurements: Iterable[Measurement]) -> tu
 def _judge(name: str, bound: str, limit: float, found: Measurement) -> Requirement:
     if found.status is Status.INVALID:
         return Requirement(name=name, bound=bound, limit=limit, judgement=Judgement.INVALID, reason=found.note)
-    if found.status is not Status.MEASURED or found.value is None:
+    if not found.stands or found.value is None:
         return _missing(name, bound, limit, f"{found.status}: {found.note}")
     low, high = found.interval or (found.value, found.value)
     held, best = (high, low) if bound == "max" else (low, high)

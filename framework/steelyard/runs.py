@@ -39,10 +39,17 @@ class Predictions:
 
 @dataclass(slots=True)
 class Seconds:
-    """Wall time that one plugin took of the run, outside the training step itself."""
+    """What one plugin took of the run, outside the training step itself.
+
+    Attributes:
+        hooks: Wall time of its hooks during training.
+        measure: Wall time of its `measure`.
+        memory: MiB by which the process grew at most while it measured; None where the system does not say.
+    """
 
     hooks: float = 0.0
     measure: float = 0.0
+    memory: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,12 @@ from pytorch_lightning import LightningModule, Trainer
 from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
 from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
-from steelyard.measurement import Artefact, Better, Measurement, Status
+from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.runs import Run
 from steelyard_compute._clock import Clock, in_words, spread
 from steelyard_compute._memory import HighWater, Peak
+from steelyard_compute._telemetry import Telemetry, seconds_of, skipped
+from steelyard_compute.cost import Cost
 
 NO_TRAINING = "there was no training in this run"
 MEANINGS = {
@@ -25,10 +27,16 @@ MEANINGS = {
     "examples_per_second": "training examples that the model works through in a second",
     "flops_per_example": "multiplications and additions that training spends on one example",
     "forward_flops_per_example": "multiplications and additions that the finished model needs for one answer",
+    "train_flops": "multiplications and additions of the whole training",
     "train_seconds": "time from the start of training to its end",
     "trainable_parameters": "numbers of the model that training may change",
+    "tokens_per_second": "tokens of text that the model learns from in a second",
+    "mfu": "share of the speed of large matrix products on this machine that training reaches",
+    "energy": "energy that training took",
+    "process_memory": "most memory that the whole process held during training",
     "hook_seconds": "time that a plugin took while training ran, beside what it changes inside a step",
     "measure_seconds": "time that a plugin took to measure the finished model",
+    "measure_memory": "memory by which the process grew while a plugin measured the finished model",
 }
 
 
@@ -37,12 +45,14 @@ class CostAttachment(Attachment):
 
     Args:
         adapter: Counts the examples of a batch.
+        plugin: The settings.
     """
 
     measures_last = True
 
-    def __init__(self, adapter: Adapter) -> None:
+    def __init__(self, adapter: Adapter, plugin: Cost | None = None) -> None:
         self._adapter = adapter
+        self._telemetry = Telemetry(plugin or Cost())
         self._clock = Clock()
         self._flops = 0
         self._flop_examples = 0
@@ -58,7 +68,7 @@ class CostAttachment(Attachment):
         """Times and counts so far, so that a resumed run reports the whole."""
         self._settle()
         counted = {"flops": self._flops, "examples": self._flop_examples, "unknown": self._unknown}
-        return {"clock": self._clock.state(), "counted": counted}
+        return {"clock": self._clock.state(), "counted": counted, "telemetry": self._telemetry.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
@@ -66,12 +76,14 @@ class CostAttachment(Attachment):
         counted = state_dict["counted"]
         self._flops, self._flop_examples = counted["flops"], counted["examples"]
         self._unknown = counted["unknown"]
+        self._telemetry.load(state_dict["telemetry"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock and the memory's high-water mark."""
-        self._memory = HighWater(pl_module.device)
+        self._memory = HighWater(pl_module, pl_module.device)
         self._why_not = "a part of the task is compiled: counting would make it run uncompiled"
         self._why_not = self._why_not if compiled(pl_module) else ""
+        self._telemetry.start(trainer, pl_module)
         self._train_start = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -90,6 +102,7 @@ class CostAttachment(Attachment):
         examples = self._examples(batch)
         if self._count is None:
             self._clock.add(seconds, examples=examples)
+            self._telemetry.add(batch, step=trainer.global_step)
             return
         # The counted step is slower by the counting, and the first of a run anyway: its time is not kept.
         self._flops, self._flop_examples = self._count.total, examples
@@ -99,6 +112,7 @@ class CostAttachment(Attachment):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reads the clock and the mark before anybody measures."""
         self._settle()
+        self._telemetry.stop()
         self._train_start = None
         self._peak = self._memory.read() if self._memory is not None else None
 
@@ -114,18 +128,24 @@ class CostAttachment(Attachment):
         """Time, memory and size first, then what they are made of, then what each plugin took."""
         for row in self._rows(run):
             yield replace(row, meaning=MEANINGS[row.name])
+        if run.trained:
+            yield from self._telemetry.pictures(self._clock)
 
     def _rows(self, run: Run) -> Iterator[Measurement]:
         step, speed, whole = self._times(run)
         size, trainable = _sizes(run.task)
-        per_step, per_example = self._step_flops(run)
-        yield from (step, self._memory_peak(), size, per_step, speed, per_example)
+        per_step, per_example, all_steps = self._step_flops(run)
+        yield from (step, self._memory_peak(), self._telemetry.energy(run), size, per_step, speed)
+        yield from self._telemetry.tokens_per_second(run, self._clock)
+        yield per_example
         yield _forward_flops(run)
-        yield from (whole, trainable)
+        yield self._telemetry.utilisation(run, self._clock, per_example=self._flops / (self._flop_examples or 1))
+        yield from (all_steps, whole, trainable, self._process_memory())
         for key, seconds in run.seconds.items():
             if key != self.key:
-                yield _seconds("hook_seconds", seconds.hooks, {"plugin": key}, "")
-                yield _seconds("measure_seconds", seconds.measure, {"plugin": key}, "")
+                yield seconds_of("hook_seconds", seconds.hooks, {"plugin": key}, "")
+                yield seconds_of("measure_seconds", seconds.measure, {"plugin": key}, "")
+                yield _measure_memory(key, seconds.memory)
 
     def _examples(self, batch: Any) -> int:
         return self._adapter.size(batch)
@@ -145,8 +165,9 @@ class CostAttachment(Attachment):
         # Under `weigh` the state of the checkpoint's own training may have been loaded.
         if not run.trained or not self._flop_examples:
             why = NO_TRAINING if not run.trained else self._why_not or "no step had an example in it"
-            yield _skipped("flops_per_step", why, "FLOP")
-            yield _skipped("flops_per_example", why, "FLOP")
+            yield skipped("flops_per_step", why, "FLOP")
+            yield skipped("flops_per_example", why, "FLOP")
+            yield skipped("train_flops", why, "FLOP")
             return
         note = f"first training step, {self._flop_examples} examples; {DEFINITION}"
         lower = f"; a lower bound, not counted: {self._unknown}" if self._unknown else ""
@@ -161,11 +182,21 @@ class CostAttachment(Attachment):
             split="train",
             note=f"flops_per_step over its {self._flop_examples} examples{lower}",
         )
+        seen = self._clock.examples + self._flop_examples
+        yield Measurement(
+            name="train_flops",
+            value=self._flops / self._flop_examples * seen,
+            better=Better.LOWER,
+            unit="FLOP",
+            count=seen,
+            split="train",
+            note=f"flops_per_example for each of the examples of all steps; validation is not in it{lower}",
+        )
 
     def _times(self, run: Run) -> Iterator[Measurement]:
         if not run.trained:
             for name, unit in (("step_seconds", "s"), ("examples_per_second", "1/s"), ("train_seconds", "s")):
-                yield _skipped(name, NO_TRAINING, unit)
+                yield skipped(name, NO_TRAINING, unit)
             return
         if self._clock.steps:
             steps = spread(self._clock.steps)
@@ -190,16 +221,20 @@ class CostAttachment(Attachment):
                 note=f"inside training steps on {run.device}; waiting for data and validation are not in it",
             )
         else:
-            yield _skipped("step_seconds", "training was too short: its first step is not timed", "s")
-            yield _skipped("examples_per_second", "training was too short: its first step is not timed", "1/s")
-        yield _seconds("train_seconds", self._clock.training, {}, "with validation")
+            yield skipped("step_seconds", "training was too short: its first step is not timed", "s")
+            yield skipped("examples_per_second", "training was too short: its first step is not timed", "1/s")
+        yield seconds_of("train_seconds", self._clock.training, {}, "with validation")
 
     def _memory_peak(self) -> Measurement:
         if self._peak is None:
-            return _skipped("peak_memory", NO_TRAINING, "MiB")
-        return Measurement(
-            name="peak_memory", value=self._peak.mib, better=Better.LOWER, unit="MiB", timing=True, note=self._peak.of
-        )
+            return skipped("peak_memory", NO_TRAINING, "MiB")
+        return _mebibytes("peak_memory", self._peak.mib, self._peak.of)
+
+    def _process_memory(self) -> Measurement:
+        if self._peak is None or self._peak.process is None:
+            why = NO_TRAINING if self._peak is None else "the memory of the device is told in peak_memory"
+            return skipped("process_memory", why, "MiB")
+        return _mebibytes("process_memory", self._peak.process, "resident, with libraries, data and parent")
 
 
 def _now(module: LightningModule) -> float:
@@ -219,7 +254,7 @@ def _forward_flops(run: Run) -> Measurement:
     """One forward pass in eval mode: what an answer of the finished model costs."""
     name = "forward_flops_per_example"
     if compiled(run.task):
-        return _skipped(name, "a part of the task is compiled: its operations cannot be seen", "FLOP")
+        return skipped(name, "a part of the task is compiled: its operations cannot be seen", "FLOP")
     batch = run.to_device(next(iter(run.loader("test"))))
     size = run.adapter.size(batch)
     with FlopCount() as count:
@@ -235,9 +270,12 @@ def _forward_flops(run: Run) -> Measurement:
     )
 
 
-def _seconds(name: str, value: float, at: dict[str, str | float], note: str) -> Measurement:
-    return Measurement(name=name, value=value, better=Better.LOWER, unit="s", at=at, timing=True, note=note)
+def _mebibytes(name: str, value: float, note: str, at: dict[str, str | float] | None = None) -> Measurement:
+    return Measurement(name=name, value=value, better=Better.LOWER, unit="MiB", at=at or {}, timing=True, note=note)
 
 
-def _skipped(name: str, why: str, unit: str) -> Measurement:
-    return Measurement(name=name, status=Status.SKIPPED, unit=unit, note=why)
+def _measure_memory(key: str, grown: float | None) -> Measurement:
+    at: dict[str, str | float] = {"plugin": key}
+    if grown is None:
+        return replace(skipped("measure_memory", "this system does not say by how much a process grew", "MiB"), at=at)
+    return _mebibytes("measure_memory", grown, "", at)

@@ -1,14 +1,13 @@
 """The high-water mark of memory."""
 
-import resource
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from torch import nn
+
+from steelyard import resident
 
 MIB = 1024 * 1024
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,24 +15,33 @@ class Peak:
     """A high-water mark.
 
     Attributes:
-        mib: How much.
+        mib: What the training took, the model's weights included.
         of: What was watched, and since when.
+        process: The whole process, in MiB; None on a device with memory of its own.
     """
 
     mib: float
     of: str
+    process: float | None
 
 
 class HighWater:
-    """Watches the memory of a device; on the CPU, that of the process.
+    """Watches the memory that training takes on a device; on the CPU, what it adds to the process.
+
+    What the process held before (libraries, data, what a forked trial has from its parent) is not in it, but for the
+    weights of the task, so that a run in a process of its own and a trial of a sweep say the same.
 
     Args:
-        device: Where the task is.
+        task: About to be trained.
+        device: Where it is.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, task: nn.Module, device: torch.device) -> None:
         self._device = device
-        self._fresh = device.type == "cuda" or _cleared()
+        tensors = {id(tensor): tensor for tensor in [*task.parameters(), *task.buffers()]}
+        self._model = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        self._fresh = device.type == "cuda" or resident.settle()
+        self._before = resident.held()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -43,24 +51,19 @@ class HighWater:
             return Peak(
                 mib=torch.cuda.max_memory_allocated(self._device) / MIB,
                 of=f"tensors on {torch.cuda.get_device_name(self._device)}, from the start to the end of training",
+                process=None,
             )
-        since = "from the start to the end of training" if self._fresh else "since the process began"
-        return Peak(mib=_resident() / MIB, of=f"the whole process (resident), {since}")
-
-
-def _cleared() -> bool:
-    """Lets Linux forget the old mark, so that an earlier run in this process does not count."""
-    try:
-        _CLEAR.write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _resident() -> int:
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        if not self._fresh:
+            # The mark may be from before the training.
+            return Peak(
+                mib=resident.peak() / MIB,
+                of="the whole process (resident) since it began; this system does not say what training added",
+                process=resident.peak() / MIB,
+            )
+        added = max(resident.peak() - self._before, 0)
+        return Peak(
+            mib=(self._model + added) / MIB,
+            of=f"{self._model / MIB:.1f} of the model, and what training added to the process (resident); "
+            f"the {max(self._before - self._model, 0) / MIB:.0f} MiB of libraries, data and parent are not in it",
+            process=resident.peak() / MIB,
+        )

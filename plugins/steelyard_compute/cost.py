@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from steelyard.option import Option
 from steelyard.plugin import Plugin
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
+    from steelyard.measurement import Artefact, Measurement
+    from steelyard.stored import StoredRun
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost(Plugin):
-    """Parameters, FLOPs, time, throughput and memory of the run, and the seconds that each plugin took of it.
+    """Parameters, FLOPs, time, throughput, memory and energy of the run, and what each plugin took of it.
 
     One FLOP is one multiplication or one addition, so a multiply-accumulate is two. Counted are matrix products,
     convolutions and attention by the formulas of `torch.utils.flop_counter`; heavy operations without a formula are
@@ -22,10 +26,29 @@ class Cost(Plugin):
     everything that other plugins do inside it.
 
     What a plugin costs inside the step comes from comparing with a run without it (`steelyard compare`).
+
+    Energy comes from the counters of the processor (RAPL) where they can be read. Elsewhere it is an estimate, marked
+    as such: busy time, times a power that is assumed.
     """
+
+    core_watts: Annotated[
+        float, Option("power of a busy processor core, for the estimate where there is no meter", unit="W", gt=0)
+    ] = 10.0
+    device_watts: Annotated[
+        float | None, Option("power of a GPU at full load, for the estimate; none: no estimate there", unit="W", gt=0)
+    ] = None
+    curves: Annotated[bool, Option("draw step time and memory over the training")] = True
+
+    loss: Annotated[str, Option("measurement whose fall over the compute of a sweep is followed")] = "task.loss"
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it reads clocks, and sees the operations of one step pass by."""
         from steelyard_compute._cost import CostAttachment
 
-        return CostAttachment(draft.adapter)
+        return CostAttachment(draft.adapter, self)
+
+    def compare(self, runs: Sequence[StoredRun]) -> Iterator[Measurement | Artefact]:
+        """Over runs with different compute: the power law of the loss, and what the next factor of ten would buy."""
+        from steelyard_compute._scaling import over_runs
+
+        return over_runs(runs, self.loss)

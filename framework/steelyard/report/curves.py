@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steelyard.measurement import Measurement, Status
+from steelyard.measurement import Measurement
 from steelyard.report.chart import Chart, Point, Series
 from steelyard.report.numbers import shown
 from steelyard.report.words import coordinate, dataset, direction, point, words
@@ -76,7 +76,7 @@ def branch_series(branch: Sequence[Measurement], *, across: str, name: str, inde
         for item in branch
         if item.value is not None
     )
-    return Series(name=name, points=points, index=index, trusted=all(item.status is Status.MEASURED for item in branch))
+    return Series(name=name, points=points, index=index, trusted=all(item.stands for item in branch))
 
 
 def subtitle(measurement: Measurement) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, mean, stdev
 
-from steelyard.measurement import Better, Measurement, Status
+from steelyard.measurement import Better, Measurement
 from steelyard.trials.reading import Trial, setting
 
 PLAIN = "plain"
@@ -114,8 +114,8 @@ def fold(group: Group, name: str, at: Mapping[str, str | float] | None = None) -
     spoken = [item for item in found if item is not None]
     if not spoken:
         return None
-    good = [item for item in spoken if item.status is Status.MEASURED]
-    reasons = [_why(item) for item in found if item is None or item.status is not Status.MEASURED]
+    good = [item for item in spoken if item.stands]
+    reasons = [_why(item) for item in found if item is None or not item.stands]
     return Folded(
         first=(good or spoken)[0],
         values=tuple(item.value for item in good if item.value is not None),

@@ -28,13 +28,17 @@ from steelyard_compute._cost import CostAttachment
 TOLD = [
     "step_seconds",
     "peak_memory",
+    "energy",
     "parameters",
     "flops_per_step",
     "examples_per_second",
     "flops_per_example",
     "forward_flops_per_example",
+    "mfu",
+    "train_flops",
     "train_seconds",
     "trainable_parameters",
+    "process_memory",
 ]
 
 
@@ -60,7 +64,7 @@ def weighed() -> dict[str, Measurement]:
 
 def test_everything_is_told_once(weighed: dict[str, Measurement]) -> None:
     assert list(weighed) == TOLD
-    assert all(row.status is Status.MEASURED for row in weighed.values())
+    assert all(row.stands for row in weighed.values())
     assert CostAttachment.measures_last
 
 
@@ -69,6 +73,7 @@ def test_sizes_and_flops_are_the_closed_form(weighed: dict[str, Measurement]) ->
     # One layer: forward and the gradient of the weights.
     assert weighed["flops_per_step"].value == 2 * (2 * 32 * 4 * 2)
     assert weighed["flops_per_example"].value == 2 * (2 * 4 * 2)
+    assert weighed["train_flops"].value == 4 * 3 * weighed["flops_per_step"].value
     assert weighed["forward_flops_per_example"].value == 2 * 4 * 2
     assert "multiply-accumulate is 2" in weighed["flops_per_step"].note
     assert "not counted" not in weighed["flops_per_step"].note
@@ -113,12 +118,16 @@ def test_without_training_only_the_forward_pass_is_weighed() -> None:
 def test_each_plugins_seconds_are_listed_but_its_own() -> None:
     cost = CostAttachment(TABLE)
     cost.key = "compute.cost"
-    seconds = {"compute.cost": Seconds(1.0, 0.0), "x.probe": Seconds(0.25, 1.5)}
+    seconds = {"compute.cost": Seconds(1.0, 0.0), "x.probe": Seconds(0.25, 1.5, 3.0)}
     run = frozen(linear_task(), points(), adapter=TABLE, trained=False, seconds=seconds)
 
     spent = {(row.name, row.at["plugin"]): row.value for row in cost.measure(run) if row.at}
 
-    assert spent == {("hook_seconds", "x.probe"): 0.25, ("measure_seconds", "x.probe"): 1.5}
+    assert spent == {
+        ("hook_seconds", "x.probe"): 0.25,
+        ("measure_seconds", "x.probe"): 1.5,
+        ("measure_memory", "x.probe"): 3.0,
+    }
 
 
 class Convolutions(nn.Sequential):

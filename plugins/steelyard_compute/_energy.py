@@ -1,0 +1,127 @@
+"""Energy: from a meter where there is one, else estimated, with the assumption named."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+JOULES_PER_WATT_HOUR = 3600.0
+POWERCAP = Path("/sys/class/powercap")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """What was used.
+
+    Attributes:
+        joules: How much.
+        measured: False where it is an estimate.
+        how: The meter, or the assumption.
+    """
+
+    joules: float
+    measured: bool
+    how: str
+
+
+class Meter(Protocol):
+    """Adds up from when it was made."""
+
+    def read(self) -> Energy:
+        """So far."""
+        ...
+
+
+class Rapl:
+    """The energy counters of the processor packages (Intel and AMD, by Linux powercap), which count in microjoules.
+
+    Args:
+        zones: Folder of each package.
+    """
+
+    def __init__(self, zones: list[Path]) -> None:
+        self._zones = zones
+        self._last = self._counters()
+        self._joules = 0.0
+
+    def read(self) -> Energy:
+        """So far; to be asked at least once a minute or so, since the counters wrap around."""
+        now = self._counters()
+        for zone, count in now.items():
+            wrapped = count < self._last[zone]
+            range_ = int((zone / "max_energy_range_uj").read_text()) if wrapped else 0
+            self._joules += (count - self._last[zone] + range_) / 1e6
+        self._last = now
+        packages = f"{len(self._zones)} processor package{'s' * (len(self._zones) > 1)}"
+        return Energy(
+            joules=self._joules,
+            measured=True,
+            how=f"the counters of {packages} (RAPL): whatever else ran on them is in it, memory and the rest are not",
+        )
+
+    def _counters(self) -> Mapping[Path, int]:
+        return {zone: int((zone / "energy_uj").read_text()) for zone in self._zones}
+
+
+class BusyCores:
+    """CPU time of this process and of the processes that it has waited for, times the power of a busy core.
+
+    Args:
+        watts: Of one core at full load.
+    """
+
+    def __init__(self, watts: float) -> None:
+        self._watts = watts
+        self._start = _cpu_seconds()
+
+    def read(self) -> Energy:
+        """So far."""
+        seconds = _cpu_seconds() - self._start
+        return Energy(
+            joules=seconds * self._watts,
+            measured=False,
+            how=f"estimated, no meter: {seconds:.4g} s of CPU time at an assumed {self._watts:g} W for a busy core; "
+            "idle power, cooling and the rest of the machine are not in it",
+        )
+
+
+class BusyDevice:
+    """Wall time times the power of a device at full load: more than it really takes, if anything.
+
+    Args:
+        watts: Of the device at full load.
+        name: Of the device.
+    """
+
+    def __init__(self, watts: float, name: str) -> None:
+        self._watts, self._name = watts, name
+        self._start = time.monotonic()
+
+    def read(self) -> Energy:
+        """So far."""
+        seconds = time.monotonic() - self._start
+        return Energy(
+            joules=seconds * self._watts,
+            measured=False,
+            how=f"estimated, no meter: {seconds:.4g} s at the {self._watts:g} W that {self._name} is given for full "
+            "load; the processor and the rest of the machine are not in it",
+        )
+
+
+def packages() -> list[Path]:
+    """The processor packages whose counters this process may read."""
+    return [zone for zone in sorted(POWERCAP.glob("*-rapl:[0-9]")) if _readable(zone / "energy_uj")]
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return int(path.read_text()) >= 0
+    except (OSError, ValueError):
+        return False
+
+
+def _cpu_seconds() -> float:
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system

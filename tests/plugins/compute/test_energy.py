@@ -1,0 +1,60 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from steelyard_compute import _energy
+from steelyard_compute._energy import BusyCores, BusyDevice, Rapl, packages
+
+
+def zone(place: Path, name: str, count: int) -> Path:
+    folder = place / name
+    folder.mkdir(parents=True)
+    (folder / "max_energy_range_uj").write_text("1000000")
+    (folder / "energy_uj").write_text(f"{count}\n")
+    return folder
+
+
+def test_the_counters_add_up_over_packages_and_when_they_wrap_around(tmp_path: Path) -> None:
+    one, two = zone(tmp_path, "intel-rapl:0", 900_000), zone(tmp_path, "intel-rapl:1", 0)
+    meter = Rapl([one, two])
+    (one / "energy_uj").write_text("990000")
+    (two / "energy_uj").write_text("500000")
+    assert meter.read().joules == pytest.approx(0.09 + 0.5)
+    (one / "energy_uj").write_text("40000")
+    found = meter.read()
+    assert found.joules == pytest.approx(0.09 + 0.5 + 0.05)
+    assert found.measured
+    assert "2 processor packages" in found.how
+
+
+def test_only_packages_that_can_be_read_are_meters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_energy, "POWERCAP", tmp_path)
+    assert packages() == []
+    good = zone(tmp_path, "intel-rapl:0", 5)
+    zone(tmp_path, "intel-rapl:0:0", 5)  # cores, which are part of the package
+    (tmp_path / "intel-rapl:1").mkdir()  # no counter
+    assert packages() == [good]
+
+
+def test_without_a_meter_it_is_an_estimate_that_names_its_assumption(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = [10.0, 1.0, 2.0, 0.5]
+
+    def times() -> Any:
+        return SimpleNamespace(user=spent[0], system=spent[1], children_user=spent[2], children_system=spent[3])
+
+    monkeypatch.setattr(_energy, "os", SimpleNamespace(times=times))
+    meter = BusyCores(7.5)
+    spent[:] = [12.0, 1.5, 2.0, 1.0]
+    found = meter.read()
+    assert found.joules == pytest.approx(7.5 * 3)
+    assert not found.measured
+    assert found.how.startswith("estimated, no meter: 3 s of CPU time at an assumed 7.5 W")
+
+
+def test_a_device_without_a_meter_takes_its_full_power_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 104.0])
+    monkeypatch.setattr(_energy, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    found = BusyDevice(300, "cuda").read()
+    assert (found.joules, found.measured) == (1200, False)
