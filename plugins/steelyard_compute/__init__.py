@@ -7,7 +7,9 @@ from steelyard_compute.cost import Cost
 from steelyard_compute.early_stopping import EarlyStopping
 from steelyard_compute.freeze import Freeze
 from steelyard_compute.lora import LoRA
+from steelyard_compute.optimizer_8bit import Optimizer8bit
 from steelyard_compute.precision import Precision
+from steelyard_compute.prune import Prune
 from steelyard_compute.quantize import Quantize
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "EarlyStopping",
     "Freeze",
     "LoRA",
+    "Optimizer8bit",
     "Precision",
+    "Prune",
     "Quantize",
 ]

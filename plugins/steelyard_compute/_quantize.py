@@ -12,15 +12,13 @@ import torch
 
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status
-from steelyard.runs import Predictions, Run
-from steelyard.statistics import mean_interval, proportion
+from steelyard.runs import Run
 from steelyard_compute._clock import spread
-from steelyard_compute._paired import paired_loss
+from steelyard_compute._rewritten import SPLIT, losses, predictions
 from steelyard_compute._rounded_layers import Swap, dynamic, packed, plain_size, swapped
 from steelyard_compute._rounding import int4, int8
 from steelyard_compute.quantize import Quantize
 
-SPLIT = "test"
 PLAIN = "as trained"
 MIB = 1024 * 1024
 
@@ -55,11 +53,10 @@ class QuantizeAttachment(Attachment):
         """The size as it is, then for each format what it saves and what it loses."""
         size = plain_size(run.task)
         yield _size(size, PLAIN, "all parameters and buffers")
-        before = run.predict(SPLIT)
         for name in dict.fromkeys(self._plugin.formats):
             why = _obstacle(name, run)
             if why is None:
-                yield from self._weighed(name, run, before, size)
+                yield from self._weighed(name, run, size)
             else:
                 yield Measurement(
                     name="size",
@@ -70,67 +67,18 @@ class QuantizeAttachment(Attachment):
                     meaning=SIZE,
                 )
 
-    def _weighed(self, name: str, run: Run, before: Predictions, size: int) -> Iterator[Measurement]:
+    def _weighed(self, name: str, run: Run, size: int) -> Iterator[Measurement]:
         swap = _made(name, run, self._plugin.group)
-        after, timed = self._looked(run, swap)
+        after, timed = predictions(run, swap), self._timed(run, swap)
         at: dict[str, str | float] = {"format": name}
         whole = sum(weight.numel() for weight in run.task.parameters())
         yield _size(
             swap.size, name, f"{swap.rounded / whole:.1%} of the weights are rounded; {size / swap.size:.2f} times less"
         )
-        lost, interval = paired_loss(before.marks, after.marks)
-        count = len(before.marks)
-        yield Measurement(
-            name="marks_lost",
-            value=lost,
-            better=Better.LOWER,
-            interval=interval,
-            count=count,
-            at=at,
-            split=SPLIT,
-            note=f"{float(before.marks.double().mean()):.4f} before; paired by example",
-            meaning="how much worse the rounded model answers: accuracy lost, where an answer is right or wrong",
-        )
-        loss, around = mean_interval(after.losses - before.losses)
-        yield Measurement(
-            name="loss_gained",
-            value=loss,
-            better=Better.LOWER,
-            unit="nat",
-            interval=around,
-            count=count,
-            at=at,
-            split=SPLIT,
-            note="mean loss of an example, paired",
-            meaning="how much surer the model was of what is right, before rounding",
-        )
-        changed = int((~run.adapter.scoring.same(before.decisions, after.decisions)).sum())
-        yield proportion(
-            "changed_decisions",
-            changed,
-            count,
-            better=Better.LOWER,
-            split=SPLIT,
-            at=at,
-            meaning="share of the test examples that the rounded model answers otherwise",
-        )
+        yield from losses(run, after, at)
         yield from _times(timed, at, run)
 
     @torch.no_grad()
-    def _looked(self, run: Run, swap: Swap) -> tuple[Predictions, Timed]:
-        with swapped(run.task, swap):
-            # Another run with no predictions of its own yet.
-            after = Run(
-                task=run.task,
-                data=run.data,
-                adapter=run.adapter,
-                seed=run.seed,
-                device=run.device,
-                trained=run.trained,
-                folder=run.folder,
-            ).predict(SPLIT)
-        return after, self._timed(run, swap)
-
     def _timed(self, run: Run, swap: Swap) -> Timed:
         batch = run.to_device(next(iter(run.loader(SPLIT))))
         modes: list[Callable[[], AbstractContextManager[Any]]] = [nullcontext, partial(swapped, run.task, swap)]

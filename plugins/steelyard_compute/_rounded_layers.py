@@ -8,14 +8,31 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from steelyard._untyped import named_modules
-from steelyard_compute._rounding import Int4, Int8
+
+
+class Packed(Protocol):
+    """A weight in another form."""
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        ...
+
+    def values(self) -> Tensor:
+        """The weight."""
+        ...
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Its rows with these numbers."""
+        ...
+
 
 KINDS = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 PLAIN = (nn.Linear, nn.modules.linear.NonDynamicallyQuantizableLinear)
@@ -31,7 +48,7 @@ class WeightOnly(nn.Module):
         packed: Its weight.
     """
 
-    def __init__(self, layer: nn.Module, packed: Int8 | Int4) -> None:
+    def __init__(self, layer: nn.Module, packed: Packed) -> None:
         super().__init__()
         others = {id(part): part for part in [*layer.parameters(), *layer.buffers()]}
         own: Any = layer.weight
@@ -125,7 +142,7 @@ def plain_size(task: nn.Module) -> int:
 
 
 @torch.no_grad()
-def packed(task: nn.Module, pack: Callable[[Tensor], Int8 | Int4]) -> Swap:
+def packed(task: nn.Module, pack: Callable[[Tensor], Packed]) -> Swap:
     """Every layer with a weight in few bits; a weight that two layers share stays shared.
 
     Args:
@@ -143,6 +160,11 @@ def packed(task: nn.Module, pack: Callable[[Tensor], Int8 | Int4]) -> Swap:
         size=rest + sum(weight.bytes for weight in rounded.values()),
         rounded=sum(weight.numel() for weight in weights.values()),
     )
+
+
+def prunable(task: nn.Module) -> list[Tensor]:
+    """Each weight that `packed` would take, once."""
+    return [*{id(layer.weight): _weight(layer) for _, layer in _rounded_places(task)}.values()]
 
 
 @torch.no_grad()

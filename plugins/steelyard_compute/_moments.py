@@ -1,0 +1,61 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Moments of gradients in 8 bits: pure functions."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+SIGNED, UNSIGNED = 127, 255
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Numbers in 8 bits, in blocks.
+
+    Attributes:
+        levels: int8 (B, block) with a sign, uint8 without; the square of a level, over that of the largest, is the
+            share of the block's scale.
+        scales: (B, 1), the largest absolute value of each block.
+    """
+
+    levels: Tensor
+    scales: Tensor
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return self.levels.numel() + self.scales.numel() * self.scales.element_size()
+
+
+def pack(values: Tensor, *, block: int, signed: bool, generator: torch.Generator) -> Packed:
+    """Any shape to the next level below or above, at random, so that the expected level is exact.
+
+    A number that is not 0 never becomes 0 without a sign: what is divided by it would grow without bound.
+
+    Args:
+        values: float32; not negative where `signed` is False.
+        block: How many share a scale.
+        signed: Whether there are negative numbers.
+        generator: Of the rounding.
+    """
+    flat = values.flatten()
+    blocks = pad(flat, (0, -len(flat) % block)).unflatten(0, (-1, block))
+    scales = blocks.abs().amax(dim=1, keepdim=True)
+    shares = blocks / torch.where(scales > 0, scales, torch.ones_like(scales))
+    largest = SIGNED if signed else UNSIGNED
+    exact = shares.abs().sqrt() * largest
+    draws = torch.rand(exact.shape, generator=generator, device=exact.device)
+    levels = (exact + draws).floor().clamp(max=largest)
+    if signed:
+        return Packed((levels * shares.sign()).to(torch.int8), scales)
+    return Packed(torch.where(shares > 0, levels.clamp(min=1), levels).to(torch.uint8), scales)
+
+
+def unpack(packed: Packed, shape: torch.Size) -> Tensor:
+    """The numbers again, float32 of this shape."""
+    largest = SIGNED if packed.levels.dtype == torch.int8 else UNSIGNED
+    levels = packed.levels.float()
+    values = levels * levels.abs() * (packed.scales / largest**2)
+    return values.flatten()[: shape.numel()].reshape(shape)
