@@ -4,6 +4,7 @@ from steelyard_compute.accumulation import Accumulation
 from steelyard_compute.budget import Budget
 from steelyard_compute.checkpointing import Checkpointing
 from steelyard_compute.cost import Cost
+from steelyard_compute.distill import Distill
 from steelyard_compute.early_stopping import EarlyStopping
 from steelyard_compute.freeze import Freeze
 from steelyard_compute.lora import LoRA
@@ -17,6 +18,7 @@ __all__ = [
     "Budget",
     "Checkpointing",
     "Cost",
+    "Distill",
     "EarlyStopping",
     "Freeze",
     "LoRA",
