@@ -3,6 +3,7 @@
 from steelyard_stability.adversarial import Adversarial
 from steelyard_stability.adversarial_training import AdversarialTraining
 from steelyard_stability.calibration import Calibration
+from steelyard_stability.certified import Certified
 from steelyard_stability.consistency import Consistency
 from steelyard_stability.corruptions import Corruptions
 from steelyard_stability.noise import Noise
@@ -13,6 +14,7 @@ __all__ = [
     "Adversarial",
     "AdversarialTraining",
     "Calibration",
+    "Certified",
     "Consistency",
     "Corruptions",
     "Noise",

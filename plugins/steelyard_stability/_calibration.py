@@ -20,6 +20,7 @@ from steelyard_stability._reliability import (
     binned,
     brier,
     conformal_threshold,
+    log_losses,
     null_errors,
     softmax,
     temperature,
@@ -32,6 +33,7 @@ MEANINGS = {
     "error_null": "what a perfectly calibrated model would show on as many examples; below it there is nothing to mend",
     "overconfidence": "how much surer the model is than it is right, on average; below 0 it is too modest",
     "brier": "how far the model's probabilities lie from the truth; 0 is perfect, 2 is surely wrong",
+    "nll": "how little the model believed in the right answer, on average; 0 is certain and always right",
     "temperature": "how much the model's certainty must be cooled down to fit; above 1 it is too sure",
     "error_scaled": "how far certainty and being right lie apart once the certainty was cooled down",
     "set_coverage": "share of the examples whose right answer is in the set of answers that the model cannot rule out",
@@ -61,7 +63,7 @@ class CalibrationAttachment(Attachment):
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """The error with its null band, the Brier score, the temperature, and the sets."""
         if not isinstance(run.adapter.scoring, ClassScoring):
-            for name in ("error", "brier", "temperature", "set_coverage"):
+            for name in ("error", "brier", "nll", "temperature", "set_coverage"):
                 yield Measurement(
                     name=name,
                     status=Status.SKIPPED,
@@ -104,6 +106,8 @@ class CalibrationAttachment(Attachment):
         )
         yield _mean("overconfidence", confidence - right, better=None, note="mean confidence minus accuracy, paired")
         yield _mean("brier", brier(probabilities, test.targets), better=Better.LOWER, note="summed over the classes")
+        losses = log_losses(test.logits, test.targets)
+        yield _mean("nll", losses, better=Better.LOWER, note="minus log probability of the truth", unit="nats")
         yield Picture(
             name="reliability",
             title="Is the model as often right as it is sure?",

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from steelyard.adapters import IGNORED
+from steelyard.adapters import IGNORED, Retelling
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.runs import Run
 from steelyard.statistics import proportion
+from steelyard_stability._symmetries import columns, moved, pairs
 from steelyard_stability.consistency import Consistency
 
 SPLIT = "test"
@@ -44,20 +45,22 @@ class ConsistencyAttachment(Attachment):
     """Asks, and asks again."""
 
     def __init__(self, plugin: Consistency) -> None:
-        self._examples = plugin.examples
+        self._plugin, self._examples = plugin, plugin.examples
 
     @torch.no_grad()
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """Changed decisions and the largest shift of probability, for each way of asking."""
-        changed = dict.fromkeys(WAYS, 0)
-        shift = dict.fromkeys(WAYS, 0.0)
+        named = {name: f"is shown under the symmetry {name}" for name in self._plugin.symmetries}
+        ways = {**WAYS, **named}
+        changed = dict.fromkeys(ways, 0)
+        shift = dict.fromkeys(ways, 0.0)
         count = 0
         for raw in run.loader(SPLIT):
             batch, size = _first(run, run.to_device(raw), self._examples - count)
             first = _asked(run, batch)
             ask = _asking(run, batch, first.decisions, start=count)
-            for way in WAYS:
-                answers = ask[way]()
+            for way in ways:
+                answers = ask[way]() if way in ask else _under(run, batch, first.decisions, way)
                 changed[way] += int((~run.adapter.scoring.same(answers.decisions, first.decisions)).sum())
                 apart = (answers.probabilities - first.probabilities).abs().max()
                 # A probability that is no number has moved as far as can be.
@@ -65,7 +68,7 @@ class ConsistencyAttachment(Attachment):
             count += size
             if count >= self._examples:
                 break
-        for way, words in WAYS.items():
+        for way, words in ways.items():
             yield proportion(
                 "changed",
                 changed[way],
@@ -76,6 +79,38 @@ class ConsistencyAttachment(Attachment):
                 note=f"largest shift of a probability {shift[way]:.2g}",
                 meaning=f"share of the test examples whose answer changes when the example {words}",
             )
+        if self._plugin.paraphrases is not None:
+            yield _retold(run, columns(pairs(self._plugin.paraphrases)))
+
+
+def _under(run: Run, batch: Any, decisions: Tensor, name: str) -> Answers:
+    adapter = run.adapter
+    view = moved(name, adapter.inputs(run.task, batch))
+    return _asked(run, adapter.replace(batch, adapter.clip(view)), decisions)
+
+
+def _retold(run: Run, texts: tuple[list[str], list[str]], *, size: int = 32) -> Measurement:
+    """Pairs of texts, each in the place of test examples, whose labels nobody asks for."""
+    adapter, count, changed, shift = run.adapter, len(texts[0]), 0, 0.0
+    assert isinstance(adapter, Retelling)
+    one = run.batch(SPLIT, [0])
+    for start in range(0, count, size):
+        first, second = (column[start : start + size] for column in texts)
+        places = run.adapter.take(one, torch.zeros(len(first), dtype=torch.long, device=run.device))
+        said = _asked(run, adapter.retold(places, first))
+        told = _asked(run, adapter.retold(places, second), said.decisions)
+        changed += int((~run.adapter.scoring.same(told.decisions, said.decisions)).sum())
+        shift = max(shift, float((told.probabilities - said.probabilities).abs().max()))
+    return proportion(
+        "changed",
+        changed,
+        count,
+        better=Better.LOWER,
+        split=None,
+        at={"way": "paraphrase"},
+        note=f"pairs of texts that mean the same, from the user's file; largest shift of a probability {shift:.2g}",
+        meaning="share of the pairs whose two texts, which mean the same, get different answers",
+    )
 
 
 def _asking(run: Run, batch: Any, decisions: Tensor, *, start: int) -> dict[str, Callable[[], Answers]]:

@@ -71,6 +71,11 @@ def brier(probabilities: Floats, targets: NDArray[np.int64]) -> Floats:
     return ((probabilities - truth) ** 2).sum(axis=1)
 
 
+def log_losses(logits: Floats, targets: NDArray[np.int64]) -> Floats:
+    """Minus the logarithm of the probability of the truth (N,), in nats; finite also where that probability is not."""
+    return logsumexp(logits, axis=1) - logits[np.arange(len(targets)), targets]
+
+
 def temperature(logits: Floats, targets: NDArray[np.int64]) -> float:
     """What the logits are divided by so that the loss on these examples is least."""
 

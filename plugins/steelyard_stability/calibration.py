@@ -19,7 +19,8 @@ class Calibration(Plugin):
 
     The expected calibration error (Naeini et al. 2015) of a perfectly calibrated model is not 0 but grows as examples
     get fewer: the null band says what such a model would show on these very probabilities, and a model inside it cannot
-    be told from a calibrated one. Beside it stand the Brier score, temperature scaling (Guo et al. 2017), fitted on the
+    be told from a calibrated one. Beside it stand the Brier score, the negative
+    log-likelihood, temperature scaling (Guo et al. 2017), fitted on the
     validation split, and sets of classes that hold the truth with a promised frequency (split conformal prediction,
     Sadinle et al. 2019), calibrated there too.
     """

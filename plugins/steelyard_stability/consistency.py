@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from steelyard.option import Option
 from steelyard.plugin import Plugin
+from steelyard.problem import Problem
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
@@ -24,10 +27,29 @@ class Consistency(Plugin):
     * `threads`: one thread of computation (on the CPU).
     * `bfloat16`: multiplied in 16 bits.
 
+    * every symmetry of `symmetries`: the inputs mirrored, turned, or whatever you name.
+    * `paraphrase`: both texts of each row of a file of yours.
+
     The largest shift of the probability stands beside each share. None of it needs a label.
     """
 
     examples: Annotated[int, Option("test examples, the first of the split", ge=2)] = 256
+    symmetries: Annotated[
+        tuple[str, ...],
+        Option(
+            "what must not matter: mirror, upside_down, half_turn, quarter_turn, transpose, negate, or the path of a "
+            "function from inputs (B, ...) to inputs, e.g. mymodule.shifted"
+        ),
+    ] = ()
+    paraphrases: Annotated[
+        Path | None, Option("CSV file whose rows hold two texts that mean the same, under a head line; null: none")
+    ] = None
+
+    def preflight(self, draft: Draft) -> Iterator[Problem]:
+        """Symmetries and the file must be there, and the data must be able to make batches of texts."""
+        from steelyard_stability._symmetries import problems
+
+        return problems(self, draft)
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""

@@ -84,3 +84,12 @@ def test_digits_are_weighed():
     }
     assert 1 <= rows["set_size"].value <= 10
     assert all(row.meaning for row in rows.values())
+
+
+def test_the_log_likelihood_is_that_of_torch_and_finite_for_the_surest():
+    rows, _ = weighed(1.0)
+    logits, targets = calibrated()._data.tensors
+    assert rows["nll"].value == pytest.approx(float(nn.functional.cross_entropy(logits.double(), targets)), rel=1e-9)
+    assert rows["nll"].unit == "nats"
+    rows, _ = weighed(1e4)
+    assert 0 < rows["nll"].value < float("inf")

@@ -1,5 +1,5 @@
 from steelyard.testing import PluginSuite
-from steelyard_stability import AdversarialTraining, Calibration, Consistency, Corruptions, Outliers, Seeds
+from steelyard_stability import AdversarialTraining, Calibration, Certified, Consistency, Corruptions, Outliers, Seeds
 
 
 class TestAdversarialTraining(PluginSuite):
@@ -8,6 +8,10 @@ class TestAdversarialTraining(PluginSuite):
 
 class TestCalibration(PluginSuite):
     plugin = Calibration()
+
+
+class TestCertified(PluginSuite):
+    plugin = Certified(examples=3, looks=(20, 50), selection=20)
 
 
 class TestConsistency(PluginSuite):
