@@ -55,8 +55,11 @@ def settle(raw: Raw, *, elsewhere: frozenset[str] = frozenset()) -> tuple[DictCo
         raise Refused(list(dict.fromkeys(problems)))
     # In place: making a config from plain values takes as long as all the rest.
     config = raw.config
+    OmegaConf.set_struct(config, False)
     for challenge, node in rebuilt.items():
-        config[challenge] = node
+        # The text tells 3 from 3.0, and one order of keys from another.
+        if challenge not in tree or repr(tree[challenge]) != repr(node):
+            config[challenge] = node
     return config, tuple(notes)
 
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from steelyard.composing import Trial, expand
+from steelyard.composing import Trial, compose, expand
 from steelyard.problem import Refused
 
 Words = tuple[str, ...]
@@ -20,6 +21,17 @@ def test_no_two_trials_share_a_config(nothing: Words, tmp_path: Path) -> None:
     assert len({id(one) for one in configs}) == 3
     configs[0].seed = 9
     assert [one.seed for one in configs] == [9, 0, 1]
+
+
+@pytest.mark.parametrize("launcher", ["basic", "steelyard"])
+def test_a_trials_config_is_that_of_a_single_run(nothing: Words, tmp_path: Path, launcher: str) -> None:
+    words = (*nothing, "fairness=parity", "fairness.parity.samples=3", "optimizer.lr=0.5")
+    trials = expand(*words, f"hydra/launcher={launcher}", "seed=4,5", place=tmp_path)
+    for seed, trial in zip((4, 5), trials, strict=True):
+        assert trial.composed is not None
+        single = compose(*words, f"seed={seed}", "checkpoints=none")
+        assert OmegaConf.to_yaml(trial.composed.config) == OmegaConf.to_yaml(single.config)
+        assert OmegaConf.is_struct(trial.composed.config) == OmegaConf.is_struct(single.config)
 
 
 def test_lists_sweep_too(nothing: Words, tmp_path: Path) -> None:
