@@ -205,7 +205,7 @@ def _restless(question: Question) -> str:
     if float((first - second).abs().max()) > scale:
         return "the model answers the same question differently each time, so no method can explain its answer"
     # Twice, since layers that take statistics of a batch do not take a single example.
-    pairs = rows.repeat_interleave(2).split(2)
+    pairs = [row.expand(2) for row in rows]
     alone = torch.cat([asked(question.score, question, question.inputs[pair], pair)[:1] for pair in pairs])
     if float((first - alone).abs().max()) > scale:
         return "the score of an example depends on the examples beside it, so no method can explain it by its own parts"
