@@ -55,6 +55,15 @@ def test_every_trial_has_its_row_and_equal_specs_run_once(
     assert "3 of 3: " in err
 
 
+def test_in_one_process_the_trials_are_the_same(nothing: Words, trials: Install, calls: Path) -> None:
+    trials(nothing_happens)
+    for launcher in ("basic", "steelyard"):
+        assert main(["run", "-m", *nothing, f"hydra/launcher={launcher}", "seed=2,1"]) == 0
+    assert sorted(calls.read_text().split()) == ["1", "1", "2", "2"]
+    first, second = (rows(place) for place in sorted(Path("outputs").iterdir()))
+    assert first == second
+
+
 def test_what_a_trial_prints_is_kept_beside_it(nothing: Words, trials: Install) -> None:
     trials(lambda seed: print("hello") if seed else None)
     assert main(["run", "-m", *nothing, "seed=0,1"]) == 0
