@@ -22,8 +22,10 @@ from steelyard.estimating._where import Where
 from steelyard.seam import Seam
 from steelyard.selection import Selected
 
-STEPS = 2
+BOOKED = 2
 """The optimizer's state is made by the first step, so the second is the one that all others are like."""
+STEPS = 3
+"""The third says which module the operations belong to: torch's tracker of modules keeps tensors alive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class Estimate:
 
 
 def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
-    """Trains two steps of the draft, with its plugins, on tensors without numbers.
+    """Trains three steps of the draft, with its plugins, on tensors without numbers.
 
     The draft, its data, every random stream and the machine's memory stay as they are; one batch is loaded for its
     shapes. A task that asks for numbers (`.item()`, a condition, a matching) is told "one", and that is noted.
@@ -168,7 +170,7 @@ class _First(Callback):
 
 @final
 class _Watch(Callback):
-    """Keeps the books while the Trainer runs, and ends it after two steps."""
+    """Keeps the books while the Trainer runs, and ends it after three steps."""
 
     def __init__(self, draft: Draft, *, single: bool) -> None:
         self._draft = draft
@@ -176,20 +178,20 @@ class _Watch(Callback):
         self._ledger = Ledger()
         self._flops = FlopCount()
         self._where = Where(draft.task)
-        self._started = False
+        self._memory: dict[str, int] | None = None
         self._steps: list[tuple[int, Counter[str]]] = []
         self._examples = 0
 
     def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """One operation."""
-        self._ledger.see(func, args, kwargs, out)
+        if self._memory is None:
+            self._ledger.see(func, args, kwargs, out)
         flops = self._flops.add(func, args, kwargs, out)
         if flops:
             self._where.add(flops)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)
-        self._where.start()
 
     def stop(self) -> None:
         """Takes its hooks off, also where the training never began."""
@@ -221,6 +223,9 @@ class _Watch(Callback):
             self._steps.append((self._flops.total, Counter(self._where.flops)))
             self._flops.total = 0
             self._where.flops.clear()
+            if len(self._steps) == BOOKED:
+                self._memory = self._ledger.peak()
+                self._where.start()
         if len(self._steps) == STEPS:
             trainer.should_stop = True
             # No minimum of the user's may outvote it.
@@ -230,13 +235,14 @@ class _Watch(Callback):
         """What was seen."""
         if not self._steps:
             raise RuntimeError("no step was taken: the training data holds no batch")
-        flops, modules = self._steps[-1]
+        flops, _ = self._steps[:BOOKED][-1]
+        modules = self._steps[BOOKED][1] if len(self._steps) == STEPS else {}
         weights = list(self._draft.task.parameters())
         notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
         return Estimate(
             flops=flops,
             modules=dict(modules),
-            memory=self._ledger.peak(),
+            memory=self._memory or self._ledger.peak(),
             parameters=sum(weight.numel() for weight in weights),
             trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
             examples=self._examples,
