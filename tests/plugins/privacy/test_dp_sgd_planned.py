@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from private_runs import Task, data, fit, make_draft, weights
+from private_runs import CLASSES, Task, data, fit, make_draft, weights
 from steelyard.estimating.rehearsal import Estimate, rehearse
 from steelyard.selection import Selected
 from steelyard_privacy._ledger import beside_outputs
 from steelyard_privacy.dp_sgd import DPSGD
 
 
-def rehearsed(plugin: DPSGD, **trainer: object) -> tuple[Estimate, Path]:
-    draft = make_draft(Task(), data(64, batch_size=16), **{"max_epochs": 1, **trainer})
+def rehearsed(plugin: DPSGD, *, task: Task | None = None, **trainer: object) -> tuple[Estimate, Path]:
+    draft = make_draft(task or Task(), data(64, batch_size=16), **{"max_epochs": 1, **trainer})
     estimate = rehearse([Selected("privacy.dp_sgd", plugin)], draft)
     return estimate, beside_outputs(Path(draft.trainer["default_root_dir"]))
 
@@ -40,3 +41,22 @@ def test_one_example_at_a_time_takes_more_operations_and_less_memory_at_once() -
     together, alone = (rehearsed(DPSGD(engine=engine))[0] for engine in ("auto", "microbatch"))
     assert alone.memory["activations"] < together.memory["activations"]
     assert not together.uncounted
+
+
+class Tokens(nn.Module):
+    """Every kind of gradient that is kept in parts: an embedding's rows, products over positions, norms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.norm = nn.Embedding(11, 40), nn.LayerNorm(40)
+        self.mix, self.head = nn.Linear(40, 40), nn.Linear(40, CLASSES)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        words = (inputs.abs() * 10).long() % 11
+        return self.head(self.mix(self.norm(self.embedding(words))).relu().mean(dim=1))
+
+
+def test_the_fast_engine_is_planned_for_tokens_too() -> None:
+    estimate, ledger = rehearsed(DPSGD(engine="hooks"), task=Task(Tokens()))
+    assert estimate.flops > 0
+    assert not ledger.exists()
