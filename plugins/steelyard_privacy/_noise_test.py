@@ -32,7 +32,7 @@ class NoiseTest:
         window = slice(start, start + WINDOW)
         self._start = window.stop
         noise = noise_in(released[window], total[window], batch_size=batch_size).double()
-        square = torch.dot(noise, noise) / scale**2
+        square = noise.square().sum() / scale**2
         self._squares = square if self._squares is None else self._squares + square
         self._count += len(noise)
 

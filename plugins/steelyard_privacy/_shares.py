@@ -50,8 +50,9 @@ class Instantiated(Share):
 
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
-        view = sums.view(self.parameter).view(-1)
-        view.addmv_(self.samples.flatten(start_dim=1).to(view.dtype).T, weights.to(view.dtype))
+        view = sums.view(self.parameter).view(1, -1)
+        samples = self.samples.flatten(start_dim=1).to(view.dtype)
+        torch.addmm(view, weights.to(view.dtype)[None], samples, out=view)
 
 
 @final

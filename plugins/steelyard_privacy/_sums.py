@@ -96,5 +96,6 @@ class Sums:
             return
         left, right = waiting[0] if len(waiting) == 1 else (torch.cat(parts) for parts in zip(*waiting, strict=True))
         view = self._views[parameter]
-        view.addmm_(left.to(view.dtype).T, right.to(view.dtype))
+        # In this form the operation counts in an estimate; `addmm_` does not.
+        torch.addmm(view, left.to(view.dtype).T, right.to(view.dtype), out=view)
         waiting.clear()
