@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +69,7 @@ def symmetry(name: str) -> Symmetry:
     module, _, function = name.rpartition(".")
     if not module:
         raise ValueError("it has no module")
-    found: Any = getattr(import_module(module), function)
+    found: Symmetry = getattr(import_module(module), function)
     if not callable(found):
         raise ValueError("it cannot be called")
     return found
