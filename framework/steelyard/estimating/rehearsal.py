@@ -236,7 +236,7 @@ class _Watch(Callback):
         if not self._steps:
             raise RuntimeError("no step was taken: the training data holds no batch")
         flops, _ = self._steps[:BOOKED][-1]
-        modules = self._steps[BOOKED][1] if len(self._steps) == STEPS else {}
+        modules = self._steps[BOOKED][1] if len(self._steps) == STEPS else Counter[str]()
         weights = list(self._draft.task.parameters())
         notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
         return Estimate(
