@@ -7,6 +7,7 @@ from steelyard.measurement import Artefact, Measurement
 from steelyard.runs import Run
 from steelyard_interpretability._numbers import numbers
 from steelyard_interpretability._panel import pictures
+from steelyard_interpretability._table import by_method
 from steelyard_interpretability._trials import tried
 from steelyard_interpretability._verdicts import verdict
 from steelyard_interpretability.faithfulness import Faithfulness
@@ -19,8 +20,10 @@ class FaithfulnessAttachment(Attachment):
         self._plugin = plugin
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
-        """Every method's numbers beside their controls, and its pictures with a trust panel."""
+        """Every method's numbers beside their controls, all in one table, and its pictures with a trust panel."""
         found = tried(run, self._plugin)
         verdicts = {name: verdict(found, trial) for name, trial in found.trials.items()}
-        yield from numbers(found, verdicts)
+        rows = [*numbers(found, verdicts)]
+        yield from rows
+        yield by_method(rows, refused=found.refused)
         yield from pictures(run, self._plugin, found, verdicts)

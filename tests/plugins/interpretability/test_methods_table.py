@@ -1,0 +1,28 @@
+import torch
+from torch import nn
+
+from small_runs import TABLE, Points, frozen, table_task
+from steelyard.measurement import Measurement, Table
+from steelyard_interpretability import Faithfulness
+from steelyard_interpretability._faithfulness import FaithfulnessAttachment
+
+FEW = Faithfulness(
+    methods=("saliency", "grad_cam"), samples=4, random_orders=1, neighbours=0, stages=1, draws=4, pictures=0
+)
+
+
+def test_faithfulness_lists_methods_by_measures_and_why_one_is_refused() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(20, 6)
+    run = frozen(table_task(nn.Linear(6, 2)), Points(inputs, (inputs[:, 0] > 0).long()), adapter=TABLE)
+    items = [*FaithfulnessAttachment(FEW).measure(run)]
+    (table,) = [item for item in items if isinstance(item, Table)]
+    assert [row[0] for row in table.rows] == ["saliency", "grad_cam"]
+    assert {"deletion gap", "insertion gap", "infidelity", "sparseness"} <= {*table.columns}
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert "no convolution" in str(rows[1][table.columns[-1]])
+    assert rows[1]["deletion gap"] is None
+    told = [item for item in items if isinstance(item, Measurement) and item.at == {"method": "saliency"}]
+    (gap,) = [item.value for item in told if item.name == "insertion_gap"]
+    assert gap is not None
+    assert str(rows[0]["insertion gap"]).startswith(f"{round(gap, 4):g}")
