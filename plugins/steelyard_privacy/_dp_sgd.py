@@ -22,6 +22,8 @@ from steelyard.seam import Seam
 from steelyard_privacy._batches import pieces, rows, take
 from steelyard_privacy._choice import Choice
 from steelyard_privacy._clipping import privatised
+from steelyard_privacy._controls import Controls, seal
+from steelyard_privacy._engine import Objective
 from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
 from steelyard_privacy._noise_test import NoiseTest
 from steelyard_privacy._obstacles import layer_problems
@@ -29,10 +31,13 @@ from steelyard_privacy._plan import Plan, make_plan
 from steelyard_privacy._pooling import pooled
 from steelyard_privacy._released import Account, Clipping, clipping, promised, untold
 from steelyard_privacy._sampling import PoissonLoader, Randomness, population_of
+from steelyard_privacy._sensitivity import clip_by, sensitivity, slack
 from steelyard_privacy._spending import Ledger, fingerprint, summed_up
 from steelyard_privacy._sums import Layout, Sums
 from steelyard_privacy.dp_sgd import DPSGD
 
+SENSITIVITY_TRIES = 10
+"""Batches that are looked at until one of them tells how far an example moves the sum."""
 PORTIONS, LEAST_STEPS = 20, 400
 """The ledger is told of so many steps at once that a killed run is charged for at most a twentieth too much."""
 
@@ -85,6 +90,8 @@ class PrivateTraining(Attachment):
         )
         self._restored = False
         self._noise_test = NoiseTest()
+        self._controls = Controls(population=len(plan.population.indices), rate=mechanism.rate)
+        self._tries = SENSITIVITY_TRIES
         self._clipped, self._seen = 0, 0
         self._optimizer: Optimizer | None = None
         self._loader: PoissonLoader | None = None
@@ -104,7 +111,11 @@ class PrivateTraining(Attachment):
             raise RuntimeError("the training data has changed its size since the noise was chosen")
         source: Any = loader
         self._loader = PoissonLoader(
-            source=source, population=population, randomness=self._randomness, step=lambda: self._account.steps
+            source=source,
+            population=population,
+            randomness=self._randomness,
+            step=lambda: self._account.steps,
+            watch=self._controls.draws.add,
         )
         self._served = 0
         return self._loader
@@ -178,7 +189,11 @@ class PrivateTraining(Attachment):
             out=self._released,
         )
         self._released = released
-        self._noise_test.add(released, total, batch_size=batch_size, scale=noise_multiplier * max_norm)
+        scale = noise_multiplier * max_norm
+        self._noise_test.add(released, total, batch_size=batch_size, scale=scale)
+        if scale > 0 and not self._rehearsal:
+            sizes = tuple(parameter.numel() for parameter in sums.layout.parameters)
+            self._controls.noise.add(released, total, sizes=sizes, batch_size=batch_size, scale=scale)
         for parameter in sums.layout.parameters:
             parameter.grad = sums.layout.part(released, parameter).to(parameter.dtype)
         self._account = replace(self._account, steps=self._account.steps + 1)
@@ -191,6 +206,7 @@ class PrivateTraining(Attachment):
         At the pace of the logger (`log_every_n_steps`) and at the end of an epoch: a call of `log` costs more than all
         else that a private step adds to a small one.
         """
+        self._controls.steps_taken = trainer.global_step
         # Lightning sets it on the instance, where type checkers do not look.
         pace = max(1, int(getattr(trainer, "log_every_n_steps", 1)))
         if trainer.global_step % pace and not trainer.is_last_batch:
@@ -213,11 +229,12 @@ class PrivateTraining(Attachment):
 
     def state_dict(self) -> dict[str, Any]:
         """The account, in plain numbers."""
-        return asdict(self._account)
+        return {**asdict(self._account), "seal": self._sealed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on counting where the checkpoint stopped."""
-        self._account = Account(**state_dict)
+        self._controls.restored(state_dict.get("seal"))
+        self._account = Account(**{name: value for name, value in state_dict.items() if name != "seal"})
         self._restored = True
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
@@ -225,8 +242,11 @@ class PrivateTraining(Attachment):
         if not run.trained and not self._restored:
             yield from untold("needs training: this checkpoint says nothing of a private one")
             return
-        complaint = "the noise that was added does not have the size that was promised"
-        yield from promised(self._account, complaint=complaint if self._noise_test.failed() else "")
+        found = self._controls.complaints(steps=self._account.steps, seal=self._sealed())
+        if self._noise_test.failed():
+            found.insert(0, "the noise that was added does not have the size that was promised")
+        yield from promised(self._account, complaint="; ".join(found))
+        yield from self._controls.measurements(found)
         if self._ledger is not None:
             yield summed_up(self._ledger, delta=self._account.delta)
         yield clipping(
@@ -266,6 +286,8 @@ class PrivateTraining(Attachment):
                         max_norm=self._plugin.max_grad_norm,
                     )
                 )
+        # Once the engine was chosen in training mode.
+        self._try(batch, count, choice, lambda piece: _Output(training_step(piece), 1).loss)
         self._pending = total = sums.total()
         found = torch.cat([total[:0], *norms])
         self._tally(found)
@@ -294,6 +316,20 @@ class PrivateTraining(Attachment):
         if count != loader.drawn:
             raise RuntimeError(f"{loader.drawn} examples were drawn, but {count} rows reached the training step")
         return count
+
+    def _try(self, batch: Any, count: int, choice: Choice, trial: Objective) -> None:
+        """Tries, on one of the first batches, how far a single example moves the sum."""
+        sums, controls = self._sums, self._controls
+        if sums is None or controls.sensitivity is not None or not self._tries or count < 2:
+            return
+        self._tries -= 1
+        controls.sensitivity = sensitivity(clip_by(choice, sums.layout, trial), batch, count=count, task=self._task)
+        controls.slack = slack(self._task, sums.layout.device)
+
+    def _sealed(self) -> str:
+        account = self._account
+        terms = {"rate": account.rate, "noise_multiplier": account.noise_multiplier, "delta": account.delta}
+        return seal(**terms, population=account.population)
 
     def _tally(self, norms: Tensor) -> None:
         self._seen += len(norms)

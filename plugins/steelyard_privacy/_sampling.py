@@ -177,6 +177,7 @@ class PoissonLoader:
         population: Who can be drawn.
         randomness: Where the draws come from.
         step: How many steps were taken so far.
+        watch: Told of every draw: the positions in the population.
         drawn: Number of examples drawn for the batch given last.
         batches: Number of batches given so far: tells one batch from the next.
     """
@@ -185,6 +186,7 @@ class PoissonLoader:
     population: Population
     randomness: Randomness
     step: Callable[[], int]
+    watch: Callable[[Sequence[int]], None]
     drawn: int = 0
     batches: int = 0
     _waiting: deque[int] = field(default_factory=deque[int], repr=False)
@@ -230,6 +232,7 @@ class PoissonLoader:
             generator = self.randomness.generator("sampling", step=start + position, device=torch.device("cpu"))
             drawn = poisson_draw(len(population.indices), rate=population.rate, generator=generator)
             self._waiting.append(len(drawn))
+            self.watch(drawn.tolist())
             # Nothing can be collated from no example, so an empty batch starts as one that is cut to zero rows.
             yield [population.indices[index] for index in drawn.tolist()] or [population.indices[0]]
 

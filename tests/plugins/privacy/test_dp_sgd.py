@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -161,9 +162,7 @@ def test_a_step_past_the_budget_is_an_error() -> None:
     plugin = DPSGD(noise_multiplier=2.0, target_epsilon=3.0)
 
     def forget(attachment: PrivateTraining) -> None:
-        attachment._account = attachment._account.__class__(
-            **{**attachment.state_dict(), "steps": attachment._plan.affordable_steps}
-        )
+        attachment._account = replace(attachment._account, steps=attachment._plan.affordable_steps)
 
     with pytest.raises(BudgetExhausted):
         fit(plugin, Task(), data(64), prepare=forget)

@@ -25,7 +25,13 @@ ROWS = TensorDataset(torch.arange(60))
 
 
 def loader_of(source: DataLoader[Any], *, seed: int | None = None) -> PoissonLoader:
-    return PoissonLoader(source=source, population=population_of(source), randomness=Randomness(seed), step=lambda: 0)
+    return PoissonLoader(
+        source=source,
+        population=population_of(source),
+        randomness=Randomness(seed),
+        step=lambda: 0,
+        watch=lambda _: None,
+    )
 
 
 def test_each_example_is_drawn_independently_with_the_rate() -> None:

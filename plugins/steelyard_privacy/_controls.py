@@ -1,0 +1,164 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Controls of a private training: each knows what must be seen if the account is right, and is asked after the fit.
+
+They see what goes in and out of the steps, and nothing of how they are taken.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from typing import Any, final
+
+import numpy as np
+import torch
+from scipy.stats import chi2, norm
+from torch import Tensor
+
+from steelyard.measurement import Better, Measurement
+from steelyard.statistics import clopper_pearson
+from steelyard_privacy._draw_test import DrawTest
+
+FALSE_ALARM = 1e-4
+"""Of all statistical controls of a run together."""
+TESTS = 6
+PER_WEIGHT = 64
+"""Coordinates of each parameter that are looked at, the same in every step."""
+
+
+@final
+class NoiseControl:
+    """Holds the noise of each parameter against its promised size, and against the noise of the step before.
+
+    The noise of a step is independent of the one before, so that their product over the length of the older one is
+    normal, exactly; noise that is used again shows after a step.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: tuple[int, ...] = ()
+        self._places = self._owners = torch.empty(0, dtype=torch.long)
+        self._squares = torch.empty(0, dtype=torch.float64)
+        self._steps, self._products, self._pairs = 0, 0.0, 0
+        self._before: Tensor | None = None
+
+    def add(self, released: Tensor, total: Tensor, *, sizes: tuple[int, ...], batch_size: float, scale: float) -> None:
+        """Looks at one step.
+
+        Args:
+            released: What the optimizer gets, flat.
+            total: The clipped sum without noise, flat.
+            sizes: Numbers of each parameter, in the order of the vectors.
+            batch_size: By which the sum was divided.
+            scale: The promised standard deviation, above 0.
+        """
+        if sizes != self._sizes:
+            self._begin(sizes)
+        places = self._places.to(total.device)
+        noise = (released[places].double() * batch_size - total[places].double()).cpu() / scale
+        self._squares.index_add_(0, self._owners, noise.square())
+        self._steps += 1
+        if self._before is not None and float(self._before.norm()) > 0:
+            self._products += float(noise @ self._before / self._before.norm())
+            self._pairs += 1
+        self._before = noise
+
+    def chances(self) -> dict[str, float]:
+        """Probability of what was seen, or worse, under fresh noise of the promised size."""
+        found: dict[str, float] = {}
+        if self._pairs:
+            z = self._products / math.sqrt(self._pairs)
+            found["the likeness of the noise of successive steps"] = 2 * float(norm.sf(abs(z)))
+        if self._steps:
+            freedom = np.asarray([min(size, PER_WEIGHT) * self._steps for size in self._sizes if size])
+            squares = self._squares.numpy()[[place for place, size in enumerate(self._sizes) if size]]
+            tails: Any = np.minimum(chi2.cdf(squares, freedom), chi2.sf(squares, freedom))
+            worst = 2 * float(np.min(np.nan_to_num(tails, nan=0.0)))
+            found["the size of the noise of one parameter"] = min(1.0, worst * len(freedom))
+        return found
+
+    def _begin(self, sizes: tuple[int, ...]) -> None:
+        """Where other weights are trained, it begins anew."""
+        ends = np.cumsum([0, *sizes])
+        parts = [torch.arange(min(size, PER_WEIGHT)) + int(start) for size, start in zip(sizes, ends[:-1], strict=True)]
+        self._sizes = sizes
+        self._places = torch.cat(parts)
+        self._owners = torch.cat([torch.full((len(part),), place) for place, part in enumerate(parts)])
+        self._squares = torch.zeros(len(sizes), dtype=torch.float64)
+        self._steps, self._products, self._pairs, self._before = 0, 0.0, 0, None
+
+
+@final
+class Controls:
+    """All controls of one training.
+
+    Args:
+        population: Number of examples that can be drawn.
+        rate: The probability of each that is accounted for.
+    """
+
+    def __init__(self, *, population: int, rate: float) -> None:
+        self.draws = DrawTest(population=population, rate=rate)
+        self.noise = NoiseControl()
+        self.steps_taken = 0
+        self.sensitivity: float | None = None
+        self.slack = 0.0
+        self._seal: str | None = None
+
+    def restored(self, seal: str | None) -> None:
+        """Remembers under which terms the account was written that the training goes on with."""
+        self._seal = seal
+
+    def complaints(self, *, steps: int, seal: str) -> list[str]:
+        """What contradicts the account.
+
+        Args:
+            steps: That are accounted for.
+            seal: Of the terms that are reported.
+        """
+        tests = {**self.draws.chances(), **self.noise.chances()}
+        found = [
+            f"{name} is not what was accounted for (p < {FALSE_ALARM / TESTS:.0e})"
+            for name, chance in tests.items()
+            if not chance >= FALSE_ALARM / TESTS
+        ]
+        if self.sensitivity is not None and not abs(self.sensitivity - 1) <= self.slack:
+            found.append(f"an example moves the clipped sum by {self.sensitivity:.3g} clipping norms instead of one")
+        if self.steps_taken > steps:
+            found.append(f"{self.steps_taken} steps were taken and {steps} are accounted for")
+        if self._seal is not None and self._seal != seal:
+            found.append("the account was begun under other terms: rate, noise or delta have changed on resume")
+        return found
+
+    def measurements(self, found: list[str]) -> Iterator[Measurement]:
+        """What the controls saw; the size of the noise stays here, since it would help to take the noise off."""
+        drawn = self.draws.drawn
+        if drawn.chances:
+            yield Measurement(
+                name="drawn_rate",
+                value=drawn.examples / drawn.chances,
+                interval=clopper_pearson(drawn.examples, drawn.chances),
+                count=drawn.chances,
+                split="train",
+                note=f"control: the share of examples that a step drew; {drawn.rate:.4g} is accounted for",
+            )
+        if self.sensitivity is not None:
+            yield Measurement(
+                name="sensitivity",
+                value=self.sensitivity,
+                unit="clipping norms",
+                split="train",
+                note="control: how far removing one of a few examples moves the clipped sum, tried at the first steps; "
+                "must be 1",
+            )
+        yield Measurement(
+            name="controls_failed",
+            value=float(len(found)),
+            better=Better.LOWER,
+            note="; ".join(found)
+            or f"noise, sampling, sensitivity, number of steps and terms; {FALSE_ALARM:g} false alarms a run",
+            meaning="How many of the run's own checks contradict the promise",
+        )
+
+
+def seal(*, rate: float, noise_multiplier: float, delta: float, population: int) -> str:
+    """A fingerprint of the terms of an account, which the checkpoint keeps beside them."""
+    return hashlib.sha256(f"{rate!r}:{noise_multiplier!r}:{delta!r}:{population}".encode()).hexdigest()

@@ -1,0 +1,91 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""By how much does one example move the clipped sum?"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from steelyard_privacy._batches import take
+from steelyard_privacy._choice import Choice
+from steelyard_privacy._engine import Objective
+from steelyard_privacy._sums import Layout, Sums
+from steelyard_privacy._undisturbed import reseed, undisturbed
+
+EXAMPLES = 4
+SMALL = 1e-3
+"""Of the shortest gradient: the clipping norm with which it is tried, so that every example is clipped."""
+
+
+class Clipped(NamedTuple):
+    """The clipped sum over a batch, and the norms of its gradients before clipping."""
+
+    total: Tensor
+    norms: Tensor
+
+
+class Clip(Protocol):
+    """What the training itself clips by."""
+
+    def __call__(self, batch: Any, *, count: int, max_norm: float) -> Clipped:
+        """The clipped sum over `count` examples."""
+        ...
+
+
+def clip_by(choice: Choice, layout: Layout, trial: Objective) -> Clip:
+    """What a training clips by, into sums of its own."""
+
+    def clip(batch: Any, *, count: int, max_norm: float) -> Clipped:
+        sums = Sums(layout)
+        norms = choice.add_clipped(sums, batch, count=count, objective=trial, trial=trial, max_norm=max_norm)
+        return Clipped(sums.total(), norms)
+
+    return clip
+
+
+def sensitivity(clip: Clip, batch: Any, *, count: int, task: LightningModule) -> float | None:
+    """How far removing an example moves the sum of clipped gradients, over the clipping norm; the worst of a few.
+
+    With a clipping norm below every gradient each example is worth exactly one clipping norm, so that the answer is 1.
+    What clips layer by layer, clips the mean, clips nothing or overlooks a weight in the norm gives another one, above
+    or below: the value furthest from 1 is returned.
+
+    Returns:
+        None if this batch cannot tell: it has fewer than two examples, or gradients that are zero or not finite.
+    """
+    count = min(count, EXAMPLES)
+    if count < 2:
+        return None
+    few = take(batch, slice(0, count))
+    with undisturbed(task):
+        # Dropout would tell other examples apart once one of them is gone.
+        task.eval()
+        found = _again(clip, few, count, 1.0)
+        shortest = float(found.norms.min()) if len(found.norms) else 0.0
+        if not (bool(torch.isfinite(found.norms).all()) and shortest > 0):
+            return None
+        max_norm = SMALL * shortest
+        whole = _again(clip, few, count, max_norm).total.double()
+        moves = [
+            float((whole - _again(clip, take(few, _but(place, count)), count - 1, max_norm).total.double()).norm())
+            for place in range(count)
+        ]
+    return max((move / max_norm for move in moves), key=lambda ratio: abs(ratio - 1))
+
+
+def slack(task: LightningModule, device: torch.device) -> float:
+    """How far from 1 rounding alone may bring it."""
+    low = torch.is_autocast_enabled(device.type) or any(weight.dtype.itemsize < 4 for weight in task.parameters())
+    return 0.25 if low else 0.02
+
+
+def _but(place: int, count: int) -> list[int]:
+    return [index for index in range(count) if index != place]
+
+
+def _again(clip: Callable[..., Clipped], batch: Any, count: int, max_norm: float) -> Clipped:
+    reseed()
+    found = clip(batch, count=count, max_norm=max_norm)
+    return Clipped(found.total.clone(), found.norms.clone())
