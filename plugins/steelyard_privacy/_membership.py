@@ -11,12 +11,14 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from torch import Tensor
 
+from steelyard.adapters import TokenScoring
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
 from steelyard.problem import Refused
 from steelyard.runs import Run
 from steelyard_privacy._attack import Estimate, Scores, area, curve, hits, memorised
 from steelyard_privacy._pictures import roc_curve
+from steelyard_privacy._tokens import least_likely
 from steelyard_privacy.membership import Membership
 
 CONTROL_LEVEL = 0.999
@@ -57,6 +59,7 @@ class MembershipAttack(Attachment):
         controls = [*_unseen(run, others), *_memoriser(run, size)]
         failed = "; ".join(f"control {control.name}: {control.words}" for control in controls if not control.passed)
         yield _area(area(inside, outside), size=size, failed=failed)
+        yield from self._by_tokens(run, size, failed)
         yield _hits(inside, outside, rate=self._plugin.false_positive_rate, failed=failed)
         for control in controls:
             yield Measurement(
@@ -70,11 +73,20 @@ class MembershipAttack(Attachment):
             )
         yield _picture(inside, outside)
 
+    def _by_tokens(self, run: Run, size: int, failed: str) -> Iterator[Measurement]:
+        if not isinstance(run.adapter.scoring, TokenScoring):
+            return
+        share = self._plugin.lowest_tokens
+        inside = _some(least_likely(run, "train", share=share), size, seed=run.seed)
+        outside = _some(least_likely(run, "test", share=share), size, seed=run.seed + 1)
+        attack = f"Min-K% (Shi et al. 2024), the {share:.0%} least likely tokens of each text"
+        yield _area(area(inside, outside), size=size, failed=failed, name="auc_min_k", attack=attack)
 
-def _area(found: Estimate, *, size: int, failed: str) -> Measurement:
-    words = f"{ATTACK}, {size} training against {size} test examples; the wider of DeLong's and Newcombe's interval"
+
+def _area(found: Estimate, *, size: int, failed: str, name: str = "auc", attack: str = ATTACK) -> Measurement:
+    words = f"{attack}, {size} training against {size} test examples; the wider of DeLong's and Newcombe's interval"
     return Measurement(
-        name="auc",
+        name=name,
         value=found.value,
         status=Status.INVALID if failed else Status.MEASURED,
         better=Better.LOWER,

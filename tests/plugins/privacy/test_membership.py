@@ -67,6 +67,7 @@ def test_a_model_that_memorises_is_caught() -> None:
     data = Splits()
     found = attacked(data, learnt(data, steps=150))
     assert found["auc"].status is Status.MEASURED
+    assert "auc_min_k" not in found  # there are no tokens
     assert found["auc"].interval[0] > 0.9
     assert found["tpr_at_low_fpr"].value > 0.3
     assert found["auc"].split == found["tpr_at_low_fpr"].split == "train"
