@@ -70,10 +70,24 @@ def preflight(selected: Sequence[Selected], draft: Draft) -> tuple[Problem, ...]
     """
     problems = [*conflicts(list(claims(selected, draft.trainer))), *ranks.problems(selected, draft.trainer)]
     for choice in selected:
-        problems += [replace(problem, party=choice.key) for problem in choice.plugin.preflight(draft)]
+        found = [replace(problem, party=choice.key) for problem in choice.plugin.preflight(draft)]
+        problems += [_postponed(problem, selected) for problem in found]
     if any(problem.level == "error" for problem in problems):
         raise Refused(problems)
     return tuple(problems)
+
+
+def _postponed(problem: Problem, selected: Sequence[Selected]) -> Problem:
+    """A note in place of an error that another plugin may clear when it is attached."""
+    changing = [
+        choice.key
+        for choice in selected
+        if choice.key != problem.party and problem.seam in choice.plugin.owns | choice.plugin.shares
+    ]
+    if problem.seam is None or problem.level == "note" or not changing:
+        return problem
+    told = f"{problem.message}; looked at again once {' and '.join(changing)} changed the {problem.seam} of the run"
+    return replace(problem, level="note", message=told)
 
 
 def _without(key: str, selected: Sequence[Selected]) -> str:

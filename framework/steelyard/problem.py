@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from steelyard.seam import Seam
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -14,12 +16,15 @@ class Problem:
         fix: An override to paste, e.g. "model.norm=group". Empty only where no override helps.
         level: An `error` refuses the run; a `note` is shown and the run goes on.
         party: Who found it, e.g. "privacy.dp_sgd"; the core fills it in.
+        seam: What it lies in, where another plugin that claims this seam may clear it: the problem is then a note, and
+            who found it must look again once it is attached itself.
     """
 
     message: str
     fix: str = ""
     level: Literal["error", "note"] = "error"
     party: str = ""
+    seam: Seam | None = None
 
 
 class Refused(ValueError):

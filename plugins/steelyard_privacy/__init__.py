@@ -2,6 +2,7 @@
 
 from steelyard_privacy.canaries import Canaries
 from steelyard_privacy.dp_sgd import DPSGD
+from steelyard_privacy.group_norm import GroupNormalisation
 from steelyard_privacy.membership import Membership
 
-__all__ = ["DPSGD", "Canaries", "Membership"]
+__all__ = ["DPSGD", "Canaries", "GroupNormalisation", "Membership"]

@@ -31,7 +31,7 @@ HALVES = math.sqrt(2)
 
 def attach(plugin: Canaries, draft: Draft) -> "CanaryAudit":
     """The attachment; its marks are put on the loader, its weights into the task."""
-    audit = CanaryAudit(plugin, draft.task, indices=population(draft.data).indices, seed=draft.seed)
+    audit = CanaryAudit(plugin, indices=population(draft.data).indices, draft=draft)
     draft.loaders.append(audit.marked)
     draft.steps[Seam.BATCHES].append(audit.carrying)
     draft.task.add_module(MODULE, audit.weights)
@@ -73,9 +73,12 @@ class CanaryWeights(nn.Module):
 class CanaryAudit(Attachment):
     """Plays both parts: who throws the coins, and the attacker who guesses them from the gradients."""
 
-    def __init__(self, plugin: Canaries, task: LightningModule, *, indices: Any, seed: int) -> None:
+    def __init__(self, plugin: Canaries, *, indices: Any, draft: Draft) -> None:
+        seed = draft.seed
         self._plugin = plugin
-        self._task = task
+        self._task = draft.task
+        # Without numbers there is nothing to count.
+        self._counts = not draft.rehearsal
         self._size = len(indices)
         count = how_many(plugin, self._size)
         generator = _generator(seed, "choice")
@@ -101,7 +104,8 @@ class CanaryAudit(Attachment):
             loss: Any = output.get("loss") if isinstance(output, Mapping) else output
             if loss is None or not len(marks):
                 return output
-            np.add.at(self._seen.numpy(), marks[marks >= 0].cpu().numpy(), 1.0)
+            if self._counts:
+                np.add.at(self._seen.numpy(), marks[marks >= 0].cpu().numpy(), 1.0)
             values = self.weights(marks)
             # The value is zero, so that neither the logged loss nor who watches it is disturbed.
             carried = loss + self._plugin.strength * (values - values.detach()).mean().to(loss.dtype)
@@ -137,6 +141,8 @@ class CanaryAudit(Attachment):
         """Adds up what the optimizer is given."""
         seen = self.weights.gradient()
         self._steps += 1
+        if not self._counts:
+            return
         if seen is None:
             self._unseen += 1
         else:

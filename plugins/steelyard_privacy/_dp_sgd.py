@@ -37,7 +37,6 @@ from steelyard_privacy._sums import Layout, Sums
 from steelyard_privacy.dp_sgd import DPSGD
 
 SENSITIVITY_TRIES = 10
-"""Batches that are looked at until one of them tells how far an example moves the sum."""
 PORTIONS, LEAST_STEPS = 20, 400
 """The ledger is told of so many steps at once that a killed run is charged for at most a twentieth too much."""
 
@@ -52,6 +51,7 @@ def attach(plugin: DPSGD, draft: Draft) -> "PrivateTraining":
     Raises:
         Refused: If there is no plan that keeps the promise.
     """
+    _check_layers(draft.task)  # Others may have changed them since preflight.
     plan = make_plan(plugin, draft)
     data = fingerprint(draft.data, plan.population)
     attachment = PrivateTraining(plugin, plan, draft.task, data=data, rehearsal=draft.rehearsal)
@@ -91,7 +91,7 @@ class PrivateTraining(Attachment):
         self._restored = False
         self._noise_test = NoiseTest()
         self._controls = Controls(population=len(plan.population.indices), rate=mechanism.rate)
-        self._tries = SENSITIVITY_TRIES
+        self._tries = 0 if rehearsal else SENSITIVITY_TRIES
         self._clipped, self._seen = 0, 0
         self._optimizer: Optimizer | None = None
         self._loader: PoissonLoader | None = None
@@ -136,9 +136,7 @@ class PrivateTraining(Attachment):
         Raises:
             Refused: If the guarantee would not hold.
         """
-        problems = list(layer_problems(pl_module))
-        if problems:
-            raise Refused(problems)
+        _check_layers(pl_module)
         if trainer.world_size > 1:
             raise refuse("DP-SGD runs on one device for now", fix="trainer.devices=1")
         if len(trainer.optimizers) != 1:
@@ -394,6 +392,11 @@ def _returned(outputs: Sequence[_Output], norms: Tensor) -> Any:
 
 def _trained(optimizer: Optimizer) -> list[Parameter]:
     return [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
+
+
+def _check_layers(task: LightningModule) -> None:
+    if problems := list(layer_problems(task)):
+        raise Refused(problems)
 
 
 def _same(one: Sequence[Parameter], other: Sequence[Parameter]) -> bool:

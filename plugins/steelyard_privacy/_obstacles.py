@@ -10,6 +10,7 @@ from torch import nn
 
 from steelyard.draft import Draft
 from steelyard.problem import Problem, Refused
+from steelyard.seam import Seam
 from steelyard_privacy import _pld
 from steelyard_privacy._plan import make_plan
 from steelyard_privacy.dp_sgd import DPSGD
@@ -33,6 +34,13 @@ def obstacles(plugin: DPSGD, draft: Draft) -> Iterator[Problem]:
         yield from refused.problems
         return
     yield Problem(str(plan), level="note")
+    if plan.signal_to_noise is not None and plan.signal_to_noise < 1:
+        yield Problem(
+            "each step is more noise than signal: larger batches over the same epochs, fewer trained weights or a "
+            "larger epsilon help, and a learning rate so small that many steps average",
+            f"data.batch_size={4 * plan.population.batch_size}",
+            level="note",
+        )
     if not _pld.available():
         yield Problem(
             "dp-accounting is not installed: epsilon is the Renyi bound, which is some 10 % larger than the truth",
@@ -58,19 +66,23 @@ def layer_problems(task: nn.Module) -> Iterator[Problem]:
             yield Problem(
                 f"{name} is {kind}: it mixes the examples of a batch, so clipping does not bound what one gives away",
                 NORM_FIX,
+                seam=Seam.MODULES,
             )
         elif isinstance(module, INSTANCE_NORMS) and module.track_running_stats:
             yield Problem(
                 f"{name} is {kind} with running statistics: they keep a trace of the training data without any noise",
                 "use track_running_stats=False, or " + NORM_FIX,
+                seam=Seam.MODULES,
             )
         elif any(buffer in RUNNING for buffer, _ in module.named_buffers(recurse=False)):
-            yield Problem(f"{name} is {kind}, which keeps running statistics of the training data", NORM_FIX)
+            message = f"{name} is {kind}, which keeps running statistics of the training data"
+            yield Problem(message, NORM_FIX, seam=Seam.MODULES)
         elif any(buffer.startswith(RUNNING_IN_KERAS) for buffer, _ in module.named_buffers(recurse=False)):
             yield Problem(
                 f"{name} is {kind} with a BatchNormalization, which mixes the examples of a batch and keeps running "
                 "statistics of the training data",
                 "keras.layers.GroupNormalization in its place, or privacy=none",
+                seam=Seam.MODULES,
             )
 
 

@@ -1,10 +1,13 @@
 """The plan of a private run: who is drawn how often, with how much noise, for how many steps."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from steelyard import randomness
 from steelyard.draft import Draft
@@ -26,12 +29,24 @@ class Plan:
         mechanism: Rate, noise and delta.
         planned_steps: As many as the Trainer's limits allow, or None without limits.
         affordable_steps: As many as the target epsilon affords, or None without a target.
+        weights: Numbers that are trained; 0 where that is not known yet.
     """
 
     population: Population
     mechanism: Mechanism
     planned_steps: int | None
     affordable_steps: int | None
+    weights: int
+
+    @property
+    def signal_to_noise(self) -> float | None:
+        """Length of the clipped sum of one step over that of its noise, at most: B / (sigma sqrt(d)).
+
+        It is reached where every example is clipped and all gradients point the same way; the clipping norm cancels.
+        """
+        if not self.weights:
+            return None
+        return self.population.batch_size / (self.mechanism.noise_multiplier * math.sqrt(self.weights))
 
     @property
     def steps(self) -> int | None:
@@ -46,10 +61,12 @@ class Plan:
 
     def __str__(self) -> str:
         mechanism = self.mechanism
+        ratio = self.signal_to_noise
+        signal = "" if ratio is None else f", signal-to-noise at most {ratio:.3g} a step on {self.weights:,} weights"
         cost = "" if self.epsilon is None else f", epsilon {self.epsilon:.3g} after {self.steps} steps"
         return (
             f"noise multiplier {mechanism.noise_multiplier:.4g}, {self.population.batch_size} of "
-            f"{len(self.population.indices)} examples a step in expectation (rate {mechanism.rate:.4g}){cost} "
+            f"{len(self.population.indices)} examples a step in expectation (rate {mechanism.rate:.4g}){cost}{signal} "
             f"at delta {mechanism.delta:.3g} ({accountant()})"
         )
 
@@ -87,7 +104,13 @@ def make_plan(plugin: DPSGD, draft: Draft) -> Plan:
         mechanism=mechanism,
         planned_steps=steps,
         affordable_steps=None if affordable == MOST_STEPS else affordable,
+        weights=_trained(draft.task),
     )
+
+
+def _trained(task: nn.Module) -> int:
+    weights = [weight for weight in task.parameters() if weight.requires_grad]
+    return 0 if any(map(is_lazy, weights)) else sum(weight.numel() for weight in weights)
 
 
 def planned_steps(trainer: Mapping[str, Any], *, steps_per_epoch: int) -> int | None:
