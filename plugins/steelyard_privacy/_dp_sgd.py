@@ -240,9 +240,8 @@ class PrivateTraining(Attachment):
         if not run.trained and not self._restored:
             yield from untold("needs training: this checkpoint says nothing of a private one")
             return
-        found = self._controls.complaints(steps=self._account.steps, seal=self._sealed())
-        if self._noise_test.failed():
-            found.insert(0, "the noise that was added does not have the size that was promised")
+        found = ["the noise does not have the size that was promised"] if self._noise_test.failed() else []
+        found += self._controls.complaints(steps=self._account.steps, seal=self._sealed())
         yield from promised(self._account, complaint="; ".join(found))
         yield from self._controls.measurements(found)
         if self._ledger is not None:
@@ -325,9 +324,7 @@ class PrivateTraining(Attachment):
         controls.slack = slack(self._task, sums.layout.device)
 
     def _sealed(self) -> str:
-        account = self._account
-        terms = {"rate": account.rate, "noise_multiplier": account.noise_multiplier, "delta": account.delta}
-        return seal(**terms, population=account.population)
+        return seal(**{name: value for name, value in asdict(self._account).items() if name != "steps"})
 
     def _tally(self, norms: Tensor) -> None:
         self._seen += len(norms)
