@@ -37,14 +37,13 @@ def test_the_first_plugins_weigh_it(texts, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "engine"), [("classification", "hooks"), ("language_model", "hooks"), ("gpt2", "microbatch")]
+    ("kind", "engine"), [("classification", "hooks"), ("language_model", "hooks"), ("gpt2", "hooks")]
 )
 def test_it_learns_privately_by_the_fastest_engine_that_is_right(texts, kind, engine):
     card = steelyard.run(
         *CHOICES[kind],
         *TINY,
         "privacy=dp_sgd",
-        # GPT-2's own kind of linear layer has no rule for per-example gradients.
         f"privacy.dp_sgd.engine={engine}",
         "privacy.dp_sgd.target_epsilon=8",
         "optimizer=sgd",

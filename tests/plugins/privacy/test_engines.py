@@ -85,6 +85,13 @@ class InPlace(nn.Module):
         return self.head(hidden.mul_(2).relu_()).mean(dim=1)
 
 
+class OneOfThree(nn.Module):
+    """Few different tokens, so that each example names them several times."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return (inputs.flatten(start_dim=1) * 2).round().clamp(-1, 1) / 10
+
+
 def convolution(**options: Any) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(4, 8, 3, **options), nn.GroupNorm(2, 8), nn.ReLU(inplace=True), nn.Flatten(), nn.LazyLinear(CLASSES)
@@ -97,6 +104,7 @@ FAST: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "tied": (Tied, (FEATURES,)),
     "in place": (Residual, (FEATURES,)),
     "tokens": (Tokens, (FEATURES,)),
+    "tokens that repeat": (lambda: nn.Sequential(OneOfThree(), Tokens()), SIGNAL),
     "conv": (convolution, IMAGE),
     "conv stride": (lambda: convolution(stride=2, padding=1), IMAGE),
     "conv dilation": (lambda: convolution(dilation=2, padding="same"), IMAGE),

@@ -73,6 +73,16 @@ def test_examples_that_are_left_out_leave_an_embedding_alone() -> None:
     torch.testing.assert_close(rows.squared_norms(), squares)
 
 
+def test_a_row_that_an_example_names_often_counts_once_with_its_sum() -> None:
+    weight = nn.Parameter(torch.zeros(4, 3))
+    names, values = torch.tensor([[3, 0, 3, 3], [1, 1, 1, 1]]), torch.randn(2, 4, 3)
+    whole = torch.zeros(2, 4, 3)
+    for example in range(2):
+        whole[example].index_add_(0, names[example], values[example])
+    found = Rows.of(weight, names, values).squared_norms()
+    torch.testing.assert_close(found, whole.square().sum(dim=(1, 2)))
+
+
 def test_products_wait_until_they_are_as_large_as_the_weight() -> None:
     weight = nn.Parameter(torch.zeros(4, 6))
     sums = Sums(Layout([weight]))
