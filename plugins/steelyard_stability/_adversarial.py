@@ -13,6 +13,7 @@ from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard.runs import Run
 from steelyard.statistics import clopper_pearson, mean_interval
 from steelyard_stability._assault import Assault, assault
+from steelyard_stability._attack_pictures import radius_curve, worst_examples
 from steelyard_stability._staging import SPLIT
 from steelyard_stability.adversarial import Adversarial
 
@@ -46,9 +47,12 @@ class AdversarialAttachment(Attachment):
                 )
             return
         doubt = "; ".join(found.doubts)
-        for row in _rows(plugin, found, _note(run, plugin, found)):
+        rows = [*_rows(plugin, found, _note(run, plugin, found))]
+        for row in rows:
             told = replace(row, meaning=MEANINGS[row.name])
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
+        yield radius_curve(rows, unit=run.adapter.unit, doubt=doubt)
+        yield from worst_examples(run, found.worst, norm=plugin.norm)
         yield _credits(plugin, found)
         if found.checks:
             yield from _tests(found)

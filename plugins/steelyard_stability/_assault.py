@@ -23,6 +23,25 @@ LOOKS = 1000
 """About how often such an example goes through the model."""
 
 
+SHOWN = 4
+"""Examples whose worst input is kept to be shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worst:
+    """An example that fell to a small change.
+
+    Attributes:
+        number: Its place in the split.
+        radius: The smallest one that was enough.
+        inputs: What fooled the model, as the model sees it (...).
+    """
+
+    number: int
+    radius: float
+    inputs: Tensor
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assault:
     """What became of N examples at R radii.
@@ -38,6 +57,7 @@ class Assault:
         doubts: The controls that failed.
         checks: The tests of the attack itself.
         obstacle: Why there is nothing to attack, or "".
+        worst: The examples that fell first, those of the smallest radius before the others.
     """
 
     clean: Tensor
@@ -50,6 +70,7 @@ class Assault:
     doubts: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
     obstacle: str = ""
+    worst: tuple[Worst, ...] = ()
 
 
 def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
@@ -63,7 +84,7 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
     numbers = chosen(run, count=plugin.examples)
     parts: list[tuple[Tensor, ...]] = []
     by = [Counter[str]() for _ in plugin.radii]
-    looks, batch, doubts, checks = 0, plugin.batch, list[str](), list[Check]()
+    looks, batch, doubts, checks, worst = 0, plugin.batch, list[str](), list[Check](), list[Worst]()
     for stage in stages(run, numbers, size=CHUNK):
         if not stage.inputs.is_floating_point():
             return _nothing(f"the inputs are whole numbers ({stage.inputs.dtype}), which cannot be moved by a little")
@@ -77,6 +98,8 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
             checks.extend(_tested(scene, plugin))
         falls = curve(scene, plugin.radii, _plan(plugin))
         fooled, finished, marks = _columns(stage, falls)
+        # The order of the radii is stable, so that earlier examples stay.
+        worst = sorted([*worst, *_first(stage, falls, plugin)], key=lambda one: one.radius)[:SHOWN]
         if not isinstance(run.adapter.scoring, ClassScoring):
             marks = torch.minimum(marks, _worst(stage, scene, falls, plugin))
         parts.append((stage.marks, fooled, finished, marks))
@@ -94,7 +117,21 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
         wanted=len(numbers),
         doubts=(*doubts, *(f"{check.name}: {check.words}" for check in checks if check.flagged)),
         checks=tuple(checks),
+        worst=tuple(worst),
     )
+
+
+@torch.no_grad()
+def _first(stage: Stage, falls: Sequence[Fall], plugin: Adversarial) -> list[Worst]:
+    """The first rows that fell at the smallest radius at which any did, and so on, until there are enough."""
+    found: dict[int, Worst] = {}
+    for radius, fall in zip(plugin.radii, falls, strict=True):
+        for row in map(int, fall.fooled.nonzero()[:, 0]):
+            if row not in found and len(found) < SHOWN:
+                rows = torch.tensor([row], device=fall.inputs.device)
+                view = stage.view(fall.inputs[rows], rows)[0].clone()
+                found[row] = Worst(number=stage.numbers[row], radius=float(radius), inputs=view)
+    return [*found.values()]
 
 
 def _tested(scene: Scene, plugin: Adversarial) -> list[Check]:

@@ -31,6 +31,7 @@ class Pair:
         before: The answer to the clean one, in words.
         after: The answer to the damaged one.
         wanted: The right answer.
+        told: What happened, where kind and severity do not say it.
     """
 
     number: int
@@ -41,11 +42,12 @@ class Pair:
     before: str
     after: str
     wanted: str
+    told: str = ""
 
     @property
     def damage(self) -> str:
         """What happened, in words."""
-        return f"{self.kind.replace('_', ' ')} {self.severity}"
+        return self.told or f"{self.kind.replace('_', ' ')} {self.severity}"
 
 
 def pictured(run: Run, pairs: Sequence[Pair], *, split: str) -> Picture:

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 from helpers.masks import TUNED
 from helpers.victims import fitted, held, linear, mlp
 from small_runs import IMAGES, TABLE, Points, bits, digits_task, flags, frozen, same_bits, streams, table_task
-from steelyard.adapters import TokenScoring
+from steelyard.adapters import AudioAdapter, TokenScoring
 from steelyard.adapters.scoring import ClassScoring
 from steelyard.adapters.text import TextAdapter
-from steelyard.measurement import Measurement, Status, Table
+from steelyard.measurement import Measurement, Picture, Sound, Status, Table
 from steelyard.measuring import looking
 from steelyard.runs import Run
 from steelyard_stability import Adversarial
 from steelyard_stability._adversarial import AdversarialAttachment
+from steelyard_stability._assault import assault
 
 QUICK = Adversarial(radii=(0.02, 0.08), steps=8, queries=20, masking=False, max_seconds=None)
 
@@ -226,3 +227,62 @@ def test_a_model_that_hides_its_gradient_is_invalid_and_an_honest_one_is_not() -
     rows = told(image_run(), plugin)
     assert {row.status for row in rows} == {Status.MEASURED}
     assert rows[-1].value == 0
+
+
+def shown(run: Run, plugin: Adversarial = QUICK) -> tuple[dict[str, Picture], list[Sound]]:
+    with looking(run.task):
+        items = [*AdversarialAttachment(plugin).measure(run)]
+    return {item.name: item for item in items if isinstance(item, Picture)}, [
+        item for item in items if isinstance(item, Sound)
+    ]
+
+
+def test_the_radii_are_drawn_and_what_fell_first_is_shown_beside_the_clean_one() -> None:
+    run = image_run()
+    rows, (pictures, sounds) = told(run), shown(run)
+
+    assert set(pictures) == {"radii", "worst"}
+    assert not sounds
+    first, last = (curve(rows, "flips")[radius].value or 0.0 for radius in QUICK.radii)
+    assert f"change from {first:.0%} at radius 0.02 to {last:.0%} at 0.08" in pictures["radii"].alt
+    examples = pictures["worst"].alt.split("; ")
+    assert len(examples) == 4
+    for words in examples:
+        assert "linf 0.02: " in words
+        before, after = words.rpartition(": ")[2].split(" becomes ")
+        assert before != after
+
+
+def test_what_fell_first_is_a_proof() -> None:
+    run = image_run()
+    with looking(run.task):
+        found = assault(run, QUICK, until=None)
+
+    assert len(found.worst) == 4
+    for one in found.worst:
+        clean = run.batch("test", [one.number])[0]
+        change = (one.inputs - clean[0]).abs().max()
+        assert 0 < float(change) <= one.radius
+        with torch.no_grad():
+            assert int(run.task(clean).argmax()) != int(run.task(one.inputs[None]).argmax())
+
+
+def test_sounds_are_heard_clean_and_then_attacked() -> None:
+    sounds = torch.rand(20, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    model = nn.Linear(64, 2).requires_grad_(False)
+    adapter = AudioAdapter(scoring=ClassScoring(), bounds=(-1.0, 1.0))
+    run = frozen(table_task(model), Points(sounds, torch.arange(20) % 2), adapter=adapter)
+
+    pictures, heard = shown(run)
+
+    assert "worst" in pictures
+    assert [item.name for item in heard] == ["worst_1", "worst_2", "worst_3"]
+    assert heard[0].wav.startswith(b"RIFF")
+    assert "clean, then after linf 0." in heard[0].title
+
+
+def test_a_flagged_attack_is_drawn_as_not_to_be_believed() -> None:
+    plugin = replace(QUICK, masking=True, radii=(0.02, 0.1))
+    pictures, _ = shown(image_run(TUNED["no gradient"](fitted(mlp))), plugin)
+
+    assert "radii" in pictures
