@@ -17,7 +17,7 @@ from steelyard.models import WaveNet
 from steelyard.models.mu_law import encode
 from steelyard.problem import Refused
 from steelyard.synthesis import Markov
-from steelyard.synthesis._measuring import wav
+from steelyard.synthesis._measuring import Sounds, spectra, wav
 from steelyard.tasks import Synthesis
 
 ADAM = partial(torch.optim.Adam, lr=0.02)
@@ -130,6 +130,22 @@ def test_speech_is_weighed_by_spectrum_and_by_a_listener_with_controls(said):
     assert said["intelligibility_real"].value > 0.9
     assert said["intelligibility"].count == 6
     assert said["intelligibility"].interval[0] <= said["intelligibility"].value
+
+
+def clips(words):
+    drawing = torch.Generator().manual_seed(0)
+    return Sounds(samples=torch.rand(len(words), 800, generator=drawing) - 0.5, words=torch.tensor(words))
+
+
+def test_a_word_that_nobody_says_in_the_test_split_is_left_out_of_the_distances():
+    whole = {item.name: item for item in spectra(clips([0, 1]), clips([0, 1, 0, 1]), sample_rate=8000, seed=0)}
+    more = {item.name: item for item in spectra(clips([0, 1, 2]), clips([0, 1, 0, 1]), sample_rate=8000, seed=0)}
+    assert [item.count for item in more.values()] == [2, 2, 3, 2]
+    assert more["spectral_distance"].value is not None
+    assert more["spectral_distance"].count == whole["spectral_distance"].count
+    for lone in ([0, 1], [0, 0], [2, 3]):
+        skipped = [*spectra(clips([0, 1]), clips(lone), sample_rate=8000, seed=0)]
+        assert {item.status for item in skipped} == {Status.SKIPPED}
 
 
 def test_what_was_said_can_be_heard(said):
