@@ -48,8 +48,8 @@ def mcnemar(lost: int, gained: int) -> float:
         lost: Examples that the first alone decides right.
         gained: Examples that the second alone decides right.
     """
-    found: Any = stats.binomtest
-    return 1.0 if lost + gained == 0 else float(found(min(lost, gained), lost + gained, 0.5).pvalue)
+    library: Any = stats
+    return 1.0 if lost + gained == 0 else float(library.binomtest(min(lost, gained), lost + gained, 0.5).pvalue)
 
 
 def spread(marks: Marks, *, level: float = 0.95) -> tuple[float, tuple[float, float]]:

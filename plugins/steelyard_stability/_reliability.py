@@ -73,7 +73,8 @@ def brier(probabilities: Floats, targets: NDArray[np.int64]) -> Floats:
 
 def log_losses(logits: Floats, targets: NDArray[np.int64]) -> Floats:
     """Minus the logarithm of the probability of the truth (N,), in nats; finite also where that probability is not."""
-    return logsumexp(logits, axis=1) - logits[np.arange(len(targets)), targets]
+    whole: Any = logsumexp(logits, axis=1)
+    return whole - logits[np.arange(len(targets)), targets]
 
 
 def temperature(logits: Floats, targets: NDArray[np.int64]) -> float:

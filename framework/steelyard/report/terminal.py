@@ -21,7 +21,12 @@ NARROW = 90
 """Columns below which interval, sample count and note move under the value."""
 _BARS = "▁▂▃▄▅▆▇█"
 STYLES = {"good": "bold green", "bad": "bold red", "open": "bold"}
-_STATUS: dict[str, str] = {Status.SKIPPED: "yellow", Status.FAILED: "red", Status.INVALID: "magenta"}
+_STATUS: dict[str, str] = {
+    Status.SKIPPED: "yellow",
+    Status.FAILED: "red",
+    Status.INVALID: "magenta",
+    Status.ESTIMATED: "cyan",
+}
 
 
 def print_scorecard(scorecard: Scorecard, *, console: "Console | None" = None) -> None:

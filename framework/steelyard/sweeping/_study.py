@@ -15,7 +15,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from steelyard.measurement import Status, by_name
+from steelyard.measurement import by_name
 from steelyard.problem import refuse
 from steelyard.registry import did_you_mean
 from steelyard.scorecard import Requirement, Scorecard
@@ -199,7 +199,7 @@ def objective(scorecard: Scorecard, name: str, *, higher: bool) -> float | str:
         return f"nobody measured {name}{did_you_mean(name, known)}"
     values: list[float] = []
     for point in points:
-        if point.status is not Status.MEASURED or point.value is None:
+        if not point.stands or point.value is None:
             return f"{name} is {point.status}: {point.note}"
         values.append(point.value)
     return min(values) if higher else max(values)

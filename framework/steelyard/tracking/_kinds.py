@@ -214,13 +214,13 @@ class Wandb(Tracker):
     def keep(self, path: Path, *, below: str, title: str) -> None:
         self._kept[f"{below}/{path.name}".lstrip("/")] = path
         if path.suffix == ".png":
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]
 
             self._logger.experiment.log({f"{below}/{path.stem}".lstrip("/"): wandb.Image(str(path), caption=title)})
 
     @override
     def end(self) -> None:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         run = self._logger.experiment
         if self._kept:

@@ -2,7 +2,7 @@
 
 import re
 
-from steelyard.measurement import Measurement, Status
+from steelyard.measurement import Measurement
 from steelyard.scorecard import Scorecard
 
 
@@ -14,7 +14,7 @@ def scores(card: Scorecard) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for row in card.measurements():
-        if row.status is not Status.MEASURED or row.value is None:
+        if not row.stands or row.value is None:
             continue
         name = _name(row)
         found[name] = float(row.value)

@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 import report_samples as samples
+from steelyard.measurement import Measurement, Status
 from steelyard.problem import Problem
 from steelyard.report import print_problems, print_scorecard
+from steelyard.scorecard import Section
 
 
 def console(width):
@@ -29,6 +31,17 @@ def test_nothing_is_cut_at_any_width(width):
     for words in ("0.922", "7.98", "skipped", "5.50ms", "invalid", "Interpretability", "isinconclusive"):
         assert words in squeezed
     assert "…" not in text
+
+
+@pytest.mark.parametrize("status", [*Status])
+def test_a_number_is_printed_with_every_status_that_it_can_have(status):
+    value = None if status in (Status.SKIPPED, Status.FAILED) else 0.5
+    row = Measurement(name="compute.meter.energy", value=value, status=status, note="by 10 W a core")
+    found = console(120)
+    section = Section(key="compute.meter", status=Status.MEASURED, measurements=(row,))
+    print_scorecard(samples.scorecard(extra=(section,)), console=found)
+    line = next(line for line in printed(found).splitlines() if "Energy" in line)
+    assert (status.value in line) is (status is not Status.MEASURED)
 
 
 def test_markup_in_names_stays_text():

@@ -68,11 +68,12 @@ def test_the_noise_after_a_resume_is_not_the_noise_before(tmp_path: Path) -> Non
     assert not torch.equal(weights(one.task), weights(other.task))
 
 
-def test_the_state_is_plain_numbers(tmp_path: Path) -> None:
+def test_the_state_is_plain_numbers_and_a_seal(tmp_path: Path) -> None:
     torch.manual_seed(0)
     fit(FIXED, Task(), data(64), callbacks=(keeping(tmp_path),), enable_checkpointing=True)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]["privacy.dp_sgd"]
     assert state["steps"] == 4
+    assert isinstance(state.pop("seal"), str)
     assert {type(value) for value in state.values()} == {int, float}
 
 
