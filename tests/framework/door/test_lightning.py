@@ -19,7 +19,7 @@ from steelyard.problem import Refused
 from steelyard.spec import plain, spec_hash
 
 BARE = ["compute=none", "privacy=none", "interpretability=none", "stability=none", "trainer.max_epochs=1"]
-PRIVATE = ["experiment=private", *BARE, "privacy=dp_sgd", "privacy.dp_sgd.noise_seed=0"]
+PRIVATE = [*BARE, "privacy=dp_sgd", "privacy.dp_sgd.noise_seed=0"]
 QUIET = ["trainer.enable_progress_bar=false"]
 
 
