@@ -226,7 +226,7 @@ class PrivateTraining(Attachment):
             self._ledger.writer.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """The account, in plain numbers."""
+        """The account in plain numbers, and the seal over its terms."""
         return {**asdict(self._account), "seal": self._sealed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
