@@ -60,12 +60,12 @@ class SpokenStrings(InMemory):
         words: Sequence[str] = DIGITS,
         least: int = 2,
         most: int = 4,
-        strings: int = 12,
+        strings: int = 8,
         content_seed: int = 0,
         held_out: HeldOut = "speakers",
         alphabet: str = Alphabet.letters,
         variants: int = 46,
-        speakers_per_variant: int = 8,
+        speakers_per_variant: int = 16,
         sample_rate: int = 8000,
         seconds: float = 2.2,
         cache: str | Path = "~/.cache/steelyard",
@@ -93,7 +93,7 @@ class SpokenStrings(InMemory):
             )
         if held_out not in get_args(HeldOut):
             raise refuse(f"data.held_out is {held_out!r}, must be variants or speakers", fix="data.held_out=variants")
-        check_least("data.strings", strings, 1, fix=12)
+        check_least("data.strings", strings, 1, fix=8)
         self.words = tuple(words)
         self.least, self.most = least, most
         self.strings = strings

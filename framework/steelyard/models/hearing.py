@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from steelyard.problem import refuse
 
@@ -18,6 +18,28 @@ def levelled(mels: Tensor) -> Tensor:
     centred = mels - mels.mean(dim=(1, 2), keepdim=True)
     # Silence is flat, and there a root has no gradient.
     return centred / (centred.square().mean(dim=(1, 2), keepdim=True) + FLAT).sqrt()
+
+
+def loudness(mels: Tensor, *, floor: float, quiet: float, stride: int) -> Tensor:
+    """How loud frames are beside their own example: near 0 in silence, near 1 in speech, 1/2 at `quiet`.
+
+    A frame's energy over the sum of itself and `quiet` times the mean energy of the example. An example that is silent
+    as a whole is silent everywhere.
+
+    Args:
+        mels: Logarithms of energy (B, mels, frames).
+        floor: What was added to the energy before the logarithm.
+        quiet: Part of the mean energy.
+        stride: Frames that become one; each is the mean of those it sees and of as many beside them.
+
+    Returns:
+        (B, ceil(frames / stride)), in [0, 1).
+    """
+    energy = (mels.float().exp() - floor).clamp(min=0).mean(dim=1)
+    near = nn.functional.avg_pool1d(
+        energy[:, None], 2 * stride + 1, stride=stride, padding=stride, count_include_pad=False
+    )[:, 0]
+    return near / (near + quiet * energy.mean(dim=1, keepdim=True) + floor)
 
 
 def check_sound(input_shape: Sequence[int], *, model: str) -> None:

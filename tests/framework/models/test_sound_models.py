@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from steelyard.models import KeywordCNN
+from steelyard.models import KeywordCNN, SpeechCNN
 from steelyard.models.disguise import Disguise
+from steelyard.models.hearing import loudness
 from steelyard.models.keyword_cnn import SoundEmbedding
 from steelyard.models.mel import LogMel, mel_filters
 from steelyard.problem import Refused
@@ -150,3 +151,45 @@ def test_a_model_in_disguise_learns_and_answers_plainly(samples):
     assert not torch.equal(model(samples), model(samples))
     model.eval()
     assert torch.equal(model(samples), model(samples))
+
+
+@pytest.fixture
+def between_silences(samples):
+    return torch.nn.functional.pad(0.2 * samples, (4000, 4000))
+
+
+def test_frames_are_as_loud_as_the_slow_way_says(between_silences):
+    mels = LogMel(sample_rate=8000, mels=8)(between_silences)
+    energy = (mels.double().exp() - 1e-4).clamp(min=0).mean(dim=1)
+    found = loudness(mels, floor=1e-4, quiet=0.01, stride=2)
+    assert found.shape == (3, (mels.shape[2] + 1) // 2)
+    for row, frames in zip(found, energy, strict=True):
+        for at, value in enumerate(row):
+            near = frames[max(0, 2 * at - 2) : 2 * at + 3].mean()
+            torch.testing.assert_close(
+                value.double(), near / (near + 0.01 * frames.mean() + 1e-4), rtol=1e-4, atol=1e-6
+            )
+
+
+def test_silence_is_silent_speech_is_loud_and_the_volume_does_not_count(between_silences):
+    module = LogMel(sample_rate=8000)
+    found = [
+        loudness(module(volume * between_silences), floor=1e-4, quiet=0.01, stride=2) for volume in (1.0, 0.5, 0.0)
+    ]
+    assert found[0][:, :20].max() < 1e-6
+    assert found[0][:, 30:45].min() > 0.9
+    torch.testing.assert_close(found[1], found[0], atol=2e-3, rtol=0)
+    assert found[2].max() < 1e-6
+
+
+def test_a_silent_frame_says_nothing_but_the_blank(between_silences):
+    torch.manual_seed(0)
+    model = SpeechCNN(input_shape=(12000,), classes=29, sample_rate=8000, longest=4, width=16, layers=2).eval()
+    said = model(between_silences).softmax(dim=2)
+    assert said[:, :20, 1:].sum(dim=2).max() < 1e-3
+    assert said[:, 30:45, 1:].sum(dim=2).mean() > 0.5
+    silence = torch.zeros(2, 12000, requires_grad=True)
+    logits = model(silence)
+    logits.sum().backward()
+    assert logits.isfinite().all()
+    assert silence.grad.isfinite().all()

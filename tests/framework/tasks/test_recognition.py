@@ -196,7 +196,7 @@ def test_texts_that_do_not_fit_are_refused():
     ("model", "options", "said"),
     [
         (SpeechCNN, {"kernel": 4}, "model.kernel is 4"),
-        (SpeechCNN, {"width": 10}, "model.width is 10"),
+        (SpeechCNN, {"width": 1}, "model.width is 1"),
         (SpeechCNN, {"input_shape": (1, 8, 8)}, "model=speech_cnn needs samples"),
         (Whisper, {"heads": 5}, "model.heads=5 does not divide"),
         (Wav2Vec2, {"heads": 5}, "model.width=96 must be"),
