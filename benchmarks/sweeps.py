@@ -169,7 +169,7 @@ def forks() -> None:
     from steelyard.sweeping.driver import _warm
     from steelyard.sweeping.pool import Pool
 
-    _warm()
+    _warm(50)
     pool = Pool(workers=1, threads=1)
 
     def cpu() -> float:

@@ -11,20 +11,26 @@ next; several run side by side; and each choice of groups is composed once (`ste
 import gc
 import logging
 import pickle
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from steelyard.composing import ReadyJob
     from steelyard.sweeping.pool import Send
+
+AHEAD = 16
+"""Jobs that are composed in a row."""
 
 _log = logging.getLogger(__name__)
 
@@ -93,22 +99,25 @@ class SteelyardLauncher(Launcher):
         return config
 
     def _forked(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> Sequence[JobReturn]:
+        from steelyard.sweeping import warmth
         from steelyard.sweeping.pool import Ended, Pool, Told, share
 
         workers, threads = share(self._workers, len(jobs))
         pool = Pool(workers=workers, threads=threads, seconds=self._seconds)
         _log.info("Launching %d jobs, %d at a time", len(jobs), workers)
         returned: dict[int, JobReturn] = {}
-        left = list(reversed(jobs))
-        gc.collect()
-        # What is here already is not looked at again by the collectors of the jobs, so its pages stay shared.
-        gc.freeze()
+        left, ready = deque(jobs), deque[tuple[int, "ReadyJob"]]()
+        warmth.warm_up(len(jobs))
         try:
-            while left or pool.busy:
-                while left and pool.free:
-                    number, words = left.pop()
-                    _log.info("\t#%d : %s", number, " ".join(filter_overrides(words)))
-                    pool.start(number, lambda send, number=number, words=words: self._job(number, words, send))
+            while left or ready or pool.busy:
+                while (left or ready) and pool.free:
+                    if not ready:
+                        # Several in a row, since after each fork all that is written to is copied anew.
+                        ready += self._readied([left.popleft() for _ in range(min(AHEAD, len(left)))], returned)
+                    else:
+                        number, job = ready.popleft()
+                        _log.info("\t#%d : %s", number, " ".join(filter_overrides(job.config.hydra.overrides.task)))
+                        pool.start(number, partial(self._work, job))
                 for event in pool.poll(1.0):
                     match event:
                         case Told(number=number, what=what):
@@ -122,22 +131,33 @@ class SteelyardLauncher(Launcher):
             returned[number].overrides = list(words)
         return [returned[number] for number, _ in jobs]
 
-    def _job(self, number: int, words: Sequence[str], send: "Send") -> int:
+    def _readied(
+        self, jobs: Sequence[tuple[int, Sequence[str]]], returned: dict[int, JobReturn]
+    ) -> Iterator[tuple[int, "ReadyJob"]]:
+        """Those that can be composed; the others are told as failed, and stop none."""
+        from steelyard.composing import get_ready
+
+        for number, words in jobs:
+            try:
+                yield number, get_ready(partial(self.composed, number, words))
+            except Exception as error:  # an interpolation may fail in any way
+                returned[number] = _failed(error)
+
+    def _work(self, job: "ReadyJob", send: "Send") -> int:
+        from steelyard.composing import run_job
+
         try:
-            done = run_job(
-                hydra_context=self._context,
-                task_function=self._task,
-                config=self.composed(number, words),
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
+            done = run_job(job, self._context, self._task)
         except Exception as error:  # `run_job` catches what the task raises, not what comes before it
-            done = JobReturn(status=JobStatus.FAILED)
-            done.return_value = error
-        # The sweep's process stays small: it knows the overrides, and nobody asks it for the rest.
-        done.cfg = done.hydra_cfg = None
+            done = _failed(error)
         send(_pickled(done))
         return 0
+
+
+def _failed(error: Exception) -> JobReturn:
+    done = JobReturn(status=JobStatus.FAILED)
+    done.return_value = error
+    return done
 
 
 def _pickled(done: JobReturn) -> bytes:
@@ -152,6 +172,4 @@ def _pickled(done: JobReturn) -> bytes:
 
 def _lost(ended: Any) -> JobReturn:
     reason = "took too long" if ended.overdue else f"ended by signal {ended.signal}" if ended.signal else "left early"
-    lost = JobReturn(status=JobStatus.FAILED)
-    lost.return_value = RuntimeError(f"job {ended.number} {reason} (exit code {ended.code})")
-    return lost
+    return _failed(RuntimeError(f"job {ended.number} {reason} (exit code {ended.code})"))

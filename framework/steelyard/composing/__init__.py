@@ -3,23 +3,29 @@
 from steelyard.composing._compose import Composed, compose, known_to_hydra, options_of, session
 from steelyard.composing._expand import Collector, expand, look_through
 from steelyard.composing._hydra_main import through_hydra
+from steelyard.composing._job import ReadyJob, get_ready, run_job
 from steelyard.composing._quick import QuickLoader
 from steelyard.composing._search import Search
 from steelyard.composing._stored import stored
 from steelyard.composing._trial import Trial
+from steelyard.composing._yaml import to_yaml
 
 __all__ = [
     "Collector",
     "Composed",
     "QuickLoader",
+    "ReadyJob",
     "Search",
     "Trial",
     "compose",
     "expand",
+    "get_ready",
     "known_to_hydra",
     "look_through",
     "options_of",
+    "run_job",
     "session",
     "stored",
     "through_hydra",
+    "to_yaml",
 ]

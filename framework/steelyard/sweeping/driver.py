@@ -20,6 +20,7 @@ from steelyard.sweeping.settings import Sweep
 from steelyard.sweeping.supply import Listed, Supply, devices_of, processes_of
 from steelyard.sweeping.trial import FAILED, INTERRUPTED, REFUSED, TERMINATED, Job, forked, record
 from steelyard.sweeping.view import View
+from steelyard.sweeping.warmth import warm_up
 
 LONERS = ("torch.", "tensorflow", "jax", "ray", "grpc")
 Explain = Callable[[BaseException, str | None], int]
@@ -92,7 +93,7 @@ class Driver:
         with _noted() as signals, self.view:
             self.view.begin(supply.total + len(self.codes), workers=workers, done=len(self.codes))
             try:
-                _warm()
+                _warm(supply.total)
                 while self._fill(pool, supply, signals):
                     for event in pool.poll(1.0):
                         self._note(event, pool, supply, stopped=signals.count > 0)
@@ -198,7 +199,7 @@ def _message(place: Path) -> str:
     return ""
 
 
-def _warm() -> None:
+def _warm(trials: int) -> None:
     """Imports once what every trial needs."""
     from steelyard import experiment, provenance
     from steelyard.report import environment
@@ -207,7 +208,7 @@ def _warm() -> None:
     del experiment, _progress
     provenance.versions()
     environment.warm()
-    _freeze()
+    warm_up(trials)
 
 
 def _news(known: frozenset[str]) -> tuple[str, ...]:
@@ -226,13 +227,7 @@ def _learn(names: Sequence[str]) -> None:
         with suppress(Exception):  # what a trial imported under its own conditions need not be importable here
             importlib.import_module(name)
     if new:
-        _freeze()
-
-
-def _freeze() -> None:
-    """Lets the collectors of the trials leave alone what is here already, so that its pages stay shared."""
-    gc.collect()
-    gc.freeze()
+        warm_up(1)
 
 
 @contextmanager

@@ -116,6 +116,12 @@ def test_a_job_that_fails_stops_no_other(app: Path, a: int, says: str) -> None:
     assert sorted(left(app)[0]) == ["0", "1", "2"]
 
 
+def test_a_job_without_a_folder_stops_no_other(app: Path) -> None:
+    done = run(app, "a=1,2", "hydra.sweep.subdir='${oc.select:a}/${oc.env:NAME_${a}}'", "hydra/launcher=steelyard")
+    assert done.returncode == 1
+    assert "NAME_1" in done.stderr
+
+
 def test_the_time_limit_of_a_job(app: Path) -> None:
     (app / "app.py").write_text(
         APP.replace(

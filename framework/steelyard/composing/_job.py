@@ -1,0 +1,117 @@
+"""One job of a sweep in a process of its own, as Hydra's `run_job` carries it out, without its copies of the config.
+
+A process that runs one job and ends needs no copy to go back to. So the config is composed once for the task and once
+for `hydra`, before the process starts, where all of it is warm; and the folder, the environment and Hydra's own state
+are left as the job leaves them.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# A config is a tree of anything.
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from steelyard.composing._yaml import to_yaml
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyJob:
+    """A job that is about to start.
+
+    Attributes:
+        config: Of the job, `hydra` included.
+        handed: What the task gets.
+        place: Its folder.
+        files: Name -> what Hydra writes down of the job.
+        known: What Hydra knows of itself in the job.
+    """
+
+    config: DictConfig
+    handed: DictConfig
+    place: Path
+    files: Mapping[str, str]
+    known: Any
+
+
+def get_ready(compose: Callable[[], DictConfig]) -> ReadyJob:
+    """All that comes before the job's process.
+
+    Args:
+        compose: Makes the config of the job, `hydra` included, anew each time.
+    """
+    config, handed = compose(), compose()
+    with open_dict(handed):
+        del handed["hydra"]
+    state = HydraConfig.instance()
+    before = state.cfg
+    try:
+        state.set_config(config)
+        return _ready(config, handed)
+    finally:
+        state.cfg = before
+
+
+def _ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
+    own = config.hydra
+    # The folder's name may ask for what `hydra` is, so it comes after that.
+    place = Path(str(own.sweep.dir)) / str(own.sweep.subdir)
+    nodes: tuple[Any, ...] = (own, HydraConfig.get())
+    for node in nodes:
+        with read_write(node), open_dict(node):
+            node.runtime.output_dir = str(place.absolute())
+    files: dict[str, str] = {}
+    if own.output_subdir is not None:
+        plain = OmegaConf.to_container(own, enum_to_str=True)
+        texts = {"config": handed, "hydra": {"hydra": plain}, "overrides": own.overrides.task}
+        files = {f"{own.output_subdir}/{name}.yaml": to_yaml(content) for name, content in texts.items()}
+    return ReadyJob(config=config, handed=handed, place=place, files=files, known=HydraConfig.instance().cfg)
+
+
+def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobReturn:
+    """What Hydra does for one job of a sweep; to be called in a process that ends with it.
+
+    Args:
+        job: What to run.
+        context: Of Hydra; its callbacks are told.
+        task: The application.
+
+    Returns:
+        Result or error of the task, without the configs.
+    """
+    own = job.config.hydra
+    HydraConfig.instance().cfg = job.known
+    job.place.mkdir(parents=True, exist_ok=True)
+    for name, text in job.files.items():
+        file = job.place / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    moves = not version.base_at_least("1.2") if own.job.chdir is None else own.job.chdir
+    words: Any = OmegaConf.to_container(own.overrides.task)
+    done = JobReturn(overrides=words)
+    done.working_dir = str(job.place) if moves else str(Path.cwd())
+    if moves:
+        os.chdir(job.place)
+    configure_log(own.job_logging, own.verbose)
+    os.environ.update({str(name): str(value) for name, value in own.job.env_set.items()})
+    context.callbacks.on_job_start(config=job.config, task_function=task)
+    try:
+        done.return_value = task(job.handed)
+        done.status = JobStatus.COMPLETED
+    except Exception as error:  # whatever the application raises is its result
+        done.return_value = error
+        done.status = JobStatus.FAILED
+    done.task_name = JobRuntime.instance().get("name")
+    for handler in logging.root.handlers:
+        handler.flush()
+    context.callbacks.on_job_end(config=job.config, job_return=done)
+    return done

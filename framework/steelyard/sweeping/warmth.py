@@ -1,0 +1,96 @@
+"""What a process does once before it forks many: so each of them starts with less to do, and copies less."""
+
+import contextlib
+import ctypes
+import gc
+import logging
+import sys
+import warnings
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+MANY = 32
+"""Forks from which on it pays to put memory together."""
+_HUGE = 2 << 20
+_ADVISE, _COLLAPSE = 14, 25
+
+
+def warm_up(forks: int) -> None:
+    """Makes this process ready to be forked.
+
+    Args:
+        forks: How many are to come; what takes time itself is done only for many.
+    """
+    if forks >= MANY:
+        # A driver of CUDA that is awake in this process would be of no use to a fork; asking for it may wake it.
+        torch: Any = sys.modules.get("torch")
+        if "pytorch_lightning" in sys.modules and not torch.backends.cuda.is_built():
+            train_a_little()
+    # The collectors of the forks leave alone what is here already, so that its pages stay shared.
+    gc.collect()
+    gc.freeze()
+    if forks >= MANY:
+        put_together()
+
+
+def put_together() -> None:
+    """Asks Linux (6.1 and later) to hold this process's own memory in huge pages; elsewhere nothing happens.
+
+    A fork copies the table of pages, and its end takes it down; of huge pages that table has a five-hundredth of the
+    entries. What a fork writes to is still copied by small pages.
+    """
+    if sys.platform != "linux":
+        return
+    advise = ctypes.CDLL(None, use_errno=True).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for begin, end in _own_memory():
+        advise(begin, end - begin, _ADVISE)
+        advise(begin, end - begin, _COLLAPSE)
+
+
+def train_a_little() -> None:
+    """One step of Lightning on a tiny model, which leaves nothing behind but warm code.
+
+    In one thread: what a fork inherits of a pool of threads is a pool without threads.
+    """
+    import torch
+    from pytorch_lightning import Trainer
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from steelyard.sweeping._tiny import Tiny
+
+    threads, stream = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(1)
+    try:
+        with _quiet():
+            off: Any = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar")}
+            trainer = Trainer(max_epochs=1, accelerator="cpu", devices=1, enable_model_summary=False, **off)
+            data = TensorDataset(torch.randn(4, 8), torch.zeros(4, dtype=torch.long))
+            trainer.fit(Tiny(), DataLoader(data, batch_size=2))
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(stream)
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _own_memory() -> Iterator[tuple[int, int]]:
+    """Where this process's own memory lies, in whole huge pages."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        where, rights, *_, last = line.split()
+        if rights == "rw-p" and (last == "0" or last == "[heap]"):
+            begin, end = (int(place, 16) for place in where.split("-"))
+            begin, end = -(-begin // _HUGE) * _HUGE, end // _HUGE * _HUGE
+            if begin < end:
+                yield begin, end
