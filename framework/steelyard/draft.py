@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning import LightningDataModule, LightningModule
 
 from steelyard.adapters import Adapter
 from steelyard.seam import Seam
+
+if TYPE_CHECKING:
+    from steelyard.estimating.estimate import Forecast
 
 Step = Callable[..., Any]
 """`training_step`: batch, batch index (where the task asks for it) -> what Lightning allows."""
@@ -45,6 +48,8 @@ class Draft:
         optimizers: Wraps round `task.configure_optimizers` (OPTIMIZER), the first one innermost.
         rehearsal: True where `steelyard plan` tries the training on tensors without numbers: write nothing outside the
             run, and draw the same every time.
+        forecast: What the training would need, from shapes alone; a few seconds of work when it is first asked for,
+            which is in `preflight`, before any plugin changes the draft. None where nobody can tell, as in a rehearsal.
     """
 
     task: LightningModule
@@ -56,3 +61,4 @@ class Draft:
     steps: dict[Seam, list[StepWrap]] = field(default_factory=_no_steps)
     optimizers: list[OptimizerWrap] = field(default_factory=list[OptimizerWrap])
     rehearsal: bool = False
+    forecast: "Callable[[], Forecast] | None" = None

@@ -27,6 +27,7 @@ from steelyard import (
     training,
 )
 from steelyard.draft import Draft
+from steelyard.estimating.forecasting import forecaster
 from steelyard.folder import State
 from steelyard.looking import look
 from steelyard.measuring import plugin_sections, task_section
@@ -273,6 +274,7 @@ def prepare(order: Order) -> Prepared:
     # Again, so that the first weights do not depend on what the data module drew.
     seed_everything(int(config.seed), workers=True, verbose=False)
     draft = building.make_draft(config, data)
+    draft.forecast = forecaster(selected, draft)
     problems = preflight(selected, draft)
     if selected:
         look(draft)

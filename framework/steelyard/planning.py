@@ -1,6 +1,5 @@
 """`steelyard plan`: preflight and the predicted cost, without training."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,8 +12,9 @@ from steelyard import building, randomness, requirements, spec
 from steelyard.draft import Draft
 from steelyard.estimating import in_words
 from steelyard.estimating._fake import numbers_answered
+from steelyard.estimating.estimate import Estimate
+from steelyard.estimating.forecasting import forecaster
 from steelyard.estimating.machines import Machine, machine
-from steelyard.estimating.rehearsal import Estimate, rehearse
 from steelyard.estimating.settings import Planning
 from steelyard.preflight import preflight
 from steelyard.problem import Refused
@@ -106,8 +106,10 @@ def plan(
     if found:
         raise Refused(found)
     draft = _drafted(config)
+    draft.forecast = forecaster(selected, draft)
     problems = preflight(selected, draft)
-    estimate, left_out = estimated(selected, draft)
+    forecast = draft.forecast()
+    estimate = forecast.estimate
     weights: list[Tensor] = list(draft.task.parameters())
     return PlanReport(
         spec=spec.spec_hash(config),
@@ -118,50 +120,14 @@ def plan(
         if estimate is None
         else estimate.trainable,
         flops_per_step=None if estimate is None else estimate.flops,
-        steps=count_steps(draft),
-        notes=(*notes, *(problem.message for problem in problems), *left_out),
+        steps=forecast.steps,
+        notes=(*notes, *(problem.message for problem in problems), *forecast.notes),
         checkpoint_bytes=_kept(weights) if config.get("checkpoints") == "last" else 0,
         spends=_spends(selected, draft),
         estimate=estimate,
         target=target,
         precision=str(draft.trainer.get("precision") or "32-true"),
     )
-
-
-def estimated(selected: Sequence[Selected], draft: Draft) -> tuple[Estimate | None, tuple[str, ...]]:
-    """The estimate, and what it leaves out; None where the task cannot be rehearsed even without its plugins."""
-    try:
-        return rehearse(selected, draft), ()
-    except Exception as error:  # whatever a task or a plugin does that needs numbers
-        reason = _reason(error)
-    if selected:
-        try:
-            found = rehearse((), draft)
-        except Exception as error:
-            return None, (f"no estimate: {_reason(error)}",)
-        return found, (f"the estimate leaves out what plugins do: {reason}",)
-    return None, (f"no estimate: {reason}",)
-
-
-def count_steps(draft: Draft) -> int | None:
-    """Optimizer steps by `max_epochs`, `max_steps` and the loader's length, or None where the end is open."""
-    trainer = draft.trainer
-    try:
-        batches = len(draft.data.train_dataloader())
-    except TypeError:
-        batches = None
-    limit = trainer.get("limit_train_batches")
-    if batches is not None and limit is not None:
-        batches = int(batches * limit) if isinstance(limit, float) else min(batches, int(limit))
-    most = trainer.get("max_steps")
-    steps = None if most in (None, -1) else int(most)
-    epochs = trainer.get("max_epochs")
-    if epochs is None and steps is None:
-        epochs = 1000
-    if epochs not in (None, -1) and batches is not None:
-        by_epochs = int(epochs) * math.ceil(batches / int(trainer.get("accumulate_grad_batches") or 1))
-        steps = by_epochs if steps is None else min(steps, by_epochs)
-    return steps
 
 
 def _drafted(config: DictConfig) -> Draft:
@@ -173,11 +139,6 @@ def _drafted(config: DictConfig) -> Draft:
             draft = building.make_draft(config, data)
             draft.task.configure_model()
     return draft
-
-
-def _reason(error: Exception) -> str:
-    words = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {words[0] if words else 'no reason given'}"
 
 
 def _kept(weights: Sequence[Tensor]) -> int:

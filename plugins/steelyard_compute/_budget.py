@@ -1,71 +1,45 @@
 """The live half of `compute=budget`."""
 
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, final
 
 from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor
 
 from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
-from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
+from steelyard.estimating._flops import DEFINITION, compiled
 from steelyard.measurement import Artefact, Better, Measurement, Status
-from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
 from steelyard.runs import Run
+from steelyard_compute._foreseen import GB, LIMITS, rounded_up
+from steelyard_compute._memory import MIB, HighWater
+from steelyard_compute._spending import Cost, Spent, Till
 from steelyard_compute.budget import Budget
 
-UNITS = {"seconds": "s", "steps": "steps", "examples": "examples", "flops": "FLOP"}
+UNITS = {
+    "seconds": "s",
+    "steps": "steps",
+    "examples": "examples",
+    "flops": "FLOP",
+    "kwh": "kWh",
+    "gb": "GB",
+    "euros": "EUR",
+}
 MEANINGS = {
     "seconds": "time that training took of its budget",
     "steps": "optimizer steps that training took of its budget",
     "examples": "training examples that were worked through",
     "flops": "operations that training took of its budget",
+    "kwh": "energy that training took of its budget",
+    "gb": "most memory that training took of its budget",
+    "euros": "what training cost of its budget",
 }
+TIMED = ("seconds", "kwh", "gb", "euros")
+SUMS = tuple(name for name in LIMITS if name not in ("steps", "gb"))
 
 
 class BudgetPassed(RuntimeError):
     """A limit was reached under `on_breach=fail`, or by the first step."""
-
-
-@dataclass(slots=True)
-class Spent:
-    """What one kind of cost has come to.
-
-    Attributes:
-        total: So far, of all sessions of the run.
-        dearest: The most that one step cost.
-        after: The most that came after the last step, which is validation.
-    """
-
-    total: float = 0.0
-    dearest: float = 0.0
-    after: float = 0.0
-
-    def add(self, cost: float) -> None:
-        """One more step."""
-        self.total += cost
-        self.dearest = max(self.dearest, cost)
-
-    def passes(self, limit: float) -> bool:
-        """Whether another step may pass the limit."""
-        return self.total + self.dearest + self.after > limit
-
-
-@dataclass(slots=True)
-class _Session:
-    """What is known of the step that runs."""
-
-    lapped: float = 0.0
-    counting: FlopCount | None = None
-    shapes: dict[tuple[Any, ...], int] = field(default_factory=dict[tuple[Any, ...], int])
-
-    def lap(self) -> float:
-        """Seconds since the last lap."""
-        before, self.lapped = self.lapped, time.monotonic()
-        return self.lapped - before
 
 
 @final
@@ -78,13 +52,16 @@ class BudgetAttachment(Attachment):
     """
 
     def __init__(self, plugin: Budget, adapter: Adapter) -> None:
-        limits = {name: getattr(plugin, name) for name in UNITS}
+        limits = {name: getattr(plugin, name) for name in LIMITS}
         self._limits: Mapping[str, float] = {name: float(limit) for name, limit in limits.items() if limit is not None}
-        self._fails = plugin.on_breach == "fail"
+        self._plugin = plugin
         self._adapter = adapter
         self._spent = {name: Spent() for name in self._limits}
         self._ran_out = ""
-        self._session = _Session()
+        self._till = Till(plugin)
+        self._pending = Cost()
+        self._steps: int = 0
+        self._memory: HighWater | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """What is spent."""
@@ -100,7 +77,7 @@ class BudgetAttachment(Attachment):
         """Starts the clock.
 
         Raises:
-            Refused: If operations shall be counted that cannot be seen.
+            Refused: If what shall be counted cannot be seen.
         """
         if "flops" in self._limits and compiled(pl_module):
             raise refuse(
@@ -113,51 +90,56 @@ class BudgetAttachment(Attachment):
                 f"one batch has {size} examples, the budget is {self._limits['examples']:g}",
                 fix=f"compute.budget.examples={size}",
             )
-        self._session.lap()
-        if self._spent and self._may_not_go_on(trainer):
+        if "gb" in self._limits:
+            self._memory = HighWater(pl_module, pl_module.device)
+        self._steps = trainer.global_step
+        self._till.start(pl_module)
+        if self._may_not_go_on(trainer):
             trainer.should_stop = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Counts operations where a batch has a shape that was not seen before."""
-        session = self._session
-        if "flops" in self._limits and _shapes(batch) not in session.shapes:
-            session.counting = FlopCount()
-            session.counting.start()
+        self._till.open(batch)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Adds the step, and ends the training before one that may pass a limit."""
-        session = self._session
-        if session.counting is not None:
-            session.shapes[_shapes(batch)] = session.counting.total
-            self._stop_counting()
-        costs = {
-            "steps": trainer.global_step - self._spent["steps"].total if "steps" in self._spent else 0.0,
-            "examples": float(self._adapter.size(batch)),
-            "flops": float(session.shapes.get(_shapes(batch), 0)),
-            "seconds": session.lap(),
-        }
-        for name, spent in self._spent.items():
-            spent.add(costs[name])
+        self._pending += self._till.close(trainer, pl_module, batch, examples=self._adapter.size(batch))
+        if trainer.global_step == self._steps and (batch_idx + 1) % trainer.accumulate_grad_batches:
+            # Half of an accumulated step would be thrown away.
+            return
+        for name in SUMS:
+            if name in self._spent:
+                self._spent[name].add(self._pending.of(name, self._plugin))
+        if "steps" in self._spent:
+            self._spent["steps"].add(trainer.global_step - self._steps)
+        if self._memory is not None:
+            mark = self._spent["gb"]
+            mark.total = max(mark.total, self._memory.read().mib * MIB / GB)
+        self._pending, self._steps = Cost(), trainer.global_step
         self._check_first(trainer)
         if self._may_not_go_on(trainer):
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Counts the time of validation, which is no part of a step."""
-        if "seconds" in self._spent and not trainer.sanity_checking:
-            took = self._session.lap()
-            self._spent["seconds"].total += took
-            self._spent["seconds"].after = max(self._spent["seconds"].after, took)
+        """Counts the cost of validation, which is no part of a step."""
+        if trainer.sanity_checking:
+            return
+        cost = self._till.between(trainer, pl_module)
+        for name in ("seconds", "kwh", "euros"):
+            if name in self._spent:
+                took = cost.of(name, self._plugin)
+                self._spent[name].total += took
+                self._spent[name].after = max(self._spent[name].after, took)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves no counter behind on a broken run."""
-        self._stop_counting()
+        self._till.leave()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leaves no counter behind where a step never ended."""
-        self._stop_counting()
+        self._till.leave()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fails where that was asked for.
@@ -165,35 +147,49 @@ class BudgetAttachment(Attachment):
         Raises:
             BudgetPassed: If a limit ended the training.
         """
-        if self._fails and self._ran_out:
+        if self._plugin.on_breach == "fail" and self._ran_out:
             raise BudgetPassed(f"the budget is used up: {self._ran_out} (compute.budget.on_breach=stop ends it well)")
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """What was spent beside what might be."""
-        why = f"the budget ended the training: {self._ran_out}" if self._ran_out else "the training ended by itself"
         for name, limit in self._limits.items():
-            words = f"of {limit:g}; {why}" if run.trained else "there was no training in this run"
+            if not run.trained:
+                note = "there was no training in this run"
+                yield Measurement(name=name, status=Status.SKIPPED, unit=UNITS[name], note=note)
+                continue
+            guessed = name in ("kwh", "euros") and bool(self._till.how) and not self._till.measured
             yield Measurement(
                 name=name,
-                value=self._spent[name].total if run.trained else None,
-                status=Status.MEASURED if run.trained else Status.SKIPPED,
+                value=self._spent[name].total,
+                status=Status.ESTIMATED if guessed else Status.MEASURED,
                 better=Better.LOWER,
                 unit=UNITS[name],
-                timing=name == "seconds",
-                note=f"{words}; {DEFINITION}" if name == "flops" else words,
+                timing=name in TIMED,
+                note=self._note(name, limit),
                 meaning=MEANINGS[name],
             )
+
+    def _note(self, name: str, limit: float) -> str:
+        why = f"the budget ended the training: {self._ran_out}" if self._ran_out else "the training ended by itself"
+        rest = {"flops": f"; {DEFINITION}", "kwh": f"; {self._till.how}", "euros": self._prices()}
+        return f"of {limit:g}; {why}{rest.get(name, '')}"
+
+    def _prices(self) -> str:
+        plugin = self._plugin
+        each = ((plugin.euros_per_kwh, "a kWh"), (plugin.euros_per_hour, "an hour"))
+        prices = ", ".join(f"{price:g} EUR {unit}" for price, unit in each if price)
+        return f"; at {prices}" + (f"; {self._till.how}" if self._till.how else "")
 
     def _check_first(self, trainer: Trainer) -> None:
         """A budget that the first step has passed already is a mistake, whatever `on_breach` says."""
         if trainer.global_step > 1:
             return
         for name, limit in self._limits.items():
-            if self._spent[name].total > limit:
-                need = self._spent[name].total
+            need = self._spent[name].total
+            if need > limit:
                 raise BudgetPassed(
                     f"one step needs {need:g} {UNITS[name]}, the budget is {limit:g}: "
-                    f"compute.budget.{name}={need:.2g} affords one"
+                    f"compute.budget.{name}={rounded_up(need):g} affords one"
                 )
 
     def _may_not_go_on(self, trainer: Trainer) -> bool:
@@ -203,17 +199,3 @@ class BudgetAttachment(Attachment):
         if stop:
             self._ran_out = ", ".join(short) or "on another rank"
         return stop
-
-    def _stop_counting(self) -> None:
-        if self._session.counting is not None:
-            self._session.counting.stop()
-            self._session.counting = None
-
-
-def _shapes(batch: Any) -> tuple[Any, ...]:
-    """Of every tensor in a batch, whatever its structure."""
-    if isinstance(batch, Tensor):
-        return tuple(batch.shape)
-    if is_mapping(batch):
-        return tuple(_shapes(part) for part in batch.values())
-    return tuple(_shapes(part) for part in batch) if is_sequence(batch) else ()

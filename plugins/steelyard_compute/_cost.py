@@ -11,10 +11,12 @@ from pytorch_lightning import LightningModule, Trainer
 from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
 from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
+from steelyard.estimating.estimate import Forecast
 from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.runs import Run
 from steelyard_compute._clock import Clock, in_words, spread
 from steelyard_compute._memory import HighWater, Peak
+from steelyard_compute._receipt import Receipt
 from steelyard_compute._telemetry import Telemetry, seconds_of, skipped
 from steelyard_compute.cost import Cost
 
@@ -34,6 +36,10 @@ MEANINGS = {
     "mfu": "share of the speed of large matrix products on this machine that training reaches",
     "energy": "energy that training took",
     "process_memory": "most memory that the whole process held during training",
+    "predicted_memory": "memory that training was expected to take before it began",
+    "predicted_flops": "multiplications and additions that training was expected to take before it began",
+    "predicted_seconds": "time that training was expected to take after its first steps",
+    "predicted_energy": "energy that training was expected to take after its first steps",
     "hook_seconds": "time that a plugin took while training ran, beside what it changes inside a step",
     "measure_seconds": "time that a plugin took to measure the finished model",
     "measure_memory": "memory by which the process grew while a plugin measured the finished model",
@@ -46,12 +52,14 @@ class CostAttachment(Attachment):
     Args:
         adapter: Counts the examples of a batch.
         plugin: The settings.
+        forecast: What was predicted from shapes; None to predict nothing.
     """
 
     measures_last = True
 
-    def __init__(self, adapter: Adapter, plugin: Cost | None = None) -> None:
+    def __init__(self, adapter: Adapter, plugin: Cost | None = None, forecast: Forecast | None = None) -> None:
         self._adapter = adapter
+        self._receipt = Receipt(forecast)
         self._telemetry = Telemetry(plugin or Cost())
         self._clock = Clock()
         self._flops = 0
@@ -68,7 +76,8 @@ class CostAttachment(Attachment):
         """Times and counts so far, so that a resumed run reports the whole."""
         self._settle()
         counted = {"flops": self._flops, "examples": self._flop_examples, "unknown": self._unknown}
-        return {"clock": self._clock.state(), "counted": counted, "telemetry": self._telemetry.state()}
+        told = {"receipt": self._receipt.state(), "telemetry": self._telemetry.state()}
+        return {"clock": self._clock.state(), "counted": counted, **told}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
@@ -77,6 +86,7 @@ class CostAttachment(Attachment):
         self._flops, self._flop_examples = counted["flops"], counted["examples"]
         self._unknown = counted["unknown"]
         self._telemetry.load(state_dict["telemetry"])
+        self._receipt.load(state_dict["receipt"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock and the memory's high-water mark."""
@@ -103,11 +113,14 @@ class CostAttachment(Attachment):
         if self._count is None:
             self._clock.add(seconds, examples=examples)
             self._telemetry.add(batch, step=trainer.global_step)
-            return
-        # The counted step is slower by the counting, and the first of a run anyway: its time is not kept.
-        self._flops, self._flop_examples = self._count.total, examples
-        self._unknown = ", ".join(sorted(self._count.unknown))
-        self._stop_counting()
+        else:
+            # The counted step is slower by the counting, and the first of a run anyway: its time is not kept.
+            self._flops, self._flop_examples = self._count.total, examples
+            self._unknown = ", ".join(sorted(self._count.unknown))
+            self._stop_counting()
+        if self._receipt.watching and self._train_start is not None:
+            passed = time.perf_counter() - self._train_start
+            self._receipt.add(trainer, seconds=passed, joules=self._telemetry.joules())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reads the clock and the mark before anybody measures."""
@@ -126,9 +139,12 @@ class CostAttachment(Attachment):
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """Time, memory and size first, then what they are made of, then what each plugin took."""
-        for row in self._rows(run):
+        rows = list(self._rows(run))
+        for row in rows:
             yield replace(row, meaning=MEANINGS[row.name])
         if run.trained:
+            for row in self._receipt.rows({row.name: row for row in rows if not row.at}, run.device):
+                yield replace(row, meaning=MEANINGS[row.name]) if isinstance(row, Measurement) else row
             yield from self._telemetry.pictures(self._clock)
 
     def _rows(self, run: Run) -> Iterator[Measurement]:

@@ -1,11 +1,13 @@
 """Energy: from a meter where there is one, else estimated, with the assumption named."""
 
-import os
+import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+import torch
 
 JOULES_PER_WATT_HOUR = 3600.0
 POWERCAP = Path("/sys/class/powercap")
@@ -110,6 +112,14 @@ class BusyDevice:
         )
 
 
+def meter_for(device: torch.device, *, core_watts: float, device_watts: float | None) -> Meter | None:
+    """The best there is, started; None for a device of which nobody told the power."""
+    if device.type == "cpu":
+        zones = packages()
+        return Rapl(zones) if zones else BusyCores(core_watts)
+    return None if device_watts is None else BusyDevice(device_watts, device.type)
+
+
 def packages() -> list[Path]:
     """The processor packages whose counters this process may read."""
     return [zone for zone in sorted(POWERCAP.glob("*-rapl:[0-9]")) if _readable(zone / "energy_uj")]
@@ -123,5 +133,5 @@ def _readable(path: Path) -> bool:
 
 
 def _cpu_seconds() -> float:
-    spent = os.times()
-    return spent.user + spent.system + spent.children_user + spent.children_system
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in spent)

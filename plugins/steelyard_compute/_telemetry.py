@@ -13,7 +13,7 @@ from steelyard import resident
 from steelyard.measurement import Better, Measurement, Picture, Status
 from steelyard.runs import Run
 from steelyard_compute._clock import Clock
-from steelyard_compute._energy import BusyCores, BusyDevice, Energy, Meter, Rapl, packages
+from steelyard_compute._energy import Energy, Meter, meter_for
 from steelyard_compute._memory import MIB
 from steelyard_compute._throughput import matmul_peak, tokens
 from steelyard_compute.cost import Cost
@@ -64,7 +64,9 @@ class Telemetry:
         """Starts the meter."""
         prefix = str(trainer.precision).partition("-")[0]
         self._format = FORMATS.get(prefix, torch.float32)
-        self._meter = self.find_meter(module.device)
+        plugin, device = self._plugin, module.device
+        self._meter = meter_for(device, core_watts=plugin.core_watts, device_watts=plugin.device_watts)
+        self._no_meter = f"no meter for {device.type}, and compute.cost.device_watts does not say its power"
         self._next = time.perf_counter()
 
     def add(self, batch: Any, *, step: int) -> None:
@@ -82,6 +84,10 @@ class Telemetry:
         """Reads the meter for the last time."""
         if self._meter is not None:
             self._energy, self._meter = self._meter.read(), None
+
+    def joules(self) -> float | None:
+        """Of this session so far; None where nobody can tell."""
+        return None if self._meter is None else self._meter.read().joules
 
     def energy(self, run: Run) -> Measurement:
         """Of the training with its validation; on an estimate its assumption."""
@@ -162,16 +168,6 @@ class Telemetry:
             return None
         how = "; before: ".join(filter(None, (now.how, self._before.how)))
         return Energy(joules=now.joules + self._before.joules, measured=now.measured and self._before.measured, how=how)
-
-    def find_meter(self, device: torch.device) -> Meter | None:
-        self._no_meter = ""
-        if device.type == "cpu":
-            zones = packages()
-            return Rapl(zones) if zones else BusyCores(self._plugin.core_watts)
-        if self._plugin.device_watts is None:
-            self._no_meter = f"no meter for {device.type}, and compute.cost.device_watts does not say its power"
-            return None
-        return BusyDevice(self._plugin.device_watts, device.type)
 
 
 @functools.cache

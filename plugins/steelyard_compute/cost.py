@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
     from steelyard.measurement import Artefact, Measurement
+    from steelyard.problem import Problem
     from steelyard.stored import StoredRun
 
 
@@ -37,15 +38,29 @@ class Cost(Plugin):
     device_watts: Annotated[
         float | None, Option("power of a GPU at full load, for the estimate; none: no estimate there", unit="W", gt=0)
     ] = None
+    predict: Annotated[
+        bool,
+        Option(
+            "predict memory and FLOPs before the first step, from shapes (a few seconds), time and energy from steps 2 "
+            "to 6, and say how far off it was"
+        ),
+    ] = False
     curves: Annotated[bool, Option("draw step time and memory over the training")] = True
 
     loss: Annotated[str, Option("measurement whose fall over the compute of a sweep is followed")] = "task.loss"
+
+    def preflight(self, draft: Draft) -> Iterator[Problem]:
+        """Looks ahead while the draft is as it was, if it shall."""
+        if self.predict and draft.forecast is not None:
+            draft.forecast()
+        yield from ()
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it reads clocks, and sees the operations of one step pass by."""
         from steelyard_compute._cost import CostAttachment
 
-        return CostAttachment(draft.adapter, self)
+        forecast = draft.forecast() if self.predict and draft.forecast is not None else None
+        return CostAttachment(draft.adapter, self, forecast)
 
     def compare(self, runs: Sequence[StoredRun]) -> Iterator[Measurement | Artefact]:
         """Over runs with different compute: the power law of the loss, and what the next factor of ten would buy."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.machines import CONTEXT, GIB, Machine, free_bytes, own_bytes
-from steelyard.estimating.rehearsal import Estimate
 from steelyard.report.numbers import duration
 
 MODULES = 6

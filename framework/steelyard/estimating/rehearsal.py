@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, final
 
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
@@ -19,6 +19,7 @@ from steelyard.estimating import _fake
 from steelyard.estimating._flops import FlopCount
 from steelyard.estimating._ledger import Ledger, tensors_in
 from steelyard.estimating._where import Where
+from steelyard.estimating.estimate import Estimate
 from steelyard.seam import Seam
 from steelyard.selection import Selected
 
@@ -26,36 +27,6 @@ BOOKED = 2
 """The optimizer's state is made by the first step, so the second is the one that all others are like."""
 STEPS = 3
 """The third says which module the operations belong to: torch's tracker of modules keeps tensors alive."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What a training would need, from shapes alone.
-
-    Attributes:
-        flops: Of one optimizer step (2 per multiply-accumulate), with all that plugins do in it.
-        modules: FLOPs of that step by module, the parts of the whole.
-        memory: Bytes of tensors by kind at the fullest moment of training.
-        parameters: Weights in total, those that plugins added included.
-        trainable: Those that are trained.
-        examples: In one batch.
-        uncounted: What is not in these numbers, and why.
-        assumed: Questions about numbers that nobody knows before training, and how often they were asked.
-    """
-
-    flops: int
-    modules: Mapping[str, int]
-    memory: Mapping[str, int]
-    parameters: int
-    trainable: int
-    examples: int
-    uncounted: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
-
-    @property
-    def tensor_bytes(self) -> int:
-        """The peak."""
-        return sum(self.memory.values())
 
 
 def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
@@ -83,6 +54,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
             steps={seam: [*draft.steps[seam]] for seam in STEP_SEAMS},
             optimizers=[*draft.optimizers],
             rehearsal=True,
+            forecast=None,
         )
         with fakes.copied_well():
             attachments = assembly.attach(selected, mine)

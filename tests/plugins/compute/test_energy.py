@@ -39,14 +39,14 @@ def test_only_packages_that_can_be_read_are_meters(tmp_path: Path, monkeypatch: 
 
 
 def test_without_a_meter_it_is_an_estimate_that_names_its_assumption(monkeypatch: pytest.MonkeyPatch) -> None:
-    spent = [10.0, 1.0, 2.0, 0.5]
+    spent = iter([10.0, 1.0, 2.0, 0.5, 12.0, 1.5, 2.0, 1.0])
 
-    def times() -> Any:
-        return SimpleNamespace(user=spent[0], system=spent[1], children_user=spent[2], children_system=spent[3])
+    def getrusage(_: int) -> Any:
+        return SimpleNamespace(ru_utime=next(spent), ru_stime=next(spent))
 
-    monkeypatch.setattr(_energy, "os", SimpleNamespace(times=times))
+    fake = SimpleNamespace(getrusage=getrusage, RUSAGE_SELF=0, RUSAGE_CHILDREN=-1)
+    monkeypatch.setattr(_energy, "resource", fake)
     meter = BusyCores(7.5)
-    spent[:] = [12.0, 1.5, 2.0, 1.0]
     found = meter.read()
     assert found.joules == pytest.approx(7.5 * 3)
     assert not found.measured

@@ -63,10 +63,10 @@ def test_operations_are_counted_and_never_passed(run: Any) -> None:
 
 
 def test_seconds_are_counted_and_end_the_training(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steelyard_compute import _budget
+    from steelyard_compute import _spending
 
     clock = iter(range(1000))
-    monkeypatch.setattr(_budget, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(_spending, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     card = run(selected(Budget(seconds=7, steps=100), "budget"))
     row = card["compute.budget.seconds"]
     # A tick a step, and one for validation after the third and the last.
