@@ -21,12 +21,16 @@ HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_") or name 
 
 
 def in_order(selected: Sequence[Selected]) -> list[Selected]:
-    """By first claimed seam, then by name; those that claim nothing come last."""
+    """By their claimed seams in build order, then by name; those that claim nothing come last.
+
+    Of two with the same first seam the one that claims nothing more comes first, whatever its name: who only changes
+    the batches has done so before somebody draws them for the gradients.
+    """
     order = list(Seam)
 
-    def rank(choice: Selected) -> tuple[int, str]:
+    def rank(choice: Selected) -> tuple[list[int], str]:
         claimed = choice.plugin.owns | choice.plugin.shares
-        return min((order.index(seam) for seam in claimed), default=len(order)), choice.key
+        return sorted(order.index(seam) for seam in claimed) or [len(order)], choice.key
 
     return sorted(selected, key=rank)
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from steelyard import randomness
 from steelyard.draft import Draft
 from steelyard.problem import Problem, refuse
-from steelyard_privacy._sampling import Population, Unsuitable, population_of
+from steelyard_privacy._sampling import Population, Unsuitable, population_of, rebuilt
 from steelyard_privacy.canaries import Canaries
 
 NONE = -1
@@ -120,20 +120,11 @@ def marked(loader: Any, marks: Mapping[int, int]) -> DataLoader[Any]:
     except Unsuitable as unsuitable:
         raise refuse(str(unsuitable), fix=unsuitable.fix) from unsuitable
     source = cast("DataLoader[Any]", loader)
-    return DataLoader(
+    return rebuilt(
+        source,
         MarkedExamples(source.dataset, marks),
-        batch_size=source.batch_size,
         sampler=source.sampler,
-        drop_last=source.drop_last,
         collate_fn=MarkedCollate(source.collate_fn),
-        num_workers=source.num_workers,
-        pin_memory=source.pin_memory,
-        worker_init_fn=source.worker_init_fn,
-        timeout=source.timeout,
-        generator=source.generator,
-        multiprocessing_context=source.multiprocessing_context,
-        prefetch_factor=source.prefetch_factor,
-        persistent_workers=source.persistent_workers,
     )
 
 

@@ -53,7 +53,7 @@ def attach(plugin: DPSGD, draft: Draft) -> "PrivateTraining":
     """
     _check_layers(draft.task)  # Others may have changed them since preflight.
     plan = make_plan(plugin, draft)
-    data = fingerprint(draft.data, plan.population)
+    data = fingerprint(draft.data)
     attachment = PrivateTraining(plugin, plan, draft.task, data=data, rehearsal=draft.rehearsal)
     draft.loaders.append(attachment.poisson)
     draft.steps[Seam.BATCHES].append(attachment.private)

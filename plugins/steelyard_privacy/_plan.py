@@ -1,11 +1,11 @@
 """The plan of a private run: who is drawn how often, with how much noise, for how many steps."""
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytorch_lightning import LightningDataModule
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -77,7 +77,7 @@ def make_plan(plugin: DPSGD, draft: Draft) -> Plan:
     Raises:
         Refused: If there is none.
     """
-    population = _population(draft.data)
+    population = _population(draft)
     count, rate = len(population.indices), population.rate
     delta = default_delta(count) if plugin.delta is None else plugin.delta
     if delta >= 1 / count:
@@ -124,9 +124,10 @@ def planned_steps(trainer: Mapping[str, Any], *, steps_per_epoch: int) -> int | 
     return min(limits, default=None)
 
 
-def _population(data: LightningDataModule) -> Population:
+def _population(draft: Draft) -> Population:
     with randomness.forked():
-        loader: Any = data.train_dataloader()
+        # Who was attached before may have left examples out.
+        loader: Any = functools.reduce(lambda made, wrap: wrap(made), draft.loaders, draft.data.train_dataloader())
     try:
         return population_of(loader)
     except Unsuitable as unsuitable:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
@@ -163,6 +164,27 @@ def _indices(loader: DataLoader[Any]) -> Sequence[int]:
         )
     dataset: Any = loader.dataset
     return range(len(dataset))
+
+
+def rebuilt(
+    source: DataLoader[Any], dataset: Dataset[Any], *, sampler: Any, collate_fn: Callable[[Any], Any]
+) -> DataLoader[Any]:
+    """The loader, workers and all, over another data set."""
+    return DataLoader(
+        dataset,
+        batch_size=source.batch_size,
+        sampler=sampler,
+        drop_last=source.drop_last,
+        collate_fn=collate_fn,
+        num_workers=source.num_workers,
+        pin_memory=source.pin_memory,
+        worker_init_fn=source.worker_init_fn,
+        timeout=source.timeout,
+        generator=source.generator,
+        multiprocessing_context=source.multiprocessing_context,
+        prefetch_factor=source.prefetch_factor,
+        persistent_workers=source.persistent_workers,
+    )
 
 
 @final

@@ -16,7 +16,7 @@ from steelyard import randomness
 from steelyard.measurement import Better, Measurement, Status
 from steelyard_privacy._accounting import accountant, together
 from steelyard_privacy._ledger import Tampered, Writer, parts, read
-from steelyard_privacy._sampling import Population
+from steelyard_privacy._sampling import population_of
 
 NAME = "ledger_epsilon"
 SAMPLED = 64
@@ -37,7 +37,7 @@ class Ledger:
     writer: Writer
 
 
-def fingerprint(data: LightningDataModule, population: Population) -> str:
+def fingerprint(data: LightningDataModule) -> str:
     """The data module's own, or a hash of the size and of some examples spread over the training split.
 
     Noise on the same people adds up only if they are recognised: another way to split or to load them looks like other
@@ -46,9 +46,11 @@ def fingerprint(data: LightningDataModule, population: Population) -> str:
     own: Callable[[], str] | None = getattr(data, "fingerprint", None)
     if callable(own):
         return str(own())
-    digest = hashlib.sha256(str(len(population.indices)).encode())
     with randomness.forked():
         loader: Any = data.train_dataloader()
+        # All of it, also where this run trains on a part: what several runs take from the same people adds up.
+        population = population_of(loader)
+        digest = hashlib.sha256(str(len(population.indices)).encode())
         places = np.linspace(0, len(population.indices) - 1, num=min(SAMPLED, len(population.indices))).round()
         for place in places.astype(int).tolist():
             for leaf in _leaves(loader.dataset[population.indices[place]]):

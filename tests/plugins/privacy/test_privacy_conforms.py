@@ -4,6 +4,7 @@ from steelyard.testing import PluginSuite
 from steelyard_privacy.canaries import Canaries
 from steelyard_privacy.dp_sgd import DPSGD
 from steelyard_privacy.membership import Membership
+from steelyard_privacy.shadow import Shadow
 
 
 class TestDPSGD(PluginSuite):
@@ -21,3 +22,8 @@ class TestMembership(PluginSuite):
 class TestCanaries(PluginSuite):
     plugin = Canaries(count=20)
     key = "privacy.canaries"
+
+
+class TestShadow(PluginSuite):
+    plugin = Shadow(model=1)
+    key = "privacy.shadow"
