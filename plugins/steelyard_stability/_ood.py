@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg import svd
 from scipy.special import logsumexp
 from scipy.stats import norm, rankdata
 
@@ -37,12 +37,17 @@ def mahalanobis(features: Floats, *, known: Floats, labels: NDArray[np.int64]) -
     classes = np.unique(labels)
     means = np.stack([known[labels == one].mean(axis=0) for one in classes])
     apart = known - means[np.searchsorted(classes, labels)]
-    covariance = apart.T @ apart / len(known)
-    covariance += np.eye(len(covariance)) * (RIDGE * np.trace(covariance) / len(covariance) + 1e-12)
-    # Whitened once, so that the cost does not grow with examples times classes times features squared.
-    root = np.linalg.cholesky(covariance)
-    placed, centres = (solve_triangular(root, rows.T, lower=True).T for rows in (features, means))
-    return np.stack([((placed - centre) ** 2).sum(axis=1) for centre in centres], axis=1).min(axis=1)
+    ridge = RIDGE * float((apart**2).mean()) + 1e-12
+    # The covariance itself would be as large as the features squared; where nothing familiar varies there is the ridge.
+    sizes, axes = svd(apart, full_matrices=False)[1:]
+    variances = sizes**2 / len(apart) + ridge
+    found = np.empty((len(features), len(classes)))
+    for place, centre in enumerate(means):
+        away = features - centre
+        along = away @ axes.T
+        rest = ((away - along @ axes) ** 2).sum(axis=1)
+        found[:, place] = (along**2 / variances).sum(axis=1) + rest / ridge
+    return found.min(axis=1)
 
 
 def nearest(features: Floats, *, known: Floats, neighbours: int) -> Floats:

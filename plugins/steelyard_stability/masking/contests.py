@@ -99,7 +99,8 @@ def _transfer(ring: Ring) -> Tensor:
     ridge = 1e-3 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     solved: Tensor = solve(gram + ridge, changes)
     weights = solved.mT.to(moves) @ moves
-    apart = weights[aim.order[:, 0]] - weights[aim.decisions]
+    # The scene may hold fewer rows than there are decisions.
+    apart = weights[aim.order[ring.rows, 0]] - weights[aim.decisions[ring.rows]]
     direction = apart.reshape(scene.centre.shape).to(scene.centre)
     direction = direction.sign() if scene.ball.norm is Norm.LINF else direction / norms(direction).clamp(min=1e-30)
     trial = scene.ball.around(scene.centre).project(scene.centre + scene.ball.radius * direction)

@@ -27,6 +27,19 @@ def test_mahalanobis_is_that_of_scikit_learn() -> None:
     np.testing.assert_allclose(mahalanobis(NEW, known=KNOWN, labels=LABELS), wanted, rtol=1e-4)
 
 
+def test_mahalanobis_of_more_features_than_examples_is_the_obvious_one() -> None:
+    stream = np.random.default_rng(3)
+    known, new = stream.normal(size=(30, 80)) * np.geomspace(1, 1e-4, 80), stream.normal(size=(9, 80))
+    labels = np.arange(30) % 3
+    means = np.stack([known[labels == one].mean(axis=0) for one in range(3)])
+    apart = known - means[labels]
+    covariance = apart.T @ apart / 30
+    covariance += np.eye(80) * (1e-6 * np.trace(covariance) / 80 + 1e-12)
+    wanted = [min((row - mean) @ np.linalg.solve(covariance, row - mean) for mean in means) for row in new]
+
+    np.testing.assert_allclose(mahalanobis(new, known=known, labels=labels), wanted, rtol=1e-6)
+
+
 def test_a_feature_that_never_varies_breaks_nothing() -> None:
     flat = np.column_stack([KNOWN, np.zeros(200)])
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -56,6 +57,19 @@ def test_each_mask_is_caught_by_its_test(name: str, expected: str) -> None:
 )
 def test_a_model_that_behaves_is_told_from_one_that_does_not(name: str, expected: str) -> None:
     assert expected in flags(HELD[name](fitted(mlp)))
+
+
+def test_the_first_rows_of_a_scene_are_tested_as_they_are_alone() -> None:
+    model, some = fitted(mlp), held(12)[0]
+    whole = scene(model, torch.cat([some, held(64)[0]]), radius=0.1)
+    few = replace(whole, centre=some, numbers=whole.numbers[:12])
+    plan = Plan(attacks=(Attack.FGSM,), steps=1, queries=1)
+
+    one, other = (
+        [check.value for check in battery(here, plan, least=0.01)] for here in (few, scene(model, some, radius=0.1))
+    )
+
+    assert one == pytest.approx(other, rel=1e-4, abs=1e-4)
 
 
 def test_loud_logits_fool_an_attack_on_the_likelihood_alone() -> None:
