@@ -6,6 +6,7 @@ from steelyard_stability.calibration import Calibration
 from steelyard_stability.certified import Certified
 from steelyard_stability.consistency import Consistency
 from steelyard_stability.corruptions import Corruptions
+from steelyard_stability.drift import Drift
 from steelyard_stability.noise import Noise
 from steelyard_stability.outliers import Outliers
 from steelyard_stability.seeds import Seeds
@@ -17,6 +18,7 @@ __all__ = [
     "Certified",
     "Consistency",
     "Corruptions",
+    "Drift",
     "Noise",
     "Outliers",
     "Seeds",

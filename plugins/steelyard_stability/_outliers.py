@@ -1,15 +1,10 @@
 # pyright: reportUnknownMemberType=false
 """The live half of `stability=outliers`."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, final
+from collections.abc import Iterator
+from typing import final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from steelyard.adapters import ClassScoring
 from steelyard.attachment import Attachment
@@ -17,24 +12,13 @@ from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.problem import Refused
 from steelyard.runs import Run
 from steelyard_stability._ood import Floats, auroc, energy, mahalanobis, nearest, unsure
-from steelyard_stability.corruptions._asking import first_of
-from steelyard_stability.corruptions._dice import Dice
+from steelyard_stability._seen import STRONGEST, Seen, Strange, far_noise, seen, shuffled
 from steelyard_stability.corruptions._families import family_for
 from steelyard_stability.corruptions._text import Rules
 from steelyard_stability.outliers import Outliers
 
 TEST, FAMILIAR = "test", "val"
-STRONGEST = 5
 MEANING = "how surely a strange input looks stranger than a test example by this score; 1 is always, 0.5 is chance"
-Strange = Callable[[Any, Sequence[int]], Any]
-"""A batch and the places of its examples -> a batch of strange inputs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    logits: Floats
-    features: Floats
-    targets: NDArray[np.int64]
 
 
 @final
@@ -55,12 +39,13 @@ class OutliersAttachment(Attachment):
         except Refused as refused:
             yield _skipped(str(refused))
             return
-        familiar, test = self._seen(run, FAMILIAR), self._seen(run, TEST)
+        most = self._plugin.examples
+        familiar, test = seen(run, FAMILIAR, examples=most), seen(run, TEST, examples=most)
         note = f"{len(familiar.targets)} familiar examples of the {FAMILIAR} split; the interval is DeLong's"
         rows: list[Measurement] = []
         own = self._scores(test, familiar)
         for sort, strange in sorts.items():
-            other = self._scores(self._seen(run, TEST, strange), familiar)
+            other = self._scores(seen(run, TEST, examples=most, strange=strange), familiar)
             for score, values in own.items():
                 value, interval = auroc(other[score], values)
                 rows.append(
@@ -79,27 +64,7 @@ class OutliersAttachment(Attachment):
         yield from rows
 
     def _sorts(self, run: Run) -> dict[str, Strange]:
-        adapter = run.adapter
-
-        def far_noise(batch: Any, numbers: Sequence[int]) -> Any:
-            inputs = adapter.inputs(run.task, batch)
-            dice = Dice(run.seed, kind="far_noise", severity=STRONGEST, numbers=numbers)
-            if adapter.bounds is not None:
-                low, high = adapter.bounds
-                return adapter.replace(batch, dice.uniform(*inputs.shape[1:], low=low, high=high).to(inputs))
-            # Example by example, so that the batch does not matter.
-            spread = torch.stack([row.double().std(correction=0) for row in inputs]).to(inputs)
-            wide = spread.reshape(-1, *[1] * (inputs.dim() - 1))
-            return adapter.replace(batch, 3 * wide * dice.normal(*inputs.shape[1:]).to(inputs))
-
-        def shuffled(batch: Any, numbers: Sequence[int]) -> Any:
-            inputs = adapter.inputs(run.task, batch)
-            flat = inputs.flatten(start_dim=1)
-            dice = Dice(run.seed, kind="shuffled", severity=STRONGEST, numbers=numbers)
-            order = dice.order(flat.shape[1]).to(flat.device)
-            return adapter.replace(batch, flat.gather(1, order).reshape(inputs.shape))
-
-        sorts: dict[str, Strange] = {"far_noise": far_noise, "shuffled": shuffled}
+        sorts: dict[str, Strange] = {"far_noise": far_noise(run), "shuffled": shuffled(run)}
         if self._plugin.against:
             family = family_for(run, split=TEST, rules=Rules())
             for kind in self._plugin.against:
@@ -108,55 +73,14 @@ class OutliersAttachment(Attachment):
                 )
         return sorts
 
-    def _scores(self, seen: _Seen, familiar: _Seen) -> dict[str, Floats]:
+    def _scores(self, these: Seen, familiar: Seen) -> dict[str, Floats]:
         known = familiar.features
         return {
-            "max_softmax": unsure(seen.logits),
-            "energy": energy(seen.logits),
-            "mahalanobis": mahalanobis(seen.features, known=known, labels=familiar.targets),
-            "nearest": nearest(seen.features, known=known, neighbours=self._plugin.neighbours),
+            "max_softmax": unsure(these.logits),
+            "energy": energy(these.logits),
+            "mahalanobis": mahalanobis(these.features, known=known, labels=familiar.targets),
+            "nearest": nearest(these.features, known=known, neighbours=self._plugin.neighbours),
         }
-
-    def _seen(self, run: Run, split: str, strange: Strange | None = None) -> _Seen:
-        adapter, first = run.adapter, 0
-        logits: list[Tensor] = []
-        features: list[Tensor] = []
-        targets: list[Tensor] = []
-        for raw in run.loader(split):
-            batch = first_of(run, run.to_device(raw), self._plugin.examples - first)
-            wanted = adapter.targets(batch)
-            numbers = range(first, first + len(wanted))
-            with _last_inputs(run.task) as given:
-                found = adapter.outputs(run.task, batch if strange is None else strange(batch, numbers))
-            # A model without such a layer is judged by its logits.
-            fits = bool(given) and given[-1].dim() == 2 and len(given[-1]) == len(wanted)
-            logits.append(found.double().cpu())
-            features.append((given[-1] if fits else found).double().cpu())
-            targets.append(wanted.cpu())
-            first += len(wanted)
-            if first >= self._plugin.examples:
-                break
-        return _Seen(
-            logits=torch.cat(logits).numpy(), features=torch.cat(features).numpy(), targets=torch.cat(targets).numpy()
-        )
-
-
-@contextmanager
-def _last_inputs(task: nn.Module) -> Generator[list[Tensor]]:
-    """What the last linear layer gets, call by call."""
-    layers = [layer for layer in task.modules() if isinstance(layer, nn.Linear)]
-    given: list[Tensor] = []
-
-    def keep(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        del layer
-        given.append(inputs[0].detach())
-
-    handles = [layer.register_forward_pre_hook(keep) for layer in layers[-1:]]
-    try:
-        yield given
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _skipped(reason: str) -> Measurement:

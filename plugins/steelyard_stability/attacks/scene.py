@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -119,4 +120,7 @@ def slope(total: Tensor, leaf: Tensor) -> Tensor:
 
 
 def _parts(count: int, size: int) -> list[slice]:
-    return [slice(first, first + size) for first in range(0, count, size)]
+    """As few parts as `size` allows, all of nearly one length: a small rest would cost as much as a full part."""
+    number = -(-count // size)
+    edges = [count * place // number for place in range(number + 1)] if number else []
+    return [slice(first, last) for first, last in pairwise(edges)]

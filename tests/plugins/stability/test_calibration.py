@@ -1,5 +1,6 @@
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from steelyard.measurement import Measurement, Picture, Status
 from steelyard.tasks import Classification
 from steelyard_stability import Calibration
 from steelyard_stability._calibration import CalibrationAttachment
+from steelyard_stability._reliability import conformal_threshold, softmax
 
 
 class Scaled(nn.Module):
@@ -93,3 +95,44 @@ def test_the_log_likelihood_is_that_of_torch_and_finite_for_the_surest():
     assert rows["nll"].unit == "nats"
     rows, _ = weighed(1e4)
     assert 0 < rows["nll"].value < float("inf")
+
+
+@pytest.mark.slow
+def test_the_conformal_sets_are_those_of_mapie():
+    classification = pytest.importorskip("mapie.classification", reason="the extra `oracles` is not installed")
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Given(ClassifierMixin, BaseEstimator):
+        """Inputs that are the probabilities."""
+
+        classes_ = np.arange(4)
+
+        def fit(self, inputs, targets):
+            return self
+
+        def __sklearn_is_fitted__(self):
+            return True
+
+        def predict_proba(self, inputs):
+            return inputs
+
+        def predict(self, inputs):
+            return inputs.argmax(axis=1)
+
+    cells = 0
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        logits = generator.normal(size=(300, 4)) * generator.uniform(0.5, 4)
+        probabilities = softmax(logits)
+        targets = np.array([generator.choice(4, p=row) for row in probabilities])
+        for miscoverage in (0.05, 0.1, 0.2):
+            model = classification.SplitConformalClassifier(
+                estimator=Given(), confidence_level=1 - miscoverage, conformity_score="lac", prefit=True
+            )
+            model.conformalize(probabilities[:150], targets[:150])
+            _, theirs = model.predict_set(probabilities[150:])
+            edge = conformal_threshold(probabilities[:150], targets[:150], miscoverage=miscoverage)
+            ours = probabilities[150:] >= edge
+            assert (ours == theirs[:, :, 0]).all()
+            cells += ours.size
+    assert cells == 36000

@@ -1,5 +1,14 @@
 from steelyard.testing import PluginSuite
-from steelyard_stability import AdversarialTraining, Calibration, Certified, Consistency, Corruptions, Outliers, Seeds
+from steelyard_stability import (
+    AdversarialTraining,
+    Calibration,
+    Certified,
+    Consistency,
+    Corruptions,
+    Drift,
+    Outliers,
+    Seeds,
+)
 
 
 class TestAdversarialTraining(PluginSuite):
@@ -20,6 +29,10 @@ class TestConsistency(PluginSuite):
 
 class TestCorruptions(PluginSuite):
     plugin = Corruptions(examples=20, severities=(1, 5))
+
+
+class TestDrift(PluginSuite):
+    plugin = Drift(examples=20)
 
 
 class TestOutliers(PluginSuite):

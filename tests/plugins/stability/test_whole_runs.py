@@ -1,0 +1,70 @@
+"""What whole runs say of the stability of their output."""
+
+from pathlib import Path
+
+import pytest
+
+import steelyard
+from steelyard.measurement import Status
+from steelyard.scorecard import Stability
+
+QUIET = ("data=digits", "trainer.enable_progress_bar=false", "compute=none", "privacy=none", "interpretability=none")
+ATTACK = (
+    "stability.adversarial.radii=[0.15]",
+    "stability.adversarial.steps=5",
+    "stability.adversarial.queries=10",
+    "stability.adversarial.targets=1",
+    "stability.adversarial.batch=64",
+)
+LIMIT = "require.stability.adversarial.worst_flips.max=0.6"
+
+
+@pytest.mark.slow
+def test_the_standard_bundle_weighs_more_examples_than_it_tests_the_attack_on(workdir: Path) -> None:
+    card = steelyard.run(
+        *QUIET,
+        *ATTACK,
+        "stability=standard",
+        "stability.adversarial.attacks=[fgsm]",
+        "stability.adversarial.examples=70",
+        "stability.corruptions.examples=10",
+        "stability.corruptions.severities=[5]",
+        "stability.consistency.examples=10",
+        "stability.outliers.examples=20",
+        "stability.drift.permutations=39",
+        "trainer.max_epochs=1",
+    )
+
+    sections = {section.key: section.status for section in card.sections if section.key.startswith("stability")}
+    assert set(sections.values()) == {Status.MEASURED}
+    assert {key.partition(".")[2] for key in sections} == {
+        "adversarial",
+        "calibration",
+        "consistency",
+        "corruptions",
+        "drift",
+        "outliers",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        (("model=custom", "model._target_=helpers.stepped.Stepped", "stability=adversarial"), Stability.INVALID),
+        (("stability=adversarial", "stability.adversarial.masking=false"), Stability.UNSTABLE),
+        (
+            (
+                "stability=[adversarial,adversarial_training]",
+                "stability.adversarial.masking=false",
+                "stability.adversarial_training.radius=0.15",
+                "stability.adversarial_training.steps=3",
+            ),
+            Stability.STABLE,
+        ),
+    ],
+    ids=["masked", "plain", "attacked"],
+)
+def test_the_verdict_on(workdir: Path, words: tuple[str, ...], verdict: Stability) -> None:
+    card = steelyard.run(*QUIET, *ATTACK, *words, "stability.adversarial.examples=64", "trainer.max_epochs=8", LIMIT)
+
+    assert card.stability is verdict, card["stability.adversarial.worst_flips"]
