@@ -60,3 +60,22 @@ def test_a_model_that_hides_its_gradient_never_counts_as_stable(workdir: Path) -
 
     assert card["stability.adversarial.worst_flips"].status is Status.INVALID
     assert card.stability is Stability.INVALID
+
+
+@pytest.mark.slow
+def test_an_adversarially_trained_model_is_stable_where_its_plain_twin_is_not(workdir: Path) -> None:
+    words = (
+        *QUIET,
+        *ATTACK,
+        "optimizer.lr=0.01",
+        "trainer.max_epochs=8",
+        "stability.adversarial.examples=256",
+        "stability.adversarial.masking=false",
+        "require.stability.adversarial.worst_flips.max=0.7",
+    )
+    training = ("stability.adversarial_training.radius=0.15", "stability.adversarial_training.steps=3")
+
+    plain = steelyard.run(*words, "stability=adversarial")
+    attacked = steelyard.run(*words, "stability=[adversarial,adversarial_training]", *training)
+
+    assert (plain.stability, attacked.stability) == (Stability.UNSTABLE, Stability.STABLE)
