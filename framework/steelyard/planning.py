@@ -1,6 +1,6 @@
 """`steelyard plan`: preflight and the predicted cost, without training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,13 +12,16 @@ from steelyard import building, randomness, requirements, spec
 from steelyard.draft import Draft
 from steelyard.estimating import in_words
 from steelyard.estimating._fake import numbers_answered
-from steelyard.estimating.estimate import Estimate
+from steelyard.estimating.estimate import Estimate, Forecast
 from steelyard.estimating.forecasting import forecaster
 from steelyard.estimating.machines import Machine, machine
+from steelyard.estimating.probing import Probed, probe
 from steelyard.estimating.settings import Planning
 from steelyard.preflight import preflight
 from steelyard.problem import Refused
+from steelyard.report.numbers import duration
 from steelyard.selection import Selected, plugins_of
+from steelyard.sweeping.pool import share, side_by_side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,9 @@ class PlanReport:
         estimate: Memory and operations; None where the task cannot be rehearsed.
         target: The machine that is planned for; None for this one.
         precision: As the Trainer calls it.
+        probed: What a few real steps took; None where none were asked for.
+        watts: Assumed of a busy processor core.
+        accumulated: Batches to a step.
     """
 
     spec: str
@@ -54,6 +60,9 @@ class PlanReport:
     estimate: Estimate | None = None
     target: Machine | None = None
     precision: str = "32-true"
+    probed: Probed | None = None
+    watts: float = 10.0
+    accumulated: int = 1
 
     def text(self) -> str:
         """For the terminal."""
@@ -72,10 +81,24 @@ class PlanReport:
             ("FLOPs per step", f"{flops}  (FLOP = 2 MAC; forward and backward, with what plugins do)"),
             ("FLOPs in total", total),
             *self._estimated(),
+            *self._timed(),
             *((what, f"{amount:.4g}") for what, amount in self.spends.items()),
             *(("note", note) for note in self.notes),
         ]
         return "\n".join(f"{name:>15}  {value}" for name, value in rows)
+
+    def _timed(self) -> Iterator[tuple[str, str]]:
+        if self.probed is None:
+            return
+        each = f"{duration(self.probed.seconds)} a batch, the median of {self.probed.steps} after the first"
+        if self.steps is None:
+            yield "time", f"unknown: the length is open; {each}"
+            return
+        batches = self.steps * self.accumulated
+        yield "time", f"about {duration(self.probed.training(batches))} of training with validation ({each})"
+        spent = self.probed.training_cpu(batches)
+        energy = f"about {spent * self.watts:.3g} J, estimated: {duration(spent)} of CPU time"
+        yield "energy", f"{energy} at an assumed {self.watts:g} W for a busy core"
 
     def _estimated(self) -> list[tuple[str, str]]:
         if self.estimate is None:
@@ -126,8 +149,24 @@ def plan(
         spends=_spends(selected, draft),
         estimate=estimate,
         target=target,
-        precision=str(draft.trainer.get("precision") or "32-true"),
+        precision=str(draft.trainer.get("precision") or "32-true") if estimate is None else estimate.precision,
+        probed=_probed(config) if asked.probe and not asked.advise else None,
+        watts=asked.watts,
+        accumulated=1 if estimate is None else estimate.batches,
     )
+
+
+def foreseen(config: DictConfig) -> Forecast:
+    """The forecast of a config alone.
+
+    Raises:
+        Refused: With every problem that a run would be refused for.
+    """
+    selected = plugins_of(config)
+    draft = _drafted(config)
+    draft.forecast = forecaster(selected, draft)
+    preflight(selected, draft)
+    return draft.forecast()
 
 
 def _drafted(config: DictConfig) -> Draft:
@@ -139,6 +178,11 @@ def _drafted(config: DictConfig) -> Draft:
             draft = building.make_draft(config, data)
             draft.task.configure_model()
     return draft
+
+
+def _probed(config: DictConfig) -> Probed:
+    _, threads = share(None, 1)
+    return side_by_side({0: lambda: probe(config)}, workers=1, threads=threads)[0]
 
 
 def _kept(weights: Sequence[Tensor]) -> int:

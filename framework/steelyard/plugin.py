@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from steelyard.lever import Lever
 from steelyard.measurement import Artefact, Measurement
 from steelyard.problem import Problem
 from steelyard.seam import Seam
@@ -59,6 +60,8 @@ class Plugin(ABC):
     """Seams that this plugin changes in a way that others may, too."""
     alone: ClassVar[str | None] = None
     """Why training with it takes one process; "" where several will do. None: several only if it claims no seam."""
+    lever: ClassVar[Lever | None] = None
+    """What makes it worth proposing to somebody who is short of memory or time; None: it saves neither in training."""
     needs: ClassVar[Mapping[str, str]] = MappingProxyType({})
     """Import name -> requirement to install, e.g. {"peft": "steelyard[lora]"}."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from steelyard.lever import Lever
 from steelyard.option import Option
 from steelyard.plugin import Plugin
 from steelyard.seam import Seam
@@ -23,6 +24,7 @@ class Accumulation(Plugin):
     """
 
     owns = frozenset({Seam.BATCHES})
+    lever = Lever(costs="", exact=True, multiplies="batches")
 
     batches: Annotated[int, Option("batches whose gradients make one step", ge=2)] = 4
 

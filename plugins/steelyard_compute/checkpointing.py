@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from steelyard.lever import Lever
 from steelyard.option import Option
 from steelyard.plugin import Plugin
 from steelyard.problem import Problem
@@ -24,6 +25,7 @@ class Checkpointing(Plugin):
     """
 
     shares = frozenset({Seam.GRAPH})
+    lever = Lever(costs="", exact=True)
 
     layers: Annotated[
         tuple[str, ...],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
+from steelyard.lever import Lever
 from steelyard.option import Option
 from steelyard.plugin import Plugin
 from steelyard.problem import Problem
@@ -31,6 +32,7 @@ class LoRA(Plugin):
     """
 
     shares = frozenset({Seam.MODULES})
+    lever = Lever(costs="only small matrices are trained, at another learning rate")
     needs = MappingProxyType({"peft": "steelyard[text]"})
 
     layers: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from steelyard.lever import Lever
 from steelyard.option import Option
 from steelyard.plugin import Plugin
 from steelyard.seam import Seam
@@ -25,6 +26,7 @@ class Optimizer8bit(Plugin):
     """
 
     shares = frozenset({Seam.OPTIMIZER})
+    lever = Lever(costs="the optimizer's moments are rounded to 8 bits, at random")
 
     block: Annotated[int, Option("numbers that share a scale", ge=16)] = 256
     least: Annotated[int, Option("weights with fewer numbers keep 32 bits", ge=1)] = 4096

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from steelyard.lever import Lever
 from steelyard.option import Option
 from steelyard.plugin import Plugin
 from steelyard.seam import Seam
@@ -23,6 +24,7 @@ class Precision(Plugin):
     """
 
     owns = frozenset({Seam.PRECISION})
+    lever = Lever(costs="products are rounded to 16 bits, so that answers near a border may change")
 
     format: Annotated[Literal["bf16-mixed", "bf16-true"], Option("number format, as `trainer.precision` calls it")] = (
         "bf16-mixed"

@@ -173,7 +173,16 @@ def _plan(composed: Composed) -> int:
             notes=composed.notes,
             settings=composed.planning,
         )
-    _console.write(found.text())
+        texts = [found.text()]
+        if composed.planning.largest_batch:
+            from steelyard.advising.batches import largest_batch
+
+            texts.append(largest_batch(composed.config, composed.planning))
+        if composed.planning.advise:
+            from steelyard.advising.advice import advise
+
+            texts.append(f"\n{advise(composed.config, composed.planning).text()}")
+    _console.write("\n".join(texts))
     return Exit.DONE
 
 

@@ -15,6 +15,8 @@ class Estimate:
         parameters: Weights in total, those that plugins added included.
         trainable: Those that are trained.
         examples: In one batch.
+        precision: Of the training, as the Trainer calls it.
+        batches: To one optimizer step.
         uncounted: What is not in these numbers, and why.
         assumed: Questions about numbers that nobody knows before training, and how often they were asked.
     """
@@ -25,6 +27,8 @@ class Estimate:
     parameters: int
     trainable: int
     examples: int
+    precision: str = "32-true"
+    batches: int = 1
     uncounted: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
 

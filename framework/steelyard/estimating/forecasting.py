@@ -15,7 +15,8 @@ def forecaster(selected: Sequence[Selected], draft: Draft) -> Callable[[], Forec
     @functools.cache
     def forecast() -> Forecast:
         estimate, notes = estimated(selected, draft)
-        return Forecast(estimate=estimate, steps=count_steps(draft), notes=notes)
+        batches = None if estimate is None else estimate.batches
+        return Forecast(estimate=estimate, steps=count_steps(draft, batches=batches), notes=notes)
 
     return forecast
 
@@ -37,23 +38,29 @@ def estimated(selected: Sequence[Selected], draft: Draft) -> tuple[Estimate | No
     return None, (f"no estimate: {reason}",)
 
 
-def count_steps(draft: Draft) -> int | None:
-    """Optimizer steps by `max_epochs`, `max_steps` and the loader's length, or None where the end is open."""
+def count_steps(draft: Draft, *, batches: int | None = None) -> int | None:
+    """Optimizer steps by `max_epochs`, `max_steps` and the loader's length, or None where the end is open.
+
+    Args:
+        draft: As it is before anything is attached.
+        batches: To a step, where a plugin will change that.
+    """
     trainer = draft.trainer
     try:
-        batches = len(draft.data.train_dataloader())
+        loaded = len(draft.data.train_dataloader())
     except TypeError:
-        batches = None
+        loaded = None
     limit = trainer.get("limit_train_batches")
-    if batches is not None and limit is not None:
-        batches = int(batches * limit) if isinstance(limit, float) else min(batches, int(limit))
+    if loaded is not None and limit is not None:
+        loaded = int(loaded * limit) if isinstance(limit, float) else min(loaded, int(limit))
     most = trainer.get("max_steps")
     steps = None if most in (None, -1) else int(most)
     epochs = trainer.get("max_epochs")
     if epochs is None and steps is None:
         epochs = 1000
-    if epochs not in (None, -1) and batches is not None:
-        by_epochs = int(epochs) * math.ceil(batches / int(trainer.get("accumulate_grad_batches") or 1))
+    if epochs not in (None, -1) and loaded is not None:
+        each = batches or int(trainer.get("accumulate_grad_batches") or 1)
+        by_epochs = int(epochs) * math.ceil(loaded / each)
         steps = by_epochs if steps is None else min(steps, by_epochs)
     return steps
 

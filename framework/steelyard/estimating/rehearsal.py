@@ -218,6 +218,8 @@ class _Watch(Callback):
             parameters=sum(weight.numel() for weight in weights),
             trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
             examples=self._examples,
+            precision=str(self._draft.trainer.get("precision") or "32-true"),
+            batches=int(self._draft.trainer.get("accumulate_grad_batches") or 1),
             uncounted=tuple(notes),
             assumed=tuple(f"{name} ({count} times)" for name, count in sorted(assumed.items())),
         )

@@ -1,0 +1,1 @@
+"""Which lever to pull, and how large a batch may be, before anything is spent."""

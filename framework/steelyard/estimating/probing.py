@@ -1,0 +1,140 @@
+"""A few real steps of a training, for their time."""
+
+import resource
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, final
+
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from typing_extensions import override
+
+from steelyard import assembly, building, training
+from steelyard.estimating.forecasting import forecaster
+from steelyard.preflight import preflight
+from steelyard.selection import plugins_of
+
+STEPS = 5
+"""Steps that are timed; one comes before them, which is slower."""
+FORWARD = 1 / 3
+"""Of a training step, a batch of validation: the backward pass costs about two forward passes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What a few steps took.
+
+    Attributes:
+        first: Seconds of the first batch, with what is made only once.
+        seconds: Of a batch, the median of those after the first.
+        cpu: CPU seconds of a batch in this process, the mean of those after the first.
+        first_cpu: CPU seconds of the first batch.
+        steps: Batches that were timed.
+        validation: Batches of validation in the whole training, about.
+    """
+
+    first: float
+    seconds: float
+    cpu: float
+    first_cpu: float
+    steps: int
+    validation: float = 0.0
+
+    def training(self, batches: int) -> float:
+        """Seconds of a training of so many batches, with its validation."""
+        return self.first + (batches - 1 + FORWARD * self.validation) * self.seconds
+
+    def training_cpu(self, batches: int) -> float:
+        """CPU seconds of a training of so many batches, with its validation."""
+        return self.first_cpu + (batches - 1 + FORWARD * self.validation) * self.cpu
+
+
+def probe(config: DictConfig) -> Probed:
+    """Trains six batches of a config with all its plugins, and throws the result away.
+
+    It trains in this process: call it in one of its own (`side_by_side`), so that nothing of it stays.
+
+    Raises:
+        Refused: For what a run would be refused for.
+    """
+    selected = plugins_of(config)
+    data = building.make_data(config)
+    seed_everything(int(config.seed), workers=True, verbose=False)
+    draft = building.make_draft(config, data)
+    draft.forecast = forecaster(selected, draft)
+    preflight(selected, draft)
+    attachments = assembly.attach(selected, draft)
+    watch = _Watch()
+    quick = config.copy()
+    quick.checkpoints = "none"
+    draft.trainer.update(limit_val_batches=0, num_sanity_val_steps=0, enable_model_summary=False)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = training.make_trainer(quick, draft, selected, attachments, Path(scratch), watch=watch)
+        training.fit(trainer, draft, None)
+    return watch.probed(_validation(config, data))
+
+
+def validated(*, batches: float, epochs: int | None, every: int | None) -> float:
+    """Batches of validation in a whole training, about; 0 where nobody can tell."""
+    if batches in (0.0, float("inf")) or not epochs or epochs < 0 or not every:
+        return 0.0
+    return batches * (epochs // every)
+
+
+def _validation(config: DictConfig, data: Any) -> float:
+    settings: Any = config.get("trainer") or {}
+    limit = settings.get("limit_val_batches")
+    try:
+        batches = float(len(data.val_dataloader()))
+    except Exception:  # no validation split, or one of unknown length
+        return 0.0
+    if limit is not None:
+        batches = batches * limit if isinstance(limit, float) else min(batches, float(limit))
+    return validated(
+        batches=batches, epochs=settings.get("max_epochs"), every=settings.get("check_val_every_n_epoch", 1)
+    )
+
+
+@final
+class _Watch(Callback):
+    """Reads two clocks at each batch, and ends the training after a few."""
+
+    def __init__(self) -> None:
+        self._wall: list[float] = []
+        self._cpu: list[float] = []
+
+    def probed(self, validation: float) -> Probed:
+        if len(self._wall) < 2:
+            raise RuntimeError("no batch came: the training data holds none")
+        wall = [after - before for before, after in zip(self._wall, self._wall[1:], strict=False)]
+        cpu = [after - before for before, after in zip(self._cpu, self._cpu[1:], strict=False)]
+        return Probed(
+            first=wall[0],
+            seconds=median(wall[1:] or wall),
+            cpu=mean(cpu[1:] or cpu),
+            first_cpu=cpu[0],
+            steps=len(wall[1:] or wall),
+            validation=validation,
+        )
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look()
+
+    @override
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._look()
+        if len(self._wall) > 1 + STEPS:
+            trainer.should_stop = True
+            # No minimum of the user's may outvote it.
+            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = None, None
+
+    def _look(self) -> None:
+        spent = resource.getrusage(resource.RUSAGE_SELF)
+        self._wall.append(time.perf_counter())
+        self._cpu.append(spent.ru_utime + spent.ru_stime)

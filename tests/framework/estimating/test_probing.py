@@ -1,0 +1,59 @@
+"""A few real steps for their time."""
+
+from typing import Any
+
+import pytest
+
+from helpers import tiny
+from steelyard import planning
+from steelyard.estimating import probing
+from steelyard.estimating.probing import Probed, validated
+from steelyard.estimating.settings import Planning
+
+PROBED = Probed(first=3.0, seconds=0.5, cpu=0.25, first_cpu=2.0, steps=5, validation=6.0)
+
+
+def test_the_rest_is_like_the_probe() -> None:
+    assert PROBED.training(11) == pytest.approx(3 + 0.5 * (10 + 2))
+    assert PROBED.training_cpu(11) == pytest.approx(2 + 0.25 * (10 + 2))
+
+
+def none(_: Any) -> tuple[()]:
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("batches", "epochs", "every", "expected"),
+    [(4.0, 3, 1, 12.0), (4.0, 3, 2, 4.0), (4.0, None, 1, 0.0), (4.0, -1, 1, 0.0), (float("inf"), 3, 1, 0.0)],
+)
+def test_batches_of_validation(batches: float, epochs: int | None, every: int | None, expected: float) -> None:
+    assert validated(batches=batches, epochs=epochs, every=every) == expected
+
+
+def test_a_probe_takes_six_batches_whatever_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "plugins_of", none)
+    config = tiny.config(trainer={"max_epochs": 500, "min_epochs": 400})
+    found = probing.probe(config)
+    assert found.steps == probing.STEPS
+    assert 0 < found.seconds <= found.first
+    assert 0 < found.cpu <= found.first_cpu
+    # No more than the data has.
+    short = probing.probe(tiny.config(trainer={"max_epochs": 1}))
+    assert short.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("trainer", "words"),
+    [({"max_epochs": 2}, "about 6.5 s"), ({"max_epochs": -1}, "unknown: the length is open; 500 ms a batch")],
+)
+def test_a_plan_tells_time_and_energy(monkeypatch: pytest.MonkeyPatch, trainer: dict[str, Any], words: str) -> None:
+    def probed(_: Any) -> Probed:
+        return PROBED
+
+    monkeypatch.setattr(planning, "_probed", probed)
+    monkeypatch.setattr(planning, "plugins_of", none)
+    config = tiny.config(trainer=trainer)
+    text = planning.plan(config, choices=tiny.CHOICES, overrides=[], settings=Planning(probe=True, watts=20)).text()
+    # Six batches, and validation as long as two: 6.5 s, of which 3.75 s are the processor's.
+    assert words in text
+    assert ("about 75 J, estimated: 3.8 s of CPU time at an assumed 20 W" in text) == (trainer["max_epochs"] > 0)
