@@ -8,13 +8,15 @@ batch.
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+ARRAYS = (Tensor, np.ndarray)
 
 
 class Unclear(ValueError):
@@ -27,13 +29,7 @@ def rows(batch: Any) -> int:
     Raises:
         Unclear: If the parts of the batch disagree, or there is nothing to count.
     """
-    sizes: set[int] = set()
-
-    def count(leaf: Any) -> Any:
-        sizes.add(len(leaf))
-        return leaf
-
-    _by_example(batch, count)
+    sizes = {leaf.shape[0] if isinstance(leaf, ARRAYS) else len(leaf) for leaf in _leaves(batch)}
     if len(sizes) != 1:
         found = ", ".join(map(str, sorted(sizes))) or "none"
         raise Unclear(f"the parts of the batch have different numbers of examples in their first dimension: {found}")
@@ -62,8 +58,27 @@ def pieces(count: int, *, largest: int | None) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
+def _leaves(node: Any) -> Iterator[Any]:
+    """What holds one entry per example, as `_by_example` finds it."""
+    if isinstance(node, ARRAYS):
+        if node.ndim:
+            yield node
+    elif isinstance(node, list | tuple):
+        if node and not any(map(_holds_examples, node)):
+            yield node
+        else:
+            for item in node:
+                yield from _leaves(item)
+    elif isinstance(node, Mapping):
+        for item in node.values():
+            yield from _leaves(item)
+    elif dataclasses.is_dataclass(node) and not isinstance(node, type):
+        for field in dataclasses.fields(node):
+            yield from _leaves(getattr(node, field.name))
+
+
 def _by_example(node: Any, change: Callable[[Any], Any]) -> Any:
-    if isinstance(node, Tensor | np.ndarray):
+    if isinstance(node, ARRAYS):
         return change(node) if node.ndim else node
     if isinstance(node, Mapping):
         return _mapping(node, change)
@@ -89,6 +104,6 @@ def _mapping(node: Mapping[Any, Any], change: Callable[[Any], Any]) -> Any:
 
 
 def _holds_examples(node: Any) -> bool:
-    if isinstance(node, Mapping | list | tuple) or dataclasses.is_dataclass(node):
-        return True
-    return isinstance(node, Tensor | np.ndarray) and node.ndim > 0
+    if isinstance(node, ARRAYS):
+        return node.ndim > 0
+    return isinstance(node, Mapping | list | tuple) or dataclasses.is_dataclass(node)

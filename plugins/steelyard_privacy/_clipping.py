@@ -3,15 +3,16 @@
 import torch
 from torch import Tensor
 
+from steelyard_privacy._randomness import Normals
+
 
 def coefficients(norms: Tensor, *, max_norm: float) -> Tensor:
     """What each example's gradient is multiplied by: min(1, C / norm); 0 where the norm is not finite.
 
     An example whose gradient is infinite or NaN is left out: that bounds its influence by C like everybody's.
     """
-    finite = torch.isfinite(norms)
-    factors = max_norm / norms.clamp(min=max_norm)
-    return torch.where(finite, factors, torch.zeros_like(norms))
+    # C over an infinite norm is 0.
+    return (max_norm / norms.clamp(min=max_norm)).nan_to_num_(nan=0.0)
 
 
 def privatised(
@@ -20,7 +21,7 @@ def privatised(
     max_norm: float,
     noise_multiplier: float,
     batch_size: float,
-    generator: torch.Generator,
+    normals: Normals,
     out: Tensor | None = None,
 ) -> Tensor:
     """The gradient that is released: (sum of clipped gradients + N(0, (sigma C)^2)) / expected batch size.
@@ -28,6 +29,6 @@ def privatised(
     The divisor is the expected size B, not the drawn one, which would tell how many were drawn. `out` is memory for
     the result.
     """
-    noise = torch.empty_like(total) if out is None else out
-    noise.normal_(mean=0.0, std=noise_multiplier * max_norm, generator=generator)
-    return noise.add_(total).div_(batch_size)
+    released = torch.empty_like(total) if out is None else out
+    normals.fill(released, scale=noise_multiplier * max_norm / batch_size)
+    return released.add_(total, alpha=1 / batch_size)

@@ -21,6 +21,8 @@ from steelyard_privacy._draw_test import DrawTest
 FALSE_ALARM = 1e-4
 """Of all statistical controls of a run together."""
 TESTS = 6
+KEPT = 2**15
+"""Coordinates, times steps, that wait to be looked at."""
 PER_WEIGHT = 64
 """Coordinates of each parameter that are looked at, the same in every step."""
 
@@ -38,6 +40,7 @@ class NoiseControl:
         self._places = self._owners = torch.empty(0, dtype=torch.long)
         self._squares = torch.empty(0, dtype=torch.float64)
         self._steps, self._products, self._pairs = 0, 0.0, 0
+        self._waiting: list[tuple[Tensor, Tensor, float, float]] = []
         self._before: Tensor | None = None
 
     def add(self, released: Tensor, total: Tensor, *, sizes: tuple[int, ...], batch_size: float, scale: float) -> None:
@@ -51,18 +54,32 @@ class NoiseControl:
             scale: The promised standard deviation, above 0.
         """
         if sizes != self._sizes:
-            self._begin(sizes)
-        places = self._places.to(total.device)
-        noise = (released[places].double() * batch_size - total[places].double()).cpu() / scale
-        self._squares.index_add_(0, self._owners, noise.square())
+            self._begin(sizes, total.device)
+        self._waiting.append((released.take(self._places), total.take(self._places), batch_size, scale))
         self._steps += 1
-        if self._before is not None and float(self._before.norm()) > 0:
-            self._products += float(noise @ self._before / self._before.norm())
-            self._pairs += 1
-        self._before = noise
+        if len(self._waiting) * len(self._places) >= KEPT:
+            self._gather()
+
+    def _gather(self) -> None:
+        """Adds up the steps that were seen since; many at once, since each operation costs more than its numbers."""
+        if not self._waiting:
+            return
+        released, total, sizes, scales = zip(*self._waiting, strict=True)
+        sizes, scales = (torch.tensor(values, dtype=torch.float64)[:, None] for values in (sizes, scales))
+        noise = (torch.stack(released).cpu().double() * sizes - torch.stack(total).cpu().double()) / scales
+        self._squares.index_add_(0, self._owners, noise.square().sum(dim=0))
+        series = noise if self._before is None else torch.cat([self._before[None], noise])
+        older, newer = series[:-1], series[1:]
+        lengths = older.norm(dim=1)
+        known = lengths > 0
+        self._products += float(((older * newer).sum(dim=1)[known] / lengths[known]).sum())
+        self._pairs += int(known.sum())
+        self._before = noise[-1]
+        self._waiting.clear()
 
     def chances(self) -> dict[str, float]:
         """Probability of what was seen, or worse, under fresh noise of the promised size."""
+        self._gather()
         found: dict[str, float] = {}
         if self._pairs:
             z = self._products / math.sqrt(self._pairs)
@@ -75,15 +92,16 @@ class NoiseControl:
             found["the size of the noise of one parameter"] = min(1.0, worst * len(freedom))
         return found
 
-    def _begin(self, sizes: tuple[int, ...]) -> None:
+    def _begin(self, sizes: tuple[int, ...], device: torch.device) -> None:
         """Where other weights are trained, it begins anew."""
         ends = np.cumsum([0, *sizes])
         parts = [torch.arange(min(size, PER_WEIGHT)) + int(start) for size, start in zip(sizes, ends[:-1], strict=True)]
         self._sizes = sizes
-        self._places = torch.cat(parts)
+        self._places = torch.cat(parts).to(device)
         self._owners = torch.cat([torch.full((len(part),), place) for place, part in enumerate(parts)])
         self._squares = torch.zeros(len(sizes), dtype=torch.float64)
         self._steps, self._products, self._pairs, self._before = 0, 0.0, 0, None
+        self._waiting.clear()
 
 
 @final

@@ -2,7 +2,7 @@
 """The live half of `privacy=dp_sgd`."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
@@ -27,10 +27,12 @@ from steelyard_privacy._engine import Objective
 from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
 from steelyard_privacy._noise_test import NoiseTest
 from steelyard_privacy._obstacles import layer_problems
+from steelyard_privacy._outputs import Output, returned
 from steelyard_privacy._plan import Plan, make_plan
 from steelyard_privacy._pooling import pooled
+from steelyard_privacy._randomness import Randomness
 from steelyard_privacy._released import Account, Clipping, clipping, promised, untold
-from steelyard_privacy._sampling import PoissonLoader, Randomness, population_of
+from steelyard_privacy._sampling import PoissonLoader, population_of
 from steelyard_privacy._sensitivity import clip_by, sensitivity, slack
 from steelyard_privacy._spending import Ledger, fingerprint, summed_up
 from steelyard_privacy._sums import Layout, Sums
@@ -80,7 +82,7 @@ class PrivateTraining(Attachment):
         self._task = task
         self._data = data
         self._rehearsal = rehearsal
-        self._randomness = Randomness(0 if rehearsal else plugin.noise_seed)
+        self._randomness = Randomness(0 if rehearsal else plugin.noise_seed, simulated=rehearsal)
         self._account = Account(
             steps=0,
             rate=mechanism.rate,
@@ -98,9 +100,11 @@ class PrivateTraining(Attachment):
         self._served = 0
         self._sums: Sums | None = None
         self._released: Tensor | None = None
+        self._parts: list[Tensor] = []
         self._choice: Choice | None = None
         self._pending: Tensor | None = None
         self._ledger: Ledger | None = None
+        self._whole: float | None = None
 
     # The wraps.
 
@@ -148,6 +152,7 @@ class PrivateTraining(Attachment):
             name = type(self._optimizer).__name__
             raise refuse(f"{name} looks at each batch twice, and each look would cost epsilon", fix="optimizer=sgd")
         self._check_account()
+        self._whole = self._plan.epsilon
         self._ledger = None if self._rehearsal else self._opened(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -183,17 +188,18 @@ class PrivateTraining(Attachment):
             max_norm=max_norm,
             noise_multiplier=noise_multiplier,
             batch_size=batch_size,
-            generator=self._randomness.generator("noise", step=self._account.steps, device=total.device),
+            normals=self._randomness.noise(step=self._account.steps, device=total.device),
             out=self._released,
         )
-        self._released = released
         scale = noise_multiplier * max_norm
         self._noise_test.add(released, total, batch_size=batch_size, scale=scale)
         if scale > 0 and not self._rehearsal:
-            sizes = tuple(parameter.numel() for parameter in sums.layout.parameters)
+            sizes = sums.layout.sizes
             self._controls.noise.add(released, total, sizes=sizes, batch_size=batch_size, scale=scale)
-        for parameter in sums.layout.parameters:
-            parameter.grad = sums.layout.part(released, parameter).to(parameter.dtype)
+        if released is not self._released:
+            self._released, self._parts = released, sums.layout.parts(released)
+        for parameter, part in zip(sums.layout.parameters, self._parts, strict=True):
+            parameter.grad = part if part.dtype == parameter.dtype else part.to(parameter.dtype)
         self._account = replace(self._account, steps=self._account.steps + 1)
 
     def on_train_batch_end(
@@ -209,7 +215,7 @@ class PrivateTraining(Attachment):
         pace = max(1, int(getattr(trainer, "log_every_n_steps", 1)))
         if trainer.global_step % pace and not trainer.is_last_batch:
             return
-        account, whole = self._account, self._plan.epsilon
+        account, whole = self._account, self._whole
         spent = account.mechanism.live_epsilon(steps=account.steps)
         if whole is not None and account.steps <= (self._plan.steps or 0):
             spent = min(spent, whole)
@@ -262,12 +268,12 @@ class PrivateTraining(Attachment):
         count = self._count(batch)
         sums.reset()
         norms: list[Tensor] = []
-        outputs: list[_Output] = []
+        outputs: list[Output] = []
         with pooled(self._task, count=count) as pool:
 
             def objective(piece: Any) -> Tensor | None:
                 pool.weight = rows(piece)
-                output = _Output(training_step(piece), pool.weight)
+                output = Output(training_step(piece), pool.weight)
                 outputs.append(output)
                 return output.loss
 
@@ -279,16 +285,16 @@ class PrivateTraining(Attachment):
                         batch if len(cuts) == 1 else take(batch, cut),
                         count=cut.stop - cut.start,
                         objective=objective,
-                        trial=lambda piece: _Output(training_step(piece), 1).loss,
+                        trial=lambda piece: Output(training_step(piece), 1).loss,
                         max_norm=self._plugin.max_grad_norm,
                     )
                 )
         # Once the engine was chosen in training mode.
-        self._try(batch, count, choice, lambda piece: _Output(training_step(piece), 1).loss)
+        self._try(batch, count, choice, lambda piece: Output(training_step(piece), 1).loss)
         self._pending = total = sums.total()
-        found = torch.cat([total[:0], *norms])
+        found = norms[0] if len(norms) == 1 else torch.cat([total[:0], *norms])
         self._tally(found)
-        return _returned(outputs, found)
+        return returned(outputs, found)
 
     def _ready(self) -> tuple[Sums, Choice]:
         """The engine for the weights that the optimizer trains now: callbacks may thaw some on the way."""
@@ -328,7 +334,7 @@ class PrivateTraining(Attachment):
 
     def _tally(self, norms: Tensor) -> None:
         self._seen += len(norms)
-        self._clipped += int((~(norms <= self._plugin.max_grad_norm)).sum())
+        self._clipped += len(norms) - int(torch.count_nonzero(norms <= self._plugin.max_grad_norm))
 
     def _opened(self, trainer: Trainer) -> Ledger:
         mechanism = self._plan.mechanism
@@ -362,29 +368,6 @@ class PrivateTraining(Attachment):
                     f"the run was begun with {name} {was:.6g} and cannot go on with {now:.6g} on the same account",
                     fix="resume with the settings that the run was begun with",
                 )
-
-
-class _Output:
-    """What the task's training step gave for some examples."""
-
-    def __init__(self, given: Any, weight: int) -> None:
-        self.given = given
-        self.weight = weight
-        loss: Any = given.get("loss") if isinstance(given, Mapping) else given
-        self.loss: Tensor | None = loss
-
-
-def _returned(outputs: Sequence[_Output], norms: Tensor) -> Any:
-    """What Lightning gets: the mean loss, cut off from the weights, so that no ordinary gradient is ever made."""
-    losses = [(float(output.loss.detach()), output.weight) for output in outputs if output.loss is not None]
-    finite = [(loss, weight) for loss, weight in losses if math.isfinite(loss)]
-    value = sum(loss * weight for loss, weight in finite) / max(1, sum(weight for _, weight in finite))
-    # One example with a NaN is left out of the step and must not end the run; weights that are NaN spoil everyone.
-    if losses and not finite and not bool(torch.isfinite(norms).any()):
-        value = math.nan
-    loss = torch.tensor(value, device=norms.device, requires_grad=True)
-    last = outputs[-1].given if outputs else None
-    return {**last, "loss": loss} if isinstance(last, Mapping) else loss
 
 
 def _trained(optimizer: Optimizer) -> list[Parameter]:

@@ -1,7 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Are the examples drawn as the accountant was told?"""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -47,9 +46,8 @@ class DrawTest:
         """What was seen so far."""
         return Drawn(examples=self._examples, chances=self._draws * self._population, rate=self._rate)
 
-    def add(self, places: Sequence[int]) -> None:
-        """Looks at one draw: the places in the population of those who were drawn."""
-        now = np.asarray(places, dtype=np.int64)
+    def add(self, now: NDArray[np.int64]) -> None:
+        """Looks at one draw: the places in the population of those who were drawn, each once."""
         expected = self._population * self._rate
         self._draws += 1
         self._examples += len(now)
@@ -57,7 +55,7 @@ class DrawTest:
             self._spread += (len(now) - expected) ** 2 / (expected * (1 - self._rate))
         if self._before is not None:
             self._asked += len(self._before)
-            self._again += len(np.intersect1d(self._before, now))
+            self._again += len(np.intersect1d(self._before, now, assume_unique=True))
         self._before = now
 
     def chances(self) -> dict[str, float]:

@@ -6,6 +6,7 @@ An engine sees nothing but the task's own training step. Each leaves the task as
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, final
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn import Parameter
 
 from steelyard_privacy._batches import take
 from steelyard_privacy._clipping import coefficients
-from steelyard_privacy._layers import shares, supported
+from steelyard_privacy._layers import Layers, supported
 from steelyard_privacy._recording import recording
 from steelyard_privacy._shares import Share
 from steelyard_privacy._sums import Layout, Sums
@@ -81,7 +82,7 @@ class HookEngine(Engine):
     """
 
     def __init__(self, task: nn.Module, layout: Layout) -> None:
-        self._layers = [module for module in task.modules() if any(map(layout.holds, _own(module)))]
+        self._layers = Layers(task, layout)
         self._layout = layout
         self._steps = 0
 
@@ -92,25 +93,22 @@ class HookEngine(Engine):
             NotCovered: If a layer does not see one row per example, or the check of the sum fails. Nothing is added.
         """
         layout = self._layout
-        with recording(self._layers) as calls:
+        with recording(self._layers.modules) as calls:
             loss = objective(batch)
         if loss is None or not loss.requires_grad:
             return torch.zeros(count, dtype=layout.dtype, device=layout.device)
         checked = layout.parameters if is_checked(self._steps) or not calls else ()
         close = tolerance(loss)
         # Mixed precision is for the task alone: norms and sums keep theirs.
-        with torch.autocast(loss.device.type, enabled=False):
+        with _without_autocast(loss.device.type):
             # The gradient of the sum of the examples' losses: the task gives their mean.
             places: Any = [*(call.edge for call in calls), *checked]
             found: Any = torch.autograd.grad(loss, places, torch.full_like(loss, count), allow_unused=True)
             with torch.no_grad():
-                parts = shares(calls, found[: len(calls)], count=count)
+                parts = self._layers.shares(calls, found[: len(calls)], count=count)
                 if parts is None:
                     raise NotCovered("a layer does not see the examples in its first dimension")
-                squares = torch.zeros(count, dtype=layout.dtype, device=layout.device)
-                for part in parts:
-                    squares += part.squared_norms()
-                norms = squares.sqrt_()
+                norms = _norms(parts, count=count, layout=layout)
                 if checked:
                     self._check(parts, norms, found[len(calls) :], tolerance=close)
                 _add(parts, sums, weighing(norms))
@@ -133,15 +131,24 @@ class HookEngine(Engine):
                 raise NotCovered(f"a weight of shape {tuple(parameter.shape)} is used outside its layer's own forward")
 
 
+def _norms(parts: Sequence[Share], *, count: int, layout: Layout) -> Tensor:
+    if not parts:
+        return torch.zeros(count, dtype=layout.dtype, device=layout.device)
+    return torch.linalg.vector_norm(torch.stack([part.norms() for part in parts]), dim=0, dtype=layout.dtype)
+
+
+def _without_autocast(device: str) -> AbstractContextManager[object]:
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
 def is_checked(step: int) -> bool:
     """Whether this step, counted from 0, is held against the ordinary gradient: 0, 1, 2, 10, 100, 1000 ..."""
     return step <= 2 or str(step).rstrip("0") == "1"
 
 
 def _add(parts: Sequence[Share], sums: Sums, weights: Tensor) -> None:
-    kept = weights != 0
-    if not bool(kept.all()):
-        rows = kept.nonzero()[:, 0]
+    if not bool(weights.all()):
+        rows = weights.nonzero()[:, 0]
         parts, weights = [part.only(rows) for part in parts], weights[rows]
     for part in parts:
         part.add_to(sums, weights)

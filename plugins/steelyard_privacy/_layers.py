@@ -2,20 +2,27 @@
 """Per-example gradients of single layers, from what went in and the gradient of what came out."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, final
 
 import torch
 from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 from torch.nn import Parameter, functional
+from torch.nn.grad import conv2d_weight
 
 from steelyard_privacy._recording import Call
 from steelyard_privacy._shares import Instantiated, Products, Rows, Share
+from steelyard_privacy._sums import Layout
 
-GRAM, GRAM_OF_LARGE, LARGE = 20, 64, 4_000_000
-"""Pairs of positions are cheaper than the product where t^2 (p + d) is at most so many times p d. Measured on one core;
-the larger number where the products of all examples, in elements, do not fit into its cache."""
+PAIRS = 64
+"""Pairs of positions are cheaper than the products where t^2 (p + d) is at most so many times p d. Measured with whole
+models: the products of all layers at once would also have to be written to memory that is not at hand."""
+MANY = 16
+"""Channels from which on a convolution is quicker than products."""
+SINGLE = 4
+"""Bytes of a number in single precision."""
 
 
 def supported(module: nn.Module) -> bool:
@@ -29,77 +36,109 @@ def supported(module: nn.Module) -> bool:
     return plain and (rule(module) or _is_conv1d_of_transformers(module))
 
 
-def shares(calls: Sequence[Call], backprops: Sequence[Tensor | None], *, count: int) -> list[Share] | None:
-    """The per-example gradients of `count` examples.
+@final
+class Layers:
+    """The layers whose weights are trained.
 
     Args:
-        calls: All calls of all layers in one forward pass.
-        backprops: Gradient of the sum of the examples' losses for each call's output; None where it has no influence.
-        count: Number of examples.
-
-    Returns:
-        None if some layer does not see the examples in its first dimension.
+        task: The module that holds them.
+        layout: The trained weights.
     """
-    live = [(call, back) for call, back in zip(calls, backprops, strict=True) if back is not None]
-    if any(call.inputs.shape[:1] != (count,) or call.shape[:1] != (count,) for call, _ in live):
-        return None
-    uses: dict[Parameter, int] = {}
-    for call, _ in live:
-        for parameter in _trained(call.module):
-            uses[parameter] = uses.get(parameter, 0) + 1
-    found: list[Share] = []
-    sums: dict[Parameter, Tensor] = {}
-    for call, back in live:
-        for share in _of(call, back.reshape(call.shape), alone=all(uses[one] == 1 for one in _trained(call.module))):
-            if not isinstance(share, Instantiated):
-                found.append(share)
-                continue
-            # A parameter that is used more than once, also by different layers, adds up before it is clipped.
-            before = sums.get(share.parameter)
-            sums[share.parameter] = share.samples if before is None else before + share.samples
-    return [*found, *(Instantiated(parameter, samples) for parameter, samples in sums.items())]
+
+    def __init__(self, task: nn.Module, layout: Layout) -> None:
+        self._weights: dict[nn.Module, tuple[Parameter, ...]] = {}
+        users: dict[Parameter, int] = {}
+        for module in task.modules():
+            weights = tuple(filter(layout.holds, module.parameters(recurse=False)))
+            if weights:
+                self._weights[module] = weights
+            for weight in weights:
+                users[weight] = users.get(weight, 0) + 1
+        self._tied = {
+            module for module, weights in self._weights.items() if any(users[weight] > 1 for weight in weights)
+        }
+
+    @property
+    def modules(self) -> Collection[nn.Module]:
+        """All of them."""
+        return self._weights.keys()
+
+    def shares(self, calls: Sequence[Call], backprops: Sequence[Tensor | None], *, count: int) -> list[Share] | None:
+        """The per-example gradients of `count` examples.
+
+        Args:
+            calls: All calls of these layers in one forward pass.
+            backprops: Gradient of the sum of the examples' losses for each call's output; None where it has no
+                influence.
+            count: Number of examples.
+
+        Returns:
+            None if some layer does not see the examples in its first dimension.
+        """
+        live = [(call, back) for call, back in zip(calls, backprops, strict=True) if back is not None]
+        if any(call.inputs.shape[:1] != (count,) or call.shape[:1] != (count,) for call, _ in live):
+            return None
+        called = Counter(call.module for call, _ in live)
+        found: list[Share] = []
+        sums: dict[Parameter, Tensor] = {}
+        for call, back in live:
+            alone = called[call.module] == 1 and call.module not in self._tied
+            trained = self._weights[call.module]
+            for share in _of(call, back.reshape(call.shape), trained, alone=alone):
+                if alone or not isinstance(share, Instantiated):
+                    found.append(share)
+                    continue
+                # A parameter that is used more than once, also by different layers, adds up before it is clipped.
+                before = sums.get(share.parameter)
+                sums[share.parameter] = share.samples if before is None else before + share.samples
+        return [*found, *(Instantiated(parameter, samples) for parameter, samples in sums.items())]
 
 
-def _of(call: Call, back: Tensor, *, alone: bool) -> Iterator[Share]:
+def _of(call: Call, back: Tensor, trained: tuple[Parameter, ...], *, alone: bool) -> Iterator[Share]:
     layer: Any = call.module
-    wide = torch.promote_types(back.dtype, torch.float32)
-    back = back.to(wide)
-    inputs = call.inputs.to(wide) if call.inputs.is_floating_point() else call.inputs
-    own: Any = dict(layer.named_parameters(recurse=False))
-    if isinstance(layer, nn.Linear):
-        yield from _linear(own["weight"], own.get("bias"), back, inputs, output_first=True, alone=alone)
-    elif _is_conv1d_of_transformers(layer):
-        yield from _linear(own["weight"], own["bias"], back, inputs, output_first=False, alone=alone)
-    elif isinstance(layer, nn.Embedding) and alone:
+    back, inputs = _wide(back), _wide(call.inputs) if call.inputs.is_floating_point() else call.inputs
+    kind = type(layer)
+    if kind is nn.Linear:
+        yield from _linear(trained, layer.weight, back, inputs, output_first=True, alone=alone)
+    elif kind is nn.Embedding and alone:
         yield from _embedding(layer, back, inputs)
-    elif isinstance(layer, nn.LayerNorm | nn.GroupNorm):
+    elif kind in (nn.LayerNorm, nn.GroupNorm):
         yield from _norm(layer, back, inputs)
-    elif isinstance(layer, nn.Conv2d) and layer.groups == 1 and not isinstance(layer.padding, str):
+    elif kind is nn.Conv2d and layer.groups == 1 and not isinstance(layer.padding, str):
         yield from _convolution(layer, back, inputs)
+    elif _is_conv1d_of_transformers(layer):
+        yield from _linear(trained, layer.weight, back, inputs, output_first=False, alone=alone)
     else:
         for parameter, samples in _by_opacus(layer, back, inputs).items():
             yield Instantiated(parameter, samples)
 
 
+def _wide(values: Tensor) -> Tensor:
+    """In at least single precision."""
+    return values.float() if values.dtype.itemsize < SINGLE else values
+
+
 def _linear(
-    weight: Parameter, bias: Parameter | None, back: Tensor, inputs: Tensor, *, output_first: bool, alone: bool
+    trained: tuple[Parameter, ...], weight: Parameter, back: Tensor, inputs: Tensor, *, output_first: bool, alone: bool
 ) -> Iterator[Share]:
     count, p, d = len(back), back.shape[-1], inputs.shape[-1]
-    back, inputs = back.reshape(count, -1, p), inputs.reshape(count, -1, d)
-    if weight.requires_grad:
+    if back.ndim != 3:
+        back, inputs = back.reshape(count, -1, p), inputs.reshape(count, -1, d)
+    mine = next((one for one in trained if one is weight), None)
+    bias = next((one for one in trained if one is not weight), None)
+    if alone and pairs_are_cheaper(length=back.shape[1], p=p, d=d):
+        yield Products(mine, bias, back, inputs, inputs_first=not output_first)
+        return
+    if mine is not None:
         left, right = (back, inputs) if output_first else (inputs, back)
-        if alone and pairs_are_cheaper(count=count, length=back.shape[1], p=p, d=d):
-            yield Products(weight, left, right)
-        else:
-            yield Instantiated(weight, torch.bmm(left.transpose(1, 2), right))
-    if bias is not None and bias.requires_grad:
-        yield Instantiated(bias, back.sum(dim=1) if back.shape[1] > 1 else back[:, 0])
+        yield Instantiated(mine, torch.bmm(left.transpose(1, 2), right))
+    if bias is not None:
+        yield Instantiated(bias, back.sum(dim=1))
 
 
-def pairs_are_cheaper(*, count: int, length: int, p: int, d: int) -> bool:
-    """Whether norms cost less from all pairs of `length` positions than from `count` products of the shape (p, d)."""
-    factor = GRAM if count * p * d <= LARGE else GRAM_OF_LARGE
-    return length == 1 or length * length * (p + d) <= factor * p * d
+def pairs_are_cheaper(*, length: int, p: int, d: int) -> bool:
+    """Whether norms cost less from all pairs of `length` positions than from products of the shape (p, d)."""
+    return length == 1 or length * length * (p + d) <= PAIRS * p * d
 
 
 def _embedding(layer: Any, back: Tensor, names: Tensor) -> Iterator[Share]:
@@ -125,20 +164,40 @@ def _norm(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
 
 
 def _convolution(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
-    count, channels = back.shape[:2]
-    back = back.reshape(count, channels, -1)
+    count = len(back)
     if layer.weight.requires_grad:
-        patches = functional.unfold(
-            inputs.contiguous(),
-            layer.kernel_size,
-            dilation=layer.dilation,
-            padding=layer.padding,
-            stride=layer.stride,
-        )
-        samples = torch.bmm(back, patches.transpose(1, 2))
+        samples = _by_patches(layer, back, inputs) if layer.in_channels < MANY else _by_groups(layer, back, inputs)
         yield Instantiated(layer.weight, samples.view(count, *layer.weight.shape))
     if layer.bias is not None and layer.bias.requires_grad:
-        yield Instantiated(layer.bias, back.sum(dim=2))
+        yield Instantiated(layer.bias, back.sum(dim=(2, 3)))
+
+
+def _by_groups(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
+    """One convolution of all examples, of which each is a group of channels."""
+    (count, output, *place), channels = back.shape, inputs.shape[1]
+    return conv2d_weight(
+        inputs.reshape(1, count * channels, *inputs.shape[2:]),
+        (count * output, channels, *layer.kernel_size),
+        back.reshape(1, count * output, *place),
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=count,
+    )
+
+
+def _by_patches(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
+    """A product with what each place of the kernel saw; for few channels, which leave a convolution idle."""
+    (high, wide), (down, right) = layer.padding, layer.stride
+    padded = functional.pad(inputs, (wide, wide, high, high)).contiguous()
+    example, channel, row, column = padded.stride()
+    (count, channels), place = inputs.shape[:2], back.shape[2:]
+    patches = padded.as_strided(
+        (count, channels, *layer.kernel_size, *place),
+        (example, channel, layer.dilation[0] * row, layer.dilation[1] * column, down * row, right * column),
+    )
+    patches = patches.reshape(count, -1, place.numel())
+    return torch.bmm(back.reshape(count, -1, place.numel()), patches.transpose(1, 2))
 
 
 def _by_opacus(layer: nn.Module, back: Tensor, inputs: Tensor) -> Mapping[Parameter, Tensor]:
@@ -149,10 +208,6 @@ def _by_opacus(layer: nn.Module, back: Tensor, inputs: Tensor) -> Mapping[Parame
 
 def _summed(values: Tensor, over: tuple[int, ...]) -> Tensor:
     return values.sum(dim=over) if over else values
-
-
-def _trained(module: nn.Module) -> list[Parameter]:
-    return [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
 
 
 def _is_conv1d_of_transformers(module: nn.Module) -> bool:

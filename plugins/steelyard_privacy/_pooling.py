@@ -45,7 +45,8 @@ class Pool:
 def pooled(task: LightningModule, *, count: int) -> Generator[Pool]:
     """While it lasts, `task.log` gathers; at the end each name is logged once for all `count` examples."""
     pool = Pool()
-    task.log = pool.gather
+    # Past `nn.Module.__setattr__`, which looks for weights first.
+    vars(task)["log"] = pool.gather
     try:
         yield pool
     finally:

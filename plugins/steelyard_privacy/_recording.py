@@ -1,7 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """What goes into layers and where in the graph it comes out, while a task's step runs."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +45,7 @@ class Call:
 
 
 @contextmanager
-def recording(layers: Sequence[nn.Module]) -> Generator[list[Call]]:
+def recording(layers: Collection[nn.Module]) -> Generator[list[Call]]:
     """Every call of these layers that takes part in a graph, in order."""
     calls: list[Call] = []
 

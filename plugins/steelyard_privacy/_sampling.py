@@ -5,15 +5,14 @@ This is the sampling that the accountant assumes (Abadi et al. 2016, section 3.1
 through shuffled epochs instead gives away up to four times as much as is accounted for.
 """
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -25,6 +24,7 @@ from torch.utils.data import (
 )
 
 from steelyard_privacy._batches import Unclear, rows, take
+from steelyard_privacy._randomness import Randomness
 
 
 class Unsuitable(ValueError):
@@ -43,50 +43,23 @@ SPARE = 5
 """More gaps are drawn at once than are needed on average: by so many standard deviations."""
 
 
-def poisson_draw(population: int, *, rate: float, generator: torch.Generator) -> Tensor:
+def poisson_draw(population: int, *, rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
     """Positions in range(population), each drawn independently with probability `rate`, in ascending order."""
     if rate <= 0 or rate >= 1:
-        return torch.arange(population if rate >= 1 else 0)
+        return np.arange(population if rate >= 1 else 0)
     # The gaps between those that are drawn are geometric: the work goes with the batch, not with the population.
     # In float32 the probability of being drawn would be off by up to 2**-24.
-    found: list[Tensor] = []
+    found: list[NDArray[np.float64]] = []
     last, complete = -1, False
     while not complete:
         expected = (population - 1 - last) * rate
-        uniform = 1 - torch.rand(
-            int(expected + SPARE * math.sqrt(expected)) + SPARE, generator=generator, dtype=torch.float64
-        )
-        places = last + (uniform.log_().div_(math.log1p(-rate)).floor_() + 1).cumsum(dim=0)
-        inside = places[places < population]
-        complete = len(inside) < len(places)
-        found.append(inside)
+        uniform = generator.random(int(expected + SPARE * math.sqrt(expected)) + SPARE)
+        places = last + np.cumsum(np.floor(np.log1p(-uniform) / math.log1p(-rate)) + 1)
+        inside = int(np.searchsorted(places, population))
+        complete = inside < len(places)
+        found.append(places[:inside])
         last = int(places[-1])
-    return torch.cat(found).to(torch.int64)
-
-
-@final
-class Randomness:
-    """Generators of its own, so that no global seed makes the noise guessable.
-
-    Args:
-        seed: None for fresh entropy of the operating system; a number makes every step's draws a function of (seed,
-            purpose, step), which also holds after a resume: noise that is used twice can be subtracted.
-    """
-
-    def __init__(self, seed: int | None) -> None:
-        self._seed = seed
-        self._fresh: dict[tuple[str, torch.device], torch.Generator] = {}
-
-    def generator(self, purpose: str, *, step: int, device: torch.device) -> torch.Generator:
-        """The generator of one purpose at one step."""
-        if self._seed is not None:
-            digest = hashlib.sha256(f"{self._seed}:{purpose}:{step}".encode()).digest()
-            return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        if (purpose, device) not in self._fresh:
-            generator = torch.Generator(device=device)
-            generator.seed()
-            self._fresh[purpose, device] = generator
-        return self._fresh[purpose, device]
+    return (found[0] if len(found) == 1 else np.concatenate(found)).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +181,7 @@ class PoissonLoader:
     population: Population
     randomness: Randomness
     step: Callable[[], int]
-    watch: Callable[[Sequence[int]], None]
+    watch: Callable[[NDArray[np.int64]], None]
     drawn: int = 0
     batches: int = 0
     _waiting: deque[int] = field(default_factory=deque[int], repr=False)
@@ -251,10 +224,10 @@ class PoissonLoader:
         """Indices, one list per batch; workers may run ahead, in order."""
         start, population = self.step(), self.population
         for position in range(len(self)):
-            generator = self.randomness.generator("sampling", step=start + position, device=torch.device("cpu"))
+            generator = self.randomness.draws(step=start + position)
             drawn = poisson_draw(len(population.indices), rate=population.rate, generator=generator)
             self._waiting.append(len(drawn))
-            self.watch(drawn.tolist())
+            self.watch(drawn)
             # Nothing can be collated from no example, so an empty batch starts as one that is cut to zero rows.
             yield [population.indices[index] for index in drawn.tolist()] or [population.indices[0]]
 

@@ -20,7 +20,7 @@ class Share(ABC):
     """One summand of the per-example gradients; different shares belong to different weights."""
 
     @abstractmethod
-    def squared_norms(self) -> Tensor:
+    def norms(self) -> Tensor:
         """Per example, (n,)."""
 
     @abstractmethod
@@ -40,9 +40,9 @@ class Instantiated(Share):
     parameter: Parameter
     samples: Tensor
 
-    def squared_norms(self) -> Tensor:
+    def norms(self) -> Tensor:
         """Per example, (n,)."""
-        return torch.linalg.vector_norm(self.samples.flatten(start_dim=1), dim=1).square_()
+        return torch.linalg.vector_norm(self.samples.flatten(start_dim=1), dim=1)
 
     def only(self, rows: Tensor) -> "Instantiated":
         """The examples at some positions."""
@@ -51,45 +51,58 @@ class Instantiated(Share):
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
         view = sums.view(self.parameter).view(1, -1)
-        samples = self.samples.flatten(start_dim=1).to(view.dtype)
-        torch.addmm(view, weights.to(view.dtype)[None], samples, out=view)
+        samples = self.samples.flatten(start_dim=1)
+        torch.addmm(view, _like(weights, view)[None], _like(samples, view), out=view)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Products(Share):
-    """The gradients left_i^T right_i of a Linear layer's weight (p, d), kept as their factors.
+    """The gradients of a Linear layer's weight and bias, kept as the factors of back_i^T inputs_i.
 
-    The squared norm is the sum over all pairs of positions of (left_s . left_t)(right_s . right_t): Goodfellow (2015)
-    for one position, Li et al. (2022, section 4) for several. Where the positions of an example cancel each other,
-    rounding weighs more than in the norm of the product itself.
+    The squared norm is the sum over all pairs of positions of (back_s . back_t)(inputs_s . inputs_t): Goodfellow (2015)
+    for one position, Li et al. (2022, section 4) for several. A bias is one more input that is always 1. Where the
+    positions of an example cancel each other, rounding weighs more than in the norm of the product itself.
 
     Attributes:
-        parameter: (p, d).
-        left: (n, t, p).
-        right: (n, t, d).
+        weight: (p, d), or (d, p) where `inputs_first`; None where it is not trained.
+        bias: (p,), or None.
+        back: (n, t, p).
+        inputs: (n, t, d).
+        inputs_first: The weight is kept the other way round.
     """
 
-    parameter: Parameter
-    left: Tensor
-    right: Tensor
+    weight: Parameter | None
+    bias: Parameter | None
+    back: Tensor
+    inputs: Tensor
+    inputs_first: bool = False
 
-    def squared_norms(self) -> Tensor:
+    def norms(self) -> Tensor:
         """Per example, (n,)."""
-        if self.left.shape[1] == 1:
-            return (_norms(self.left) * _norms(self.right)).square_()[:, 0]
-        left = torch.bmm(self.left, self.left.transpose(1, 2))
-        right = torch.bmm(self.right, self.right.transpose(1, 2))
-        return left.mul_(right).sum(dim=(1, 2)).clamp_(min=0)
+        if self.back.shape[1] == 1:
+            ones = 0.0 if self.bias is None else 1.0
+            back, inputs = self.back[:, 0], self.inputs[:, 0]
+            squares = _norms(inputs).square_() if self.weight is not None else back.new_zeros(len(back))
+            return squares.add_(ones).sqrt_().mul_(_norms(back))
+        pairs = torch.bmm(self.back, self.back.transpose(1, 2))
+        if self.weight is not None:
+            others = torch.bmm(self.inputs, self.inputs.transpose(1, 2))
+            pairs = pairs.mul_(others if self.bias is None else others.add_(1))
+        return pairs.sum(dim=(1, 2)).clamp_(min=0).sqrt_()
 
     def only(self, rows: Tensor) -> "Products":
         """The examples at some positions."""
-        return replace(self, left=self.left[rows], right=self.right[rows])
+        return replace(self, back=self.back[rows], inputs=self.inputs[rows])
 
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
-        scaled = (self.left * weights.to(self.left.dtype)[:, None, None]).flatten(end_dim=1)
-        sums.add_product(self.parameter, scaled, self.right.flatten(end_dim=1))
+        scaled = (self.back * _like(weights, self.back)[:, None, None]).flatten(end_dim=1)
+        if self.bias is not None:
+            sums.view(self.bias).add_(scaled.sum(dim=0))
+        if self.weight is not None:
+            inputs = self.inputs.flatten(end_dim=1)
+            sums.add_product(self.weight, *((inputs, scaled) if self.inputs_first else (scaled, inputs)))
 
 
 @final
@@ -124,10 +137,10 @@ class Rows(Share):
         summed = torch.zeros_like(values).index_add_(0, begins, values[order])
         return cls(parameter, pairs // len(parameter), pairs % len(parameter), summed, count)
 
-    def squared_norms(self) -> Tensor:
+    def norms(self) -> Tensor:
         """Per example, (n,)."""
         squares = torch.zeros(self.count, dtype=self.values.dtype, device=self.values.device)
-        return squares.index_add_(0, self.owners, _norms(self.values).square_())
+        return squares.index_add_(0, self.owners, _norms(self.values).square_()).sqrt_()
 
     def only(self, rows: Tensor) -> "Rows":
         """The examples at some positions; they keep their numbers' order."""
@@ -140,9 +153,13 @@ class Rows(Share):
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
         view = sums.view(self.parameter)
-        scaled = self.values * weights.to(self.values.dtype)[self.owners, None]
-        view.index_add_(0, self.names, scaled.to(view.dtype))
+        scaled = self.values * _like(weights, self.values)[self.owners, None]
+        view.index_add_(0, self.names, _like(scaled, view))
 
 
 def _norms(vectors: Tensor) -> Tensor:
     return torch.linalg.vector_norm(vectors, dim=-1)
+
+
+def _like(values: Tensor, other: Tensor) -> Tensor:
+    return values if values.dtype == other.dtype else values.to(other.dtype)

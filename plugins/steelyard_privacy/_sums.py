@@ -12,7 +12,15 @@ from torch.nn import Parameter
 
 @final
 class Layout:
-    """The weights that are trained, as one flat vector in at least single precision."""
+    """The weights that are trained, as one flat vector in at least single precision.
+
+    Attributes:
+        parameters: In their order in the vector.
+        sizes: How many numbers each of them has.
+        dtype: Of the vector.
+        device: Of the vector.
+        size: Of the vector.
+    """
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self.parameters = tuple(parameters)
@@ -20,7 +28,8 @@ class Layout:
         self.dtype = torch.float32
         for parameter in self.parameters:
             self.dtype = torch.promote_types(self.dtype, parameter.dtype)
-        ends = list(accumulate((parameter.numel() for parameter in self.parameters), initial=0))
+        self.sizes = tuple(parameter.numel() for parameter in self.parameters)
+        ends = list(accumulate(self.sizes, initial=0))
         self._places = {
             parameter: slice(*ends) for parameter, ends in zip(self.parameters, pairwise(ends), strict=True)
         }
@@ -37,6 +46,11 @@ class Layout:
     def part(self, vector: Tensor, parameter: Parameter) -> Tensor:
         """One parameter's place in the vector, in the parameter's shape."""
         return vector[self._places[parameter]].view(parameter.shape)
+
+    def parts(self, vector: Tensor) -> list[Tensor]:
+        """The places of all parameters in the vector, each in its parameter's shape."""
+        cut = vector.split(self.sizes)
+        return [part.view(parameter.shape) for part, parameter in zip(cut, self.parameters, strict=True)]
 
     def gradient(self, loss: Tensor) -> Tensor:
         """The ordinary gradient of a scalar."""
@@ -79,6 +93,10 @@ class Sums:
 
     def add_product(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
         """Adds left^T right of the shapes (rows, p) and (rows, d) to a weight of the shape (p, d)."""
+        waiting = self._waiting.get(parameter)
+        if not waiting and left.numel() + right.numel() >= parameter.numel():
+            self._add(parameter, left, right)
+            return
         waiting = self._waiting.setdefault(parameter, [])
         waiting.append((left, right))
         if sum(part.numel() + other.numel() for part, other in waiting) >= parameter.numel():
@@ -95,7 +113,12 @@ class Sums:
         if not waiting:
             return
         left, right = waiting[0] if len(waiting) == 1 else (torch.cat(parts) for parts in zip(*waiting, strict=True))
-        view = self._views[parameter]
-        # In this form the operation counts in an estimate; `addmm_` does not.
-        torch.addmm(view, left.to(view.dtype).T, right.to(view.dtype), out=view)
+        self._add(parameter, left, right)
         waiting.clear()
+
+    def _add(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
+        view = self._views[parameter]
+        if left.dtype != view.dtype:
+            left, right = left.to(view.dtype), right.to(view.dtype)
+        # In this form the operation counts in an estimate; `addmm_` does not.
+        torch.addmm(view, left.T, right, out=view)

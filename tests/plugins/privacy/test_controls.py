@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.callbacks import ModelCheckpoint
 from scipy.stats import kstest
 from torch import Tensor
@@ -119,9 +120,9 @@ def one_left_out(each: list[Tensor], layout: Layout, max_norm: float) -> Tensor:
     return sum(torch.cat([one[:-27] * factor(one[:-27], max_norm), one[-27:]]) for one in each)
 
 
-def draws(change: Callable[[int, float, torch.Generator], Tensor]) -> Inject:
+def draws(change: Callable[[int, float, np.random.Generator], NDArray[np.int64]]) -> Inject:
     def inject(patch: pytest.MonkeyPatch) -> None:
-        def wrong(population: int, *, rate: float, generator: torch.Generator) -> Tensor:
+        def wrong(population: int, *, rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
             return change(population, rate, generator)
 
         patch.setattr(_sampling, "poisson_draw", wrong)
@@ -129,19 +130,19 @@ def draws(change: Callable[[int, float, torch.Generator], Tensor]) -> Inject:
     return inject
 
 
-def twice_as_often(population: int, rate: float, generator: torch.Generator) -> Tensor:
-    return (torch.rand(population, generator=generator) < 2 * rate).nonzero()[:, 0]
+def twice_as_often(population: int, rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
+    return np.flatnonzero(generator.random(population) < 2 * rate)
 
 
 def shuffled(patch: pytest.MonkeyPatch) -> None:
     left: list[int] = []
 
-    def next_ones(population: int, rate: float, generator: torch.Generator) -> Tensor:
+    def next_ones(population: int, rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
         size = round(population * rate)
         if len(left) < size:
-            left[:] = torch.randperm(population, generator=generator).tolist()
+            left[:] = generator.permutation(population).tolist()
         batch, left[:] = left[:size], left[size:]
-        return torch.tensor(sorted(batch))
+        return np.array(sorted(batch))
 
     draws(next_ones)(patch)
 
@@ -245,7 +246,7 @@ def test_tests_of_draws_have_the_promised_distribution() -> None:
     for _ in range(120):
         test = DrawTest(population=200, rate=0.1)
         for _ in range(20):
-            test.add(np.flatnonzero(generator.random(200) < 0.1).tolist())
+            test.add(np.flatnonzero(generator.random(200) < 0.1))
         for name, chance in test.chances().items():
             found.setdefault(name, []).append(chance)
     assert len(found) == 3

@@ -20,7 +20,8 @@ from steelyard.adapters.table import TableAdapter
 from steelyard.draft import Draft
 from steelyard_privacy._dp_sgd import BudgetExhausted, PrivateTraining
 from steelyard_privacy._plan import make_plan
-from steelyard_privacy._sampling import Randomness, poisson_draw
+from steelyard_privacy._randomness import Randomness
+from steelyard_privacy._sampling import poisson_draw
 from steelyard_privacy.dp_sgd import DPSGD
 
 SEED = 7
@@ -35,7 +36,7 @@ def reference(
     dataset, randomness = examples(count), Randomness(SEED)
     parameters = list(task.parameters())
     for step in range(steps):
-        generator = randomness.generator("sampling", step=step, device=CPU)
+        generator = randomness.draws(step=step)
         drawn = poisson_draw(count, rate=batch_size / count, generator=generator)
         total = torch.zeros(len(weights(task)), dtype=torch.float64)
         for index in drawn.tolist():
@@ -43,7 +44,8 @@ def reference(
             loss = functional.cross_entropy(task(inputs[None]), target[None])
             gradient = torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, parameters)]).double()
             total += gradient * min(1.0, max_norm / float(gradient.norm()))
-        noise = torch.randn(total.shape, generator=randomness.generator("noise", step=step, device=CPU))
+        noise = torch.empty(total.shape)
+        randomness.noise(step=step, device=CPU).fill(noise, scale=1.0)
         released = (total + noise_multiplier * max_norm * noise.double()) / batch_size
         with torch.no_grad():
             for parameter, change in zip(parameters, released.split([p.numel() for p in parameters]), strict=True):

@@ -70,7 +70,7 @@ def test_examples_that_are_left_out_leave_an_embedding_alone() -> None:
             values[2].sum(dim=0).square().sum(),
         ]
     )
-    torch.testing.assert_close(rows.squared_norms(), squares)
+    torch.testing.assert_close(rows.norms().square(), squares)
 
 
 def test_a_row_that_an_example_names_often_counts_once_with_its_sum() -> None:
@@ -79,7 +79,7 @@ def test_a_row_that_an_example_names_often_counts_once_with_its_sum() -> None:
     whole = torch.zeros(2, 4, 3)
     for example in range(2):
         whole[example].index_add_(0, names[example], values[example])
-    found = Rows.of(weight, names, values).squared_norms()
+    found = Rows.of(weight, names, values).norms().square()
     torch.testing.assert_close(found, whole.square().sum(dim=(1, 2)))
 
 

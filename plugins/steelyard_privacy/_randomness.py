@@ -1,0 +1,128 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""Random numbers of a private run, from the operating system's entropy and out of reach of every global seed.
+
+torch's generator on the CPU takes 32 bits of its seed: who sees a noisy gradient could try them all and take the noise
+off. Noise on the CPU therefore comes from a stream cipher with a key of 128 bits, which is also faster.
+"""
+
+import hashlib
+import math
+import os
+from abc import ABC, abstractmethod
+from typing import Any, final
+
+import numpy as np
+import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from torch import Tensor
+
+KEY = 16
+"""Bytes of a key."""
+CHUNK = 2**16
+"""So many numbers are made at once: what they need then stays in the processor's cache."""
+
+
+class Normals(ABC):
+    """Normal random numbers."""
+
+    @abstractmethod
+    def fill(self, out: Tensor, *, scale: float) -> None:
+        """Overwrites a contiguous tensor by independent numbers of mean 0 and standard deviation `scale`."""
+
+
+@final
+class CipherNormals(Normals):
+    """From AES in counter mode, by the transform of Box and Muller (1958); for single and double precision on the CPU.
+
+    Args:
+        key: 16 bytes, used for no other stream.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(KEY))).encryptor()
+        self._bytes = bytearray(8 * CHUNK + KEY)
+        self._zeros = memoryview(bytes(8 * CHUNK))
+
+    def fill(self, out: Tensor, *, scale: float) -> None:
+        """See `Normals`."""
+        numbers: Any = out.view(-1).numpy()
+        for start in range(0, len(numbers), CHUNK):
+            self._fill(numbers[start : start + CHUNK], scale)
+
+    def _fill(self, numbers: Any, scale: float) -> None:
+        kind, size = numbers.dtype, numbers.dtype.itemsize
+        pairs = (len(numbers) + 1) // 2
+        self._cipher.update_into(self._zeros[: 2 * pairs * size], self._bytes)
+        bits = np.frombuffer(self._bytes, dtype=f"u{size}", count=2 * pairs)
+        # Half a unit keeps the logarithm finite; unsigned, so that the smallest ones keep all their bits.
+        radius = bits[:pairs].astype(kind)
+        radius += kind.type(0.5)
+        radius *= kind.type(2.0 ** (-8 * size))
+        np.log(radius, out=radius)
+        radius *= kind.type(-2 * scale * scale)
+        np.sqrt(radius, out=radius)
+        angle = bits[pairs:].view(f"i{size}").astype(kind)
+        angle *= kind.type(2 * math.pi * 2.0 ** (-8 * size))
+        rest = len(numbers) - pairs
+        np.cos(angle, out=numbers[:pairs])
+        numbers[:pairs] *= radius
+        np.sin(angle[:rest], out=numbers[pairs:])
+        numbers[pairs:] *= radius[:rest]
+
+
+@final
+class DeviceNormals(Normals):
+    """From the generator of the device itself."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def fill(self, out: Tensor, *, scale: float) -> None:
+        """See `Normals`."""
+        out.normal_(mean=0.0, std=scale, generator=self._generator)
+
+
+@final
+class Randomness:
+    """Streams of its own for each purpose.
+
+    Args:
+        seed: None for fresh entropy of the operating system; a number makes every step's draws a function of (seed,
+            purpose, step), which also holds after a resume: noise that is used twice can be subtracted.
+        simulated: True where no tensor holds numbers, so that only torch's own operations work.
+    """
+
+    def __init__(self, seed: int | None, *, simulated: bool = False) -> None:
+        self._seed = seed
+        self._simulated = simulated
+        self._draws: np.random.Generator | None = None
+        self._noise: dict[torch.device, Normals] = {}
+
+    def draws(self, *, step: int) -> np.random.Generator:
+        """For the sampling of one step."""
+        if self._seed is not None:
+            return _generator(self._key("sampling", step))
+        if self._draws is None:
+            self._draws = _generator(os.urandom(KEY))
+        return self._draws
+
+    def noise(self, *, step: int, device: torch.device) -> Normals:
+        """For the noise of one step."""
+        if self._seed is not None:
+            return self._normals(self._key("noise", step), device)
+        if device not in self._noise:
+            self._noise[device] = self._normals(os.urandom(KEY), device)
+        return self._noise[device]
+
+    def _key(self, purpose: str, step: int) -> bytes:
+        return hashlib.sha256(f"{self._seed}:{purpose}:{step}".encode()).digest()[:KEY]
+
+    def _normals(self, key: bytes, device: torch.device) -> Normals:
+        if device.type == "cpu" and not self._simulated:
+            return CipherNormals(key)
+        seed = int.from_bytes(key[:8], "big") >> 1
+        return DeviceNormals(torch.Generator(device=device).manual_seed(seed))
+
+
+def _generator(key: bytes) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "big")))

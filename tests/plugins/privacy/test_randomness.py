@@ -1,0 +1,100 @@
+"""The numbers behind noise and sampling: their distribution, their streams, and what no seed may decide."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from scipy.stats import chi2, kstest, norm
+
+from steelyard_privacy._randomness import CHUNK, CipherNormals, DeviceNormals, Normals, Randomness
+
+CPU = torch.device("cpu")
+KEY = bytes(range(16))
+
+
+def filled(normals: Normals, count: int, *, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    out = torch.full((count,), torch.nan, dtype=dtype)
+    normals.fill(out, scale=scale)
+    return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_they_are_the_transform_of_box_and_muller_of_the_ciphers_bits(dtype: torch.dtype) -> None:
+    found = filled(CipherNormals(KEY), 7, scale=3.0, dtype=dtype)
+    size = dtype.itemsize
+    stream = Cipher(algorithms.AES(KEY), modes.CTR(bytes(16))).encryptor().update(bytes(8 * size))
+    words = [int.from_bytes(stream[start : start + size], "little") for start in range(0, 8 * size, size)]
+    unit = 2.0 ** (8 * size)
+    radii = [3.0 * math.sqrt(-2 * math.log((word + 0.5) / unit)) for word in words[:4]]
+    angles = [2 * math.pi * word / unit for word in words[4:]]
+    expected = [r * math.cos(a) for r, a in zip(radii, angles, strict=True)]
+    expected += [r * math.sin(a) for r, a in zip(radii[:3], angles[:3], strict=True)]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=dtype), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_they_are_normal_and_independent(dtype: torch.dtype) -> None:
+    count = 2 * CHUNK + 11
+    found = filled(CipherNormals(KEY), count, scale=2.0, dtype=dtype).double().numpy() / 2
+    assert kstest(found, "norm").pvalue > 1e-4
+    assert 1e-4 < chi2.cdf((found**2).sum(), count) < 1 - 1e-4
+    beyond = 2 * norm.sf(4)
+    assert abs((np.abs(found) > 4).sum() - count * beyond) < 5 * math.sqrt(count * beyond)
+    # Both numbers of a pair, neighbours, and squares, of which the radius makes a pair share one.
+    half = (CHUNK + 1) // 2
+    for one, other in ((found[:half], found[half : 2 * half]), (found[:-1], found[1:])):
+        for power in (1, 2):
+            correlation = np.corrcoef(one**power, other**power)[0, 1]
+            assert abs(correlation) < 5 / math.sqrt(len(one))
+
+
+def test_the_smallest_word_gives_no_infinite_number() -> None:
+    normals = CipherNormals(KEY)
+
+    class Zeros:
+        def update_into(self, data: memoryview, buffer: bytearray) -> None:
+            buffer[: len(data)] = bytes(len(data))
+
+    normals._cipher = Zeros()
+    assert filled(normals, 2)[0] == pytest.approx(math.sqrt(2 * 33 * math.log(2)))
+
+
+def test_a_stream_goes_on_and_does_not_repeat() -> None:
+    normals = CipherNormals(KEY)
+    first, second = filled(normals, 1000), filled(normals, 1000)
+    assert len(np.intersect1d(first, second)) < 3
+    assert bool(torch.isfinite(torch.cat([first, second])).all())
+
+
+def test_without_a_seed_nothing_repeats_them_and_with_one_every_step_has_its_own() -> None:
+    def noise(seed: int | None, step: int) -> float:
+        return float(filled(Randomness(seed).noise(step=step, device=CPU), 1))
+
+    def draw(seed: int | None, step: int) -> float:
+        return float(Randomness(seed).draws(step=step).random())
+
+    for one in (noise, draw):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        first = one(None, 0)
+        torch.manual_seed(0)
+        np.random.seed(0)
+        assert one(None, 0) != first
+        assert one(3, 1) == one(3, 1)
+        assert len({one(3, 0), one(3, 1), one(4, 0)}) == 3
+    fresh = Randomness(None)
+    assert fresh.noise(step=0, device=CPU) is fresh.noise(step=1, device=CPU)
+
+
+def test_torchs_generator_would_leave_32_bits_to_guess() -> None:
+    """Why the noise has a source of its own; once this fails, there may be no more need of it."""
+    one, other = (torch.randn(4, generator=torch.Generator().manual_seed(seed)) for seed in (7, 7 + 2**32))
+    assert torch.equal(one, other)
+
+
+def test_where_tensors_hold_nothing_torchs_own_operation_is_counted() -> None:
+    assert isinstance(Randomness(0, simulated=True).noise(step=0, device=CPU), DeviceNormals)
+    found = filled(Randomness(0, simulated=True).noise(step=0, device=CPU), 5000, scale=3.0)
+    assert float(found.std()) == pytest.approx(3.0, rel=0.1)
