@@ -51,7 +51,7 @@ class AdversarialAttachment(Attachment):
         for row in rows:
             told = replace(row, meaning=MEANINGS[row.name])
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
-        yield radius_curve(rows, unit=run.adapter.unit, doubt=doubt)
+        yield radius_curve(rows, unit=_unit(run), doubt=doubt)
         yield from worst_examples(run, found.worst, norm=plugin.norm)
         yield _credits(plugin, found)
         if found.checks:
@@ -59,22 +59,24 @@ class AdversarialAttachment(Attachment):
 
 
 def _note(run: Run, plugin: Adversarial, found: Assault) -> str:
-    bounds, unit = run.adapter.bounds, run.adapter.unit
-    where = (
-        f"in {unit}, clipped to {bounds[0]:g}..{bounds[1]:g}"
-        if bounds
-        else f"in standard deviations of each {unit} over the {SPLIT} split"
-    )
+    bounds = run.adapter.bounds
+    limits = f", clipped to {bounds[0]:g}..{bounds[1]:g}" if bounds else f" over the {SPLIT} split"
     count = len(found.clean)
     rivals = any(check.name == "unbounded" for check in found.checks)
     tested = "" if rivals or not found.checks else "; too little time to test the attack by more than its gradient"
     less = "" if count == found.wanted else f"; time was up after {count} of {found.wanted} examples"
     return (
-        f"{plugin.norm}: {WORDS[plugin.norm]}, {where}; untargeted, the attacker knows the weights; "
+        f"{plugin.norm}: {WORDS[plugin.norm]}, in {_unit(run)}{limits}; untargeted, the attacker knows the weights; "
         f"{', '.join(plugin.attacks)} with {plugin.steps} steps, {plugin.restarts} random starts, "
         f"{plugin.targets} targets, {plugin.queries} questions; "
         f"{found.looks / count:.0f} looks an example{tested}{less}"
     )
+
+
+def _unit(run: Run) -> str:
+    """Of the radius."""
+    unit = run.adapter.unit
+    return unit if run.adapter.bounds else f"standard deviations of each {unit}"
 
 
 def _rows(plugin: Adversarial, found: Assault, note: str) -> Iterator[Measurement]:
