@@ -25,7 +25,7 @@ test: $(READY)
 
 # The long proofs.
 test-slow: $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,oracles,mlflow,wandb]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,oracles,mlflow,wandb,ray]'
 	$(BIN)/pytest -q -m slow
 
 check: $(READY)

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -53,6 +56,9 @@ def make_trainer(
     arguments["logger"] = [*loggers] or False
     if rank is None:
         arguments.update(ranks.alone(arguments))
+        if SLURMEnvironment.detect() and not any(isinstance(one, ClusterEnvironment) for one in arguments["plugins"]):
+            # Whoever sends a job to SLURM sends it again; Lightning would, too, with a command that starts a new run.
+            arguments["plugins"].append(LightningEnvironment())
     else:
         own.append(joining.join(arguments, draft, rank))
     if watch is not None and (rank is None or rank.first):

@@ -4,15 +4,21 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from steelyard import folder, spec
 from steelyard.cli import _console
 from steelyard.cli._main import Exit, explain
 from steelyard.composing import Composed, Search, Trial, expand, known_to_hydra, look_through
+from steelyard.problem import refuse
 from steelyard.scorecard import Scorecard
 from steelyard.sweeping import record
 from steelyard.sweeping.record import Record
+from steelyard.sweeping.settings import ELSEWHERE
 from steelyard.sweeping.trial import Job, carry_out, weighed
 
 OUTPUTS = Path("outputs")
@@ -96,6 +102,8 @@ def _run(job: Job, trials: Sequence[Trial] | Search, place: Path, made: Record, 
         own = place / str(trial.number)
         if record.is_finished(own, hashes[trial.number], before, rerun=settings.rerun):
             continue
+        if record.is_running(own):
+            raise refuse(f"trial {trial.number} is still at work", fix=f"steelyard status {place}  (and wait for it)")
         if not record.goes_on(own, hashes[trial.number], before):
             record.set_aside(own)
         left.append(trial)
@@ -137,13 +145,19 @@ def _distinct(trials: Sequence[Trial], hashes: Mapping[int, str]) -> list[Trial]
 def _carry_out(job: Job, trials: Sequence[Trial], place: Path) -> Mapping[int, int]:
     """Exit codes by trial number; negative numbers for what befell the sweep itself."""
     composed = next((trial.composed for trial in trials if trial.composed), None)
-    if composed is not None and composed.hydra.runtime.choices.get("hydra/launcher") == "steelyard":
+    launcher = composed and composed.hydra.runtime.choices.get("hydra/launcher")
+    if composed is not None and launcher != "basic":
         from steelyard.report.terminal import terminal
         from steelyard.sweeping.driver import Driver
+        from steelyard.sweeping.elsewhere import hands_of
         from steelyard.sweeping.view import View, labels
 
         view = View(labels({trial.number: trial.overrides for trial in trials}), terminal(stderr=True))
-        driver = Driver(job=job, place=place, settings=composed.sweep, view=view, explain=_explain)
+        hands = None
+        if launcher in ELSEWHERE:
+            options: Any = OmegaConf.to_container(composed.hydra.launcher, resolve=True)
+            hands = partial(hands_of, launcher, options, place, composed.sweep)
+        driver = Driver(job=job, place=place, settings=composed.sweep, view=view, explain=_explain, hands=hands)
         return driver.run(trials)
     codes: dict[int, int] = {}
     for trial in trials:

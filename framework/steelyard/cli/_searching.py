@@ -46,7 +46,7 @@ def carry_out(job: Job, search: Search, place: Path, explain: Callable[[BaseExce
         view=View(supply.labels, terminal(stderr=True)),
         explain=explain,
     )
-    codes = driver.carry_out(supply, devices=supply.devices())
+    codes = driver.carry_out(supply, devices=supply.devices(), each=supply.processes())
     summary = sweeps.finish(place)
     sweeps.print_sweep(summary)
     for line in _best(study.best(), search, place):

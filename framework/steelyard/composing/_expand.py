@@ -1,5 +1,6 @@
 """Sweeps: the trials that Hydra's sweeper makes of the words, each checked before the first one runs."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from steelyard.composing._search import Search, search
 from steelyard.composing._trial import Trial, make_trial
 from steelyard.composing._words import read, without_effect
 from steelyard.problem import Refused, refuse
-from steelyard.sweeping.settings import Searching
+from steelyard.sweeping.settings import ELSEWHERE, Searching
 from steelyard.sweeping.space import Space
 
-LAUNCHERS = ("steelyard", "basic")
-"""Those that run trials here: each in a process of its own, or one after the other in this one."""
+LAUNCHERS = ("steelyard", "basic", *ELSEWHERE)
+"""Each trial in a process of its own here, one after the other in this one, or elsewhere."""
 SWEEPERS = ("basic", "random", "optuna")
 """Hydra's grid, random search, and a search that looks at the results."""
 
@@ -105,3 +106,7 @@ def _check(hydra: DictConfig) -> None:
         option = hydra.runtime.choices.get(group)
         if option not in known:
             raise refuse(f"{group}={option} is not supported yet", fix=f"{group}={known[0]}")
+    launcher = hydra.runtime.choices.get("hydra/launcher")
+    library = ELSEWHERE.get(launcher)
+    if library and importlib.util.find_spec(library) is None:
+        raise refuse(f"hydra/launcher={launcher} needs {library}", fix=f"pip install 'steelyard[{library}]'")

@@ -14,6 +14,7 @@ from steelyard import folder
 from steelyard.composing import Trial
 from steelyard.folder import State
 from steelyard.sweeping.code import versioned
+from steelyard.sweeping.elsewhere.hands import Elsewhere, Hands
 from steelyard.sweeping.pool import Ended, Pool, Send, Told, cores, share
 from steelyard.sweeping.progress import Progressed, Reported
 from steelyard.sweeping.settings import Sweep
@@ -31,6 +32,25 @@ class _Loaded:
     """Modules that a trial has imported, and that the next ones need not import again."""
 
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a trial does in its process, here or elsewhere."""
+
+    job: Job
+    trial: Trial
+    place: Path
+    explain: Explain
+
+    def __call__(self, send: Send) -> int:
+        known = frozenset(sys.modules)
+        try:
+            return forked(self.job, self.trial, self.place, send, explain=self.explain)
+        finally:
+            news = _news(known)
+            if news:
+                send(_Loaded(news))
 
 
 @dataclass(slots=True)
@@ -56,6 +76,7 @@ class Driver:
         settings: Of the sweep.
         view: Shows how it goes.
         explain: Says on stderr what went wrong, given the error and the run folder, and gives the exit code.
+        hands: Given the number of trials, who runs them; None for a pool of this process.
         codes: Exit codes of the trials that have ended; exit code 130 or 143 under -1 if the sweep was stopped.
     """
 
@@ -64,6 +85,7 @@ class Driver:
     settings: Sweep
     view: View
     explain: Explain
+    hands: Callable[[int], Elsewhere] | None = None
     codes: dict[int, int] = field(default_factory=dict[int, int])
     _trials: dict[int, Trial] = field(default_factory=dict[int, Trial])
 
@@ -87,16 +109,18 @@ class Driver:
         Returns:
             As `run`.
         """
-        beside = len(devices) or max(1, cores() // each)
-        workers, threads = share(self.settings.workers or beside, supply.total)
-        pool = Pool(workers=workers, threads=threads, seconds=self.settings.trial_seconds, devices=devices)
+        pool = self.hands(supply.total) if self.hands else self._pool(supply, devices, each)
         with _noted() as signals, self.view:
-            self.view.begin(supply.total + len(self.codes), workers=workers, done=len(self.codes))
+            self.view.begin(supply.total + len(self.codes), workers=pool.workers, done=len(self.codes))
             try:
-                _warm(supply.total)
+                if self.hands is None:
+                    _warm(supply.total)
                 while self._fill(pool, supply, signals):
                     for event in pool.poll(1.0):
                         self._note(event, pool, supply, stopped=signals.count > 0)
+                    if self.hands and self._enough():
+                        # They have all the others already.
+                        pool.kill()
                     self._pass_on(pool, signals)
                     self.view.refresh()
             finally:
@@ -106,7 +130,12 @@ class Driver:
             self.codes[-1] = INTERRUPTED if signals.last is signal.SIGINT else TERMINATED
         return self.codes
 
-    def _fill(self, pool: Pool, supply: Supply, signals: _Signals) -> bool:
+    def _pool(self, supply: Supply, devices: Sequence[str], each: int) -> Pool:
+        beside = len(devices) or max(1, cores() // each)
+        workers, threads = share(self.settings.workers or beside, supply.total)
+        return Pool(workers=workers, threads=threads, seconds=self.settings.trial_seconds, devices=devices)
+
+    def _fill(self, pool: Hands, supply: Supply, signals: _Signals) -> bool:
         """Starts trials while there is room; True if any runs then."""
         while pool.free and not signals.count and not self._enough():
             trial = supply.take()
@@ -118,22 +147,12 @@ class Driver:
                 self._start(pool, trial)
         return pool.busy
 
-    def _start(self, pool: Pool, trial: Trial) -> None:
+    def _start(self, pool: Hands, trial: Trial) -> None:
         self._trials[trial.number] = trial
-        known = frozenset(sys.modules)
-
-        def work(send: Send) -> int:
-            try:
-                return forked(self.job, trial, self.place, send, explain=self.explain)
-            finally:
-                news = _news(known)
-                if news:
-                    send(_Loaded(news))
-
-        pool.start(trial.number, work)
+        pool.start(trial.number, _Work(self.job, trial, self.place.absolute(), self.explain))
         self.view.started(trial.number)
 
-    def _note(self, event: Told | Ended, pool: Pool, supply: Supply, *, stopped: bool) -> None:
+    def _note(self, event: Told | Ended, pool: Hands, supply: Supply, *, stopped: bool) -> None:
         match event:
             case Told(number=number, what=Progressed() as progressed):
                 self.view.progressed(number, progressed)
@@ -163,6 +182,8 @@ class Driver:
 
     def _reason(self, ended: Ended, place: Path, *, stopped: bool) -> str:
         """Why the trial ended without a word of its own; "" if it had one."""
+        if ended.reason:
+            return ended.reason
         if ended.overdue:
             return f"took longer than sweep.trial_seconds={self.settings.trial_seconds:g}"
         if ended.signal is not None:
@@ -183,7 +204,7 @@ class Driver:
         failures = sum(code in (REFUSED, FAILED) for code in self.codes.values())
         return self.settings.max_failures is not None and failures >= self.settings.max_failures
 
-    def _pass_on(self, pool: Pool, signals: _Signals) -> None:
+    def _pass_on(self, pool: Hands, signals: _Signals) -> None:
         if signals.last is None or not pool.busy:
             return
         if signals.count > 1 and self.view.stopping:

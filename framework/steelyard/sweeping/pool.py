@@ -69,6 +69,7 @@ class Ended:
         seconds: How long it took.
         cpu_seconds: User and system time, of processes that it waited for, too.
         overdue: True if it ran into its time limit.
+        reason: Why there is no code, in the words of those who ran it elsewhere.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Ended:
     seconds: float
     cpu_seconds: float
     overdue: bool
+    reason: str = ""
 
 
 @dataclass(slots=True)

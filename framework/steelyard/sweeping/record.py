@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,12 +96,49 @@ def is_finished(place: Path, spec_hash: str, before: Record, *, rerun: str) -> b
 
 def goes_on(place: Path, spec_hash: str, before: Record) -> bool:
     """True if the same trial was stopped, and kept a checkpoint to go on from."""
-    if before.specs.get(place.name) != spec_hash or not (place / "checkpoints" / "last.ckpt").exists():
+    return before.specs.get(place.name) == spec_hash and _was_stopped(place)
+
+
+def _was_stopped(place: Path) -> bool:
+    if not (place / "checkpoints" / "last.ckpt").exists():
         return False
     try:
         return folder.status(place).state in (State.INTERRUPTED, State.TERMINATED, State.KILLED)
     except (FileNotFoundError, ValueError, TypeError):
         return False
+
+
+def is_running(place: Path) -> bool:
+    """True while a process is at work in the run folder."""
+    try:
+        return folder.status(place).state is State.RUNNING
+    except (FileNotFoundError, ValueError, TypeError):
+        return False
+
+
+def ended_before(place: Path, number: int, *, look: float) -> int | None:
+    """Lets a trial run once more that was called off: one that kept a checkpoint goes on from it.
+
+    Args:
+        place: The sweep folder.
+        number: The trial.
+        look: Seconds between two looks at one that is still at work in another process, and is waited for.
+
+    Returns:
+        Its exit code if it has come to an end already, so that it must not run again; else None.
+    """
+    own = place / str(number)
+    while is_running(own):
+        time.sleep(look)
+    try:
+        found = folder.status(own)
+    except (FileNotFoundError, ValueError, TypeError):
+        found = None
+    if found is not None and found.state is State.DONE:
+        return found.exit_code
+    if not _was_stopped(own):
+        set_aside(own)
+    return None
 
 
 def set_aside(place: Path) -> None:

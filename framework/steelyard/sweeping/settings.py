@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 from steelyard.option import Option
 
+ELSEWHERE = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+"""Launchers that let others run the trials -> the library that each needs, which is also the extra that brings it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:

@@ -113,10 +113,16 @@ class Searched:
 
     def devices(self) -> tuple[str, ...]:
         """The CUDA devices that the trials may share out, going by the first values of each dimension."""
-        first = [
-            one.options[0] if isinstance(one, Choice) else one.text(one.low) for one in self.search.space.dimensions
-        ]
-        return devices_of([self.search.compose(0, first)])
+        return devices_of([self._first_trial()])
+
+    def processes(self) -> int:
+        """Of a trial, going by the same."""
+        return processes_of([self._first_trial()])
+
+    def _first_trial(self) -> Trial:
+        dimensions = self.search.space.dimensions
+        first = [one.options[0] if isinstance(one, Choice) else one.text(one.low) for one in dimensions]
+        return self.search.compose(0, first)
 
     def take(self) -> Trial | None:
         """The next one that has not been run under another number."""

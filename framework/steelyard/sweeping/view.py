@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 KEPT = 5
 """Failures that stay in sight."""
+ROWS = 24
+"""Running trials that are shown."""
 _BAR = 20
 
 
@@ -144,7 +146,9 @@ class View:
         table.add_column(justify="right")
         table.add_column()
         table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
-        for number, row in self._running.items():
+        # What waits elsewhere for its turn has nothing to tell yet.
+        rows = sorted(self._running.items(), key=lambda item: item[1].progress is None)
+        for number, row in sorted(rows[:ROWS], key=lambda item: item[0]):
             doing = row.progress.doing if row.progress else "starting"
             bar = _bar(row.progress.share) if row.progress and row.progress.share is not None else ""
             passed = duration(time.monotonic() - row.started)
