@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from steelyard import folder
+from steelyard import folder, registry
 from steelyard.cli import main
 from steelyard.composing import compose, options_of, stored
 from steelyard.door import to_lightning, to_run
@@ -18,6 +18,7 @@ from steelyard.door.entering import enter
 from steelyard.problem import Refused
 from steelyard.spec import plain, spec_hash
 
+ROOT = Path(__file__).parents[3]
 BARE = ["compute=none", "privacy=none", "interpretability=none", "stability=none", "trainer.max_epochs=1"]
 PRIVATE = [*BARE, "privacy=dp_sgd", "privacy.dp_sgd.noise_seed=0"]
 QUIET = ["trainer.enable_progress_bar=false"]
@@ -41,7 +42,8 @@ def made(run: Callable[[], int], workdir: Path) -> Path:
     outputs = workdir / "outputs"
     # Plugins may keep files of their own beside the run folders.
     before = set(outputs.glob("*/"))
-    assert run() == 0
+    # 1: done, but few steps do not meet what an experiment requires.
+    assert run() in (0, 1)
     (new,) = set(outputs.glob("*/")) - before
     return new
 
@@ -56,7 +58,7 @@ def both_doors(words: Sequence[str], workdir: Path) -> tuple[Path, Path]:
     return one, other
 
 
-EXPERIMENTS = [name for name in options_of("experiment") if name != "first_look"]
+EXPERIMENTS = list(options_of("experiment"))
 LIGHT = ["none", "private", "mlp_one_cycle", "keras", "sentiment"]
 EACH = [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in EXPERIMENTS]
 """The others import libraries that take seconds."""
@@ -65,8 +67,9 @@ EACH = [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) fo
 @pytest.mark.parametrize("name", EACH)
 def test_there_and_back_is_the_config(name: str) -> None:
     config = compose(f"experiment={name}").config
-    followed: Any = OmegaConf.to_container(config.data, resolve=True)
-    assert to_run(to_lightning(plain(config))) == {**plain(config), "data": followed}
+    # What refers to something within the config has its value in its place.
+    followed = {name: OmegaConf.to_container(config[name], resolve=True) for name in ("data", *registry.challenges())}
+    assert to_run(to_lightning(plain(config))) == {**plain(config), **followed}
 
 
 @pytest.mark.parametrize("name", ["none", "private", "keras", "mlp_one_cycle"])
@@ -89,9 +92,17 @@ def test_both_doors_give_the_same_bits(words: list[str], workdir: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*__array__ implementation doesn't accept a copy.*:DeprecationWarning")
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_both_doors_give_the_same_bits_for_every_experiment(name: str, workdir: Path) -> None:
-    few = [f"trainer.limit_{split}_batches=2" for split in ("train", "val", "test")]
-    chosen = PRIVATE if name == "private" else [f"experiment={name}", *BARE]
-    one, other = both_doors([*chosen, *QUIET, *few, "require={}"], workdir)
+    # DP-SGD draws its batches itself, and takes no other limit.
+    limited = ("val", "test") if name == "private" else ("train", "val", "test")
+    few = [f"trainer.limit_{split}_batches=2" for split in limited]
+    chosen = PRIVATE if name == "private" else [f"experiment={name}", "hydra.mode=RUN", *BARE]
+    file = compose(*chosen).config.data.get("path")
+    if file is not None and not Path(file).is_absolute():
+        found = (ROOT / file).resolve()
+        if not found.exists():
+            pytest.skip(f"{found.name} is not here")
+        few.append(f"data.path={found}")
+    one, other = both_doors([*chosen, *QUIET, *few], workdir)
     assert all(torch.equal(value, weights(other)[key]) for key, value in weights(one).items())
 
 
