@@ -49,3 +49,15 @@ def test_the_command_line_keeps_no_secret() -> None:
 def test_a_secret_does_not_enter_the_hash() -> None:
     hashes = {spec.spec_hash(OmegaConf.create({"x": {"password": word}})) for word in ("one", "two")}
     assert len(hashes) == 1
+
+
+def test_a_value_counts_and_not_whether_it_is_written_or_referred_to() -> None:
+    written = OmegaConf.create({"a": {"delta": 1e-5, "all": [2]}, "b": {"delta": 1e-5, "c": {"all": [2]}}})
+    referred = OmegaConf.create(
+        {"a": {"delta": 1e-5, "all": [2]}, "b": {"delta": "${a.delta}", "c": {"all": "${a.all}"}}}
+    )
+    assert spec.spec_hash(written) == spec.spec_hash(referred)
+    referred.a.delta = 1e-6
+    assert spec.followed(referred)["b"]["delta"] == 1e-6
+    nowhere = OmegaConf.create({"a": "${not.there}", "b": "${oc.env:NAME}", "c": "???"})
+    assert spec.followed(nowhere) == {"a": "${not.there}", "b": "${oc.env:NAME}", "c": "???"}

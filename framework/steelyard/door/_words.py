@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from steelyard import spec
-from steelyard.door.translating import BLANK, Tree, to_lightning
+from steelyard.door.translating import Tree, to_lightning
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
 
@@ -77,7 +77,7 @@ def blank_again(tree: Tree, blanks: Mapping[str, str]) -> Tree:
         owner: Any = _at(tree, steps[:-1] if class_path else steps)
         if is_mapping(owner) and owner.get("class_path", "") == class_path:
             place: Any = owner
-            (place.setdefault("init_args", {}) if class_path else place).setdefault(name, BLANK)
+            (place.setdefault("init_args", {}) if class_path else place).setdefault(name, spec.BLANK)
     return tree
 
 
@@ -172,7 +172,7 @@ def _without_blanks(value: Any, path: str, class_path: str, blanks: dict[str, st
     kept: Tree = {}
     for key, item in value.items():
         below = f"{path}.{key}".lstrip(".")
-        if item == BLANK:
+        if item == spec.BLANK:
             blanks[below] = class_path
         else:
             owner = value.get("class_path", "") if key == "init_args" else ""

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from steelyard import registry, schema, spec
 from steelyard.door._words import gathered, together
-from steelyard.door.translating import BLANK, Tree, to_run
+from steelyard.door.translating import Tree, to_run
 from steelyard.extras import require
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
@@ -91,7 +91,7 @@ def _open(tree: Tree) -> Tree:
 def _with_blanks(node: Any) -> Any:
     if not is_mapping(node) or "_target_" not in node:
         return node
-    return {**dict.fromkeys(_needed(node["_target_"]), BLANK), **node}
+    return {**dict.fromkeys(_needed(node["_target_"]), spec.BLANK), **node}
 
 
 def _needed(path: str) -> list[str]:

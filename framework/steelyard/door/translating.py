@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
+from steelyard.spec import BLANK, followed
 
 Tree = dict[str, Any]
 
-BLANK = "???"
-"""A value that the data knows, or that the user has to give."""
 ASIDE = ("modality", "adapter")
 """Keys of a task's node that are no options of its class."""
 LIFTED = ("model", "optimizer", "scheduler")
@@ -35,7 +34,7 @@ def to_lightning(config: Mapping[str, Any]) -> Tree:
         Refused: If a node asks for what `class_path` and `init_args` cannot say.
     """
     whole = OmegaConf.create(dict(config))
-    tree: Tree = _inlined(whole)
+    tree: Tree = followed(whole)
     task: Tree = tree.pop("task", None) or {}
     logger = tree.pop("logger", None)
     for name in LIFTED:
@@ -82,25 +81,6 @@ def to_run(tree: Mapping[str, Any]) -> Tree:
         "logger": None if logger in (None, False) else _targeted(logger),
         **rest,
     }
-
-
-def _inlined(node: Any) -> Any:
-    """Plain values, with references inside the config followed; those to the environment stay text."""
-    if isinstance(node, DictConfig):
-        return {str(key): _value(node, key) for key in node}
-    if isinstance(node, ListConfig):
-        return [_value(node, at) for at in range(len(node))]
-    return node
-
-
-def _value(node: Any, key: Any) -> Any:
-    if OmegaConf.is_missing(node, key):
-        return BLANK
-    if OmegaConf.is_interpolation(node, key):
-        container: Any = OmegaConf.to_container(node, resolve=False)
-        if ":" in container[key]:
-            return container[key]
-    return _inlined(node[key])
 
 
 def _none(value: Any) -> Any:
