@@ -27,6 +27,7 @@ _CHEAP = (
     *("where", "zero", "embedding", "_log_softmax", "_safe_softmax", "_softmax", "nll_loss", "mse_loss"),
     *("native_batch_norm", "native_dropout", "native_group_norm", "native_layer_norm", "_fused_rms_norm"),
     *("max_pool", "avg_pool", "_adaptive_avg_pool", "argmax", "topk", "sort", "cumsum", "constant_pad_nd"),
+    *("transpose_", "im2col", "col2im"),
     *("set_", "resize", "scalar_tensor", "equal", "nonzero", "_assert", "is_same_size"),
 )
 """How operations begin that touch each number a few times; the convention counts none of them."""

@@ -63,6 +63,16 @@ class Ledger:
         elif kind is not None:
             self._kinds[entry] = kind
 
+    def mark(self) -> int:
+        """Where the books stand now."""
+        return len(self._sizes)
+
+    def stayed(self, kind: str, *, since: int) -> None:
+        """Workspace that was made since a mark and still lives was none: it is of this kind."""
+        for entry in self._open.values():
+            if entry >= since and self._kinds[entry] == "workspace":
+                self._kinds[entry] = kind
+
     def peak(self) -> dict[str, int]:
         """Bytes by kind at the fullest moment."""
         total, most, at = 0, -1, len(self._events)

@@ -153,6 +153,7 @@ class _Watch(Callback):
         self._memory: dict[str, int] | None = None
         self._steps: list[tuple[int, Counter[str]]] = []
         self._examples = 0
+        self._stepping = 0
 
     def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """One operation."""
@@ -184,6 +185,7 @@ class _Watch(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         self._label(trainer)
+        self._stepping = self._ledger.mark()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -191,6 +193,9 @@ class _Watch(Callback):
         self._ledger.phase = "workspace"
         self._label(trainer)
         gc.collect()
+        if trainer.global_step > len(self._steps):
+            # State that a plugin keeps elsewhere than in the optimizer.
+            self._ledger.stayed("optimizer", since=self._stepping)
         if trainer.global_step > len(self._steps):
             self._steps.append((self._flops.total, Counter(self._where.flops)))
             self._flops.total = 0

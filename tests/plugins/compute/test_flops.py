@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from steelyard.estimating._flops import FlopCount, compiled
@@ -70,6 +71,14 @@ def test_what_has_no_formula_is_named() -> None:
 
     assert "_fft_r2c" in count.unknown
     assert "mkldnn_rnn_layer" not in count.unknown
+
+
+def test_what_only_moves_numbers_is_not_named() -> None:
+    image = torch.rand(2, 3, 8, 8, requires_grad=True)
+    with FlopCount() as count:
+        functional.unfold(image, 3).sum().backward()
+        torch.rand(4, 5).transpose_(0, 1)
+    assert not count.unknown
 
 
 def test_what_only_asks_is_not_named() -> None:

@@ -8,6 +8,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
 
 from helpers import tiny
+from steelyard.estimating.rehearsal import rehearse
 from steelyard.problem import Refused
 from steelyard.selection import Selected
 from steelyard.tasks import Classification
@@ -138,3 +139,13 @@ def test_a_run_keeps_a_quarter_of_the_state(monkeypatch: pytest.MonkeyPatch, tmp
     before = tiny.weights(tiny.draft().task)
     after = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert not after["model.layers.2.weight"].equal(before["model.layers.2.weight"])
+
+
+def test_a_plan_counts_the_moments_as_the_optimizer_s() -> None:
+    draft = tiny.draft(model={"hidden": [256]})
+    found = rehearse([Selected("compute.optimizer_8bit", Optimizer8bit(least=1024, block=256))], draft)
+    # Two bytes a number and two scales a block of 64 x 256 and 256 x 10 weights; two moments and a count of the biases.
+    large, small = 64 * 256 + 256 * 10, 256 + 10
+    whole = 2 * large + 8 * large / 256 + 8 * small
+    # While a weight is updated, its moments are there before and after.
+    assert whole <= found.memory["optimizer"] <= whole + 1.05 * 2 * 64 * 256
