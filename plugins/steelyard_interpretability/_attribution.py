@@ -51,4 +51,5 @@ class AttributionAttachment(Attachment):
         done, chosen = len(found.common.decisions), len(found.samples.numbers)
         cut = "" if done == chosen else f"; the deadline left time for {done} of {chosen} examples"
         fewer = "" if bool(found.common.present.all()) else "up to "
-        return f"baseline {self._plugin.baseline}, {fewer}{found.counts[-1]} units{cut}"
+        limits = f"; {found.limits}" if found.limits else ""
+        return f"baseline {self._plugin.baseline}, {fewer}{found.counts[-1]} units{cut}{limits}"

@@ -10,10 +10,11 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from steelyard.runs import Run
-from steelyard_interpretability._asking import asked_of
+from steelyard_interpretability._asking import Asked, asked_of
 from steelyard_interpretability._choosing import chosen
 from steelyard_interpretability._deletion import importance, random_ranks, removal_counts
 from steelyard_interpretability._gradients import completeness_errors
+from steelyard_interpretability._limits import fitting, planned
 from steelyard_interpretability._randomize import reinitialised
 from steelyard_interpretability._safe import explaining
 from steelyard_interpretability._samples import SPLIT, Samples, collect, others, some
@@ -104,13 +105,14 @@ class Study:
     """What was explained and how it came out, on the CPU.
 
     Attributes:
-        samples: All chosen examples; the deadline may have left time for the first of them only.
+        samples: All chosen examples that the limits allow; the deadline may have left time for the first of them only.
         counts: Units removed at each point of the deletion curves.
         common: Of the examples that there was time for.
         maps: By method.
         judged: By method.
         refused: Method -> why there is nothing of it.
         shown: The examples to draw; None for none.
+        limits: What `max_seconds` and `max_memory_mb` took away; empty for nothing.
     """
 
     samples: Samples
@@ -120,6 +122,13 @@ class Study:
     judged: Mapping[str, Judged]
     refused: Mapping[str, str]
     shown: Shown | None
+    limits: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Effort:
+    share: float
+    at_once: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +142,34 @@ def study(run: Run, plugin: Attribution) -> Study:
     """Explains the chosen examples and judges the explanations on the trained task."""
     refused: dict[str, str] = {}
     with explaining(run.task):
+        started = time.monotonic()
         samples = collect(run, count=plugin.samples, baseline=plugin.baseline)
         units = int(run.adapter.features(samples.inputs).max()) + 1
         counts = removal_counts(units, points=plugin.removals)
         twin = reinitialised(run.task, seed=run.seed)
+        one = asked_of(run, some(run, samples, [0]))
+        passes = fitting(one.pose(run.task, one.decisions), max_memory_mb=plugin.max_memory_mb)
+
+        def pilot(places: Sequence[int], share: float) -> None:
+            effort = _Effort(share=share, at_once=passes.at_once)
+            _part(run, plugin, twin, some(run, samples, places), counts, {}, effort=effort, first=True)
+
+        plan = planned(
+            pilot,
+            count=len(samples.numbers),
+            extra=plugin.pictures,
+            max_seconds=plugin.max_seconds,
+            started=started,
+        )
+        effort = _Effort(share=plan.effort, at_once=passes.at_once)
+        samples = samples if len(plan.places) == len(samples.numbers) else some(run, samples, plan.places)
         parts: list[_Part] = []
         for start in range(0, len(samples.numbers), CHUNK):
             if parts and _late(run):
                 break
             places = range(start, min(start + CHUNK, len(samples.numbers)))
-            parts.append(_part(run, plugin, twin, some(run, samples, places), counts, refused, first=not parts))
+            asked_here = some(run, samples, places)
+            parts.append(_part(run, plugin, twin, asked_here, counts, refused, effort=effort, first=not parts))
         told = [name for name in plugin.methods if name not in refused]
         return Study(
             samples=samples,
@@ -151,7 +178,8 @@ def study(run: Run, plugin: Attribution) -> Study:
             maps={name: _joined([part.maps[name] for part in parts]) for name in told},
             judged={name: _joined([part.judged[name] for part in parts]) for name in told},
             refused=refused,
-            shown=_shown(run, plugin, samples, told),
+            shown=_shown(run, plugin, samples, told, effort),
+            limits="; ".join(words for words in (plan.words, passes.words) if words),
         )
 
 
@@ -167,9 +195,10 @@ def _part(
     counts: Sequence[int],
     refused: dict[str, str],
     *,
+    effort: _Effort,
     first: bool,
 ) -> _Part:
-    whole = asked_of(run, samples, tolerance=plugin.tolerance, max_steps=plugin.max_steps)
+    whole = _asked(run, plugin, samples, effort)
     question = whole.pose(run.task, whole.decisions)
     if first:
         probe = probed(question)
@@ -196,7 +225,8 @@ def _part(
             units=ours,
             untaught_units=untaught,
         )
-    shuffled = random_ranks(run.seed, numbers=samples.numbers, units=counts[-1], orders=plugin.random_orders)
+    orders = max(1, round(plugin.random_orders * effort.share))
+    shuffled = random_ranks(run.seed, numbers=samples.numbers, units=counts[-1], orders=orders)
     chance = [deletion(question, order_of(-ranks.to(present.device), question), counts=counts) for ranks in shuffled]
     common = Common(
         decisions=whole.decisions,
@@ -231,12 +261,23 @@ def _ends(question: Question) -> tuple[Tensor, Tensor]:
     return question.inputs, question.baselines
 
 
-def _shown(run: Run, plugin: Attribution, samples: Samples, methods: Sequence[str]) -> Shown | None:
+def _asked(run: Run, plugin: Attribution, samples: Samples, effort: _Effort) -> Asked:
+    return asked_of(
+        run,
+        samples,
+        tolerance=plugin.tolerance,
+        max_steps=plugin.max_steps,
+        effort=effort.share,
+        at_once=effort.at_once,
+    )
+
+
+def _shown(run: Run, plugin: Attribution, samples: Samples, methods: Sequence[str], effort: _Effort) -> Shown | None:
     if not plugin.pictures or not methods:
         return None
     kinds, numbers = chosen(run.predict(SPLIT), kinds=plugin.shown, count=plugin.pictures, seed=run.seed)
     picked = others(run, samples, numbers)
-    whole = asked_of(run, picked, tolerance=plugin.tolerance, max_steps=plugin.max_steps)
+    whole = _asked(run, plugin, picked, effort)
     question = whole.pose(run.task, whole.decisions)
     return Shown(
         samples=picked,

@@ -147,6 +147,7 @@ def numbers(trials: Trials, verdicts: Mapping[str, Verdict]) -> Iterator[Measure
 
 def _of(trials: Trials, trial: Trial, verdict: Verdict) -> Iterator[Measurement]:
     failed = "" if verdict.trusted else f"control failed: {', '.join(verdict.failed)}; "
+    limits = f"; {trials.limits}" if trials.limits else ""
     rows = {
         "deletion_gap": verdict.random,
         "insertion_gap": trial.line.come - trials.random.come,
@@ -165,7 +166,7 @@ def _of(trials: Trials, trial: Trial, verdict: Verdict) -> Iterator[Measurement]
     at: dict[str, str | float] = {"method": trial.name}
     for name, values in rows.items():
         if values is not None:
-            yield _mean(name, values, at, failed=failed)
+            yield _mean(name, values, at, failed=failed, limits=limits)
     for step in trial.steps:
         place = {**at, "lost": round(step.share, 4)}
         words = f"mean over examples; layers from the top down to {step.lowest}"
@@ -185,10 +186,12 @@ def _of(trials: Trials, trial: Trial, verdict: Verdict) -> Iterator[Measurement]
             yield _plain(name, known(values), place, Better.LOWER, words, meaning)
 
 
-def _mean(name: str, values: Tensor, at: Mapping[str, str | float], *, failed: str = "") -> Measurement:
+def _mean(
+    name: str, values: Tensor, at: Mapping[str, str | float], *, failed: str = "", limits: str = ""
+) -> Measurement:
     says = SAYS[name]
     status = Status.INVALID if failed else Status.MEASURED
-    return _plain(name, known(values), at, says.better, f"{failed}{says.bias}", says.meaning, status)
+    return _plain(name, known(values), at, says.better, f"{failed}{says.bias}{limits}", says.meaning, status)
 
 
 def _plain(

@@ -78,8 +78,9 @@ def panel(plugin: Faithfulness, trials: Trials, trial: Trial, verdict: Verdict) 
             ("baseline", f"{plugin.baseline} of the validation split" if plugin.baseline == "mean" else "zero"),
             ("parts", f"{'' if bool(trials.present.all()) else 'up to '}{trials.present.shape[1]}"),
             ("examples", str(count)),
-            ("random orders", f"{plugin.random_orders} for each example"),
+            ("random orders", f"{trials.orders} for each example"),
             ("layers lost", ", ".join(f"{step.share:.0%}" for step in trial.steps)),
+            ("limits", trials.limits or "none was reached"),
             ("refused", refused or "nothing"),
         ),
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,9 +11,10 @@ from steelyard.runs import Run
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._asking import Asked, asked_of
 from steelyard_interpretability._deletion import area, random_ranks, ranks_by, removal_counts
+from steelyard_interpretability._limits import fitting, planned
 from steelyard_interpretability._randomize import Stage, cascade
 from steelyard_interpretability._safe import explaining
-from steelyard_interpretability._samples import Samples, collect
+from steelyard_interpretability._samples import Samples, collect, some
 from steelyard_interpretability.faithfulness import Faithfulness
 from steelyard_interpretability.measures.curves import deletion, erasure, insertion, order_of
 from steelyard_interpretability.measures.fidelity import infidelity, subsets
@@ -112,6 +113,8 @@ class Trials:
         oracle: For each example the best order that anybody found, the search and the methods included.
         trials: By method.
         refused: Method -> why there is nothing of it.
+        orders: Random orders for each example.
+        limits: What `max_seconds` and `max_memory_mb` took away; empty for nothing.
     """
 
     samples: Samples
@@ -124,6 +127,8 @@ class Trials:
     oracle: Line
     trials: Mapping[str, Trial]
     refused: Mapping[str, str] = field(default_factory=dict[str, str])
+    orders: int = 0
+    limits: str = ""
 
 
 def tried(run: Run, plugin: Faithfulness, methods: Mapping[str, Explain] | None = None) -> Trials:
@@ -134,27 +139,59 @@ def tried(run: Run, plugin: Faithfulness, methods: Mapping[str, Explain] | None 
         plugin: The settings.
         methods: By name; None for those of the settings.
     """
+    explains = methods or {name: METHODS[name].explain for name in plugin.methods}
+    with explaining(run.task):
+        started = time.monotonic()
+        samples = collect(run, count=plugin.samples, baseline=plugin.baseline)
+        stages = [*cascade(run.task, seed=run.seed, stages=plugin.stages)]
+        one = asked_of(run, some(run, samples, [0]))
+        passes = fitting(one.pose(run.task, one.decisions), max_memory_mb=plugin.max_memory_mb)
+
+        def tries(places: Sequence[int], effort: float) -> Trials:
+            whole = len(places) == len(samples.numbers)
+            part = samples if whole else some(run, samples, places)
+            return _tried(run, _less(plugin, effort), part, stages, explains, effort=effort, at_once=passes.at_once)
+
+        plan = planned(tries, count=len(samples.numbers), extra=0, max_seconds=plugin.max_seconds, started=started)
+        found = tries(plan.places, plan.effort)
+    return replace(found, limits="; ".join(words for words in (plan.words, passes.words) if words))
+
+
+def _less(plugin: Faithfulness, effort: float) -> Faithfulness:
+    return replace(
+        plugin,
+        random_orders=max(1, round(plugin.random_orders * effort)),
+        draws=max(2, round(plugin.draws * effort)),
+        neighbours=max(1, round(plugin.neighbours * effort)) if plugin.neighbours else 0,
+    )
+
+
+def _tried(
+    run: Run,
+    plugin: Faithfulness,
+    samples: Samples,
+    stages: Sequence[Stage],
+    methods: Mapping[str, Explain],
+    **settings: float,
+) -> Trials:
     refused: dict[str, str] = {}
     trials: dict[str, Trial] = {}
-    with explaining(run.task):
-        samples = collect(run, count=plugin.samples, baseline=plugin.baseline)
-        asked = asked_of(run, samples)
-        question = asked.pose(run.task, asked.decisions)
-        probe = probed(question)
-        counts = removal_counts(question.present.shape[1], points=plugin.removals)
-        stages = [*cascade(run.task, seed=run.seed, stages=plugin.stages)]
-        for name, explain in (methods or {name: METHODS[name].explain for name in plugin.methods}).items():
-            if objection := probe.objection(name):
-                refused[name] = objection
-                continue
-            if trials and run.deadline is not None and time.monotonic() > run.deadline:
-                refused[name] = "the deadline left no time for it"
-                continue
-            try:
-                trials[name] = _trial(name, explain, asked, question, stages, plugin, counts, run)
-            except ValueError as error:
-                refused[name] = str(error)
-        lines = _lines(question, counts, orders=plugin.random_orders)
+    asked = asked_of(run, samples, **settings)
+    question = asked.pose(run.task, asked.decisions)
+    probe = probed(question)
+    counts = removal_counts(question.present.shape[1], points=plugin.removals)
+    for name, explain in methods.items():
+        if objection := probe.objection(name):
+            refused[name] = objection
+            continue
+        if trials and run.deadline is not None and time.monotonic() > run.deadline:
+            refused[name] = "the deadline left no time for it"
+            continue
+        try:
+            trials[name] = _trial(name, explain, asked, question, stages, plugin, counts, run)
+        except ValueError as error:
+            refused[name] = str(error)
+    lines = _lines(question, counts, orders=plugin.random_orders)
     everyone = [*lines.values(), *(trial.line for trial in trials.values())]
     return Trials(
         samples=samples,
@@ -167,6 +204,7 @@ def tried(run: Run, plugin: Faithfulness, methods: Mapping[str, Explain] | None 
         oracle=_best(everyone),
         trials=trials,
         refused=refused,
+        orders=plugin.random_orders,
     )
 
 

@@ -53,6 +53,7 @@ def test_a_trained_model_is_explained_faithfully(rows: dict[str, Measurement]) -
     gap = rows["deletion_gap"]
     assert gap.interval is not None
     assert gap.interval[0] > 0.3
+    assert "max_" not in gap.note
     assert (rows["completeness_error"].value or 0) < 0.05
     assert rows["converged"].value == 1.0
 

@@ -200,6 +200,7 @@ def test_every_picture_has_its_trust_panel(digits_run: Run) -> None:
         assert len(item.panel.checks) == 8
         assert [len(chart.lines) for chart in item.panel.charts] == [5, 5]
         assert dict(item.panel.facts)["refused"] == "nothing"
+        assert dict(item.panel.facts)["limits"] == "none was reached"
 
 
 def test_the_panel_of_an_impostor_says_why_it_is_not_to_be_trusted(digits_run: Run) -> None:
