@@ -49,7 +49,7 @@ class Joblib(Crew):
     @override
     def leave(self) -> None:
         self._left.set()
-        if self._backend in (None, "loky"):
+        if self.workers > 1 and self._backend in (None, "loky"):
             # A worker takes its trial along.
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
