@@ -38,7 +38,7 @@ class DrawTest:
         self._rate = rate
         self._before: NDArray[np.int64] | None = None
         self._draws, self._examples = 0, 0
-        self._spread = 0.0
+        self._least, self._most = 0.0, 0.0
         self._asked, self._again = 0, 0
 
     @property
@@ -52,7 +52,10 @@ class DrawTest:
         self._draws += 1
         self._examples += len(now)
         if self._rate < 1:
-            self._spread += (len(now) - expected) ** 2 / (expected * (1 - self._rate))
+            # A size stands for all that is rounded to it, so that two batches of just the expected size accuse nobody.
+            off, variance = abs(len(now) - expected), expected * (1 - self._rate)
+            self._least += max(0.0, off - 0.5) ** 2 / variance
+            self._most += (off + 0.5) ** 2 / variance
         if self._before is not None:
             self._asked += len(self._before)
             self._again += len(np.intersect1d(self._before, now, assume_unique=True))
@@ -62,7 +65,8 @@ class DrawTest:
         """Probability of what was seen, or worse, under Poisson sampling; two-sided.
 
         The number drawn in all and the number drawn twice in succession are binomial, exactly. The spread of the sizes
-        is held against a scaled chi-square of the same mean and variance, which is close where batches are not tiny.
+        is held against a scaled chi-square of the same mean and variance, which is close where batches are not tiny;
+        each size is given half an example in favour of the run.
         """
         found: Any = {
             "the rate at which examples are drawn": self._two_sided(self._examples, self._draws * self._population),
@@ -72,7 +76,7 @@ class DrawTest:
             excess = (1 - 6 * self._rate * (1 - self._rate)) / (self._population * self._rate * (1 - self._rate))
             scale = 1 + excess / 2
             freedom = self._draws / scale
-            tails = chi2.cdf(self._spread / scale, freedom), chi2.sf(self._spread / scale, freedom)
+            tails = chi2.cdf(self._most / scale, freedom), chi2.sf(self._least / scale, freedom)
             found["the spread of the sizes of the batches"] = min(1.0, 2 * float(min(tails)))
         return found
 

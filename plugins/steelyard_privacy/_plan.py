@@ -13,7 +13,7 @@ from steelyard import randomness
 from steelyard.draft import Draft
 from steelyard.problem import refuse
 from steelyard_privacy._accounting import MOST_STEPS, Mechanism, accountant, default_delta, noise_for, smallest_epsilon
-from steelyard_privacy._sampling import Population, Unsuitable, population_of
+from steelyard_privacy._sampling import PoissonLoader, Population, Unsuitable, population_of
 from steelyard_privacy.dp_sgd import DPSGD
 
 LIGHTNINGS_EPOCHS = 1000
@@ -126,8 +126,10 @@ def planned_steps(trainer: Mapping[str, Any], *, steps_per_epoch: int) -> int | 
 
 def _population(draft: Draft) -> Population:
     with randomness.forked():
-        # Who was attached before may have left examples out.
-        loader: Any = functools.reduce(lambda made, wrap: wrap(made), draft.loaders, draft.data.train_dataloader())
+        loader: Any = draft.data.train_dataloader()
+        # Who was attached before may have left examples out; where the wraps are on already, they have had their say.
+        if not isinstance(loader, PoissonLoader):
+            loader = functools.reduce(lambda made, wrap: wrap(made), draft.loaders, loader)
     try:
         return population_of(loader)
     except Unsuitable as unsuitable:

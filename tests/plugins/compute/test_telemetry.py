@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from steelyard.selection import Selected
 from steelyard_compute import Cost, _energy, _telemetry
 from steelyard_compute._clock import Clock
 from steelyard_compute._curves import training_curves
+from steelyard_compute._energy import meter_for
 from steelyard_compute._telemetry import Telemetry
 from steelyard_compute._throughput import matmul_peak, tokens
 
@@ -94,12 +96,13 @@ def test_samples_of_the_memory_stay_few_however_long_it_takes(monkeypatch: pytes
 
 
 def test_a_gpu_of_unknown_power_is_skipped_with_the_reason() -> None:
-    telemetry = Telemetry(Cost())
-    assert telemetry.find_meter(torch.device("cuda")) is None
-    row = telemetry.energy(type("Run", (), {"trained": True}))  # type: ignore[arg-type]
+    telemetry, on_gpu = Telemetry(Cost()), SimpleNamespace(device=torch.device("cuda"))
+    telemetry.start(SimpleNamespace(precision="32-true"), on_gpu)  # type: ignore[arg-type]
+    row = telemetry.energy(SimpleNamespace(trained=True))  # type: ignore[arg-type]
     assert (row.status, row.value) == (Status.SKIPPED, None)
     assert "device_watts" in row.note
-    assert Telemetry(Cost(device_watts=300)).find_meter(torch.device("cuda")) is not None
+    assert meter_for(torch.device("cuda"), core_watts=10, device_watts=None) is None
+    assert meter_for(torch.device("cuda"), core_watts=10, device_watts=300) is not None
 
 
 def test_the_sums_come_back_with_a_checkpoint() -> None:

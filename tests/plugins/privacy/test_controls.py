@@ -269,6 +269,16 @@ def test_tests_of_noise_have_the_promised_distribution() -> None:
         assert kstest(chances, "uniform", alternative="greater").pvalue > 1e-3
 
 
+def test_few_batches_of_just_the_expected_size_accuse_nobody_and_many_do() -> None:
+    few, many = (DrawTest(population=96, rate=1 / 3) for _ in range(2))
+    random = np.random.default_rng(0)
+    for test, draws in ((few, 2), (many, 40)):
+        for _ in range(draws):
+            test.add(np.sort(random.choice(96, size=32, replace=False)))
+    assert few.chances()["the spread of the sizes of the batches"] > 0.01
+    assert many.chances()["the spread of the sizes of the batches"] < 1e-9
+
+
 def test_the_family_keeps_its_false_alarm() -> None:
     """Five tests here and the one of all the noise together."""
     assert len({**DrawTest(population=9, rate=0.5).chances(), **_asked(NoiseControl()).chances()}) <= TESTS - 1
