@@ -86,7 +86,9 @@ class CostAttachment(Attachment):
         self._flops, self._flop_examples = counted["flops"], counted["examples"]
         self._unknown = counted["unknown"]
         self._telemetry.load(state_dict["telemetry"])
-        self._receipt.load(state_dict["receipt"])
+        # Checkpoints of before there were predictions have none.
+        if "receipt" in state_dict:
+            self._receipt.load(state_dict["receipt"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock and the memory's high-water mark."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from steelyard.option import Option
 from steelyard.plugin import Plugin
 from steelyard.problem import Problem
+from steelyard_interpretability._options import MaxMemory, MaxSeconds
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
@@ -58,18 +59,8 @@ class Attribution(Plugin):
     max_steps: Annotated[int, Option("steps at which the doubling from 8 ends", ge=8)] = 512
     removals: Annotated[int, Option("points of the deletion curve after the untouched input", ge=2)] = 10
     random_orders: Annotated[int, Option("random orders per example to compare with", ge=1)] = 8
-    max_seconds: Annotated[
-        float | None,
-        Option(
-            "above which steps and draws shrink to an eighth, then the examples to two; null: no limit",
-            unit="seconds",
-            gt=0,
-        ),
-    ] = None
-    max_memory_mb: Annotated[
-        float | None,
-        Option("beside the model's own; inputs in one pass shrink until they fit; null: no limit", unit="MiB", gt=0),
-    ] = 256.0
+    max_seconds: MaxSeconds = None
+    max_memory_mb: MaxMemory = 256.0
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """A method that nobody knows, and pictures of nothing."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from steelyard.option import Option
 from steelyard.plugin import Plugin
 from steelyard.problem import Problem
+from steelyard_interpretability._options import MaxMemory, MaxSeconds
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
@@ -53,18 +54,8 @@ class Faithfulness(Plugin):
     radius: Annotated[
         float, Option("how close, as a fraction of the inputs' standard deviation in the split", gt=0)
     ] = 0.02
-    max_seconds: Annotated[
-        float | None,
-        Option(
-            "above which steps and draws shrink to an eighth, then the examples to two; null: no limit",
-            unit="seconds",
-            gt=0,
-        ),
-    ] = None
-    max_memory_mb: Annotated[
-        float | None,
-        Option("beside the model's own; inputs in one pass shrink until they fit; null: no limit", unit="MiB", gt=0),
-    ] = 256.0
+    max_seconds: MaxSeconds = None
+    max_memory_mb: MaxMemory = 256.0
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """A method that nobody knows."""

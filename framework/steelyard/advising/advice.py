@@ -268,7 +268,7 @@ def _rate(config: DictConfig, plain: Candidate | None) -> tuple[dict[str, float]
     return (
         {name: reached * one / speed[own] for name, one in speed.items()},
         f"from {probed.steps} real steps of the config as it is ({duration(probed.seconds)} each) and the FLOPs of "
-        "the others; within a factor of 2 or so (plan.probe=true tries the first)",
+        "the others; rough (plan.probe=true tries the first)",
     )
 
 

@@ -95,7 +95,7 @@ def test_both_doors_give_the_same_bits_for_every_experiment(name: str, workdir: 
     # DP-SGD draws its batches itself, and takes no other limit.
     limited = ("val", "test") if name == "private" else ("train", "val", "test")
     few = [f"trainer.limit_{split}_batches=2" for split in limited]
-    chosen = PRIVATE if name == "private" else [f"experiment={name}", "hydra.mode=RUN", *BARE]
+    chosen = [f"experiment={name}", "hydra.mode=RUN", *(PRIVATE if name == "private" else BARE)]
     file = compose(*chosen).config.data.get("path")
     if file is not None and not Path(file).is_absolute():
         found = (ROOT / file).resolve()

@@ -156,8 +156,13 @@ def test_submitit_gives_back_how_a_trial_ended(tmp_path: Path) -> None:
     crew = Submitit(cluster="local", place=tmp_path, parameters={}, trials=2)
     fine_one = parcel(tmp_path, 0, fine)()
     assert fine_one.code == 0
-    crew._jobs = {0: Done(fine_one), 1: Done(RuntimeError("a trace\nUncompletedJobError: no room"))}
-    assert crew.ended(0.0) == {0: fine_one, 1: Lost(reason="job 12_0: UncompletedJobError: no room")}
+    wordless = Done(RuntimeError())
+    crew._jobs = {0: Done(fine_one), 1: Done(RuntimeError("a trace\nUncompletedJobError: no room")), 2: wordless}
+    assert crew.ended(0.0) == {
+        0: fine_one,
+        1: Lost(reason="job 12_0: UncompletedJobError: no room"),
+        2: Lost(reason="job 12_0: RuntimeError"),
+    }
     assert not crew.ended(0.0)
 
 

@@ -221,6 +221,16 @@ def test_a_first_batch_without_examples_is_not_the_one_that_counts() -> None:
     assert found["step_seconds"].count == 2
 
 
+def test_a_checkpoint_without_predictions_can_be_weighed() -> None:
+    before = CostAttachment(TABLE)
+    train(linear_task, points(), callbacks=[before])
+    state = before.state_dict()
+    del state["receipt"]
+    after = CostAttachment(TABLE)
+    after.load_state_dict(state)
+    assert after.state_dict()["counted"] == state["counted"]
+
+
 def test_a_resumed_run_reports_the_whole(tmp_path: Any) -> None:
     first = CostAttachment(TABLE)
     task = train(linear_task, points(), epochs=2, callbacks=[first])

@@ -57,4 +57,5 @@ def _result(ref: Any) -> Ended | Lost:
     try:
         return ray.get(ref)
     except Exception as error:  # whatever became of the task is the trial's reason
-        return Lost(reason=f"ray: {type(error).__name__}: {str(error).splitlines()[0]}")
+        first, *_ = str(error).splitlines() or [""]
+        return Lost(reason=f"ray: {type(error).__name__}: {first}")

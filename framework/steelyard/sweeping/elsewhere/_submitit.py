@@ -62,4 +62,5 @@ def _result(job: Any) -> Ended | Lost:
     try:
         return job.result()
     except Exception as error:  # whatever became of the job is the trial's reason
-        return Lost(reason=f"job {job.job_id}: {str(error).strip().splitlines()[-1]}")
+        *_, last = str(error).strip().splitlines() or [type(error).__name__]
+        return Lost(reason=f"job {job.job_id}: {last}")
