@@ -179,7 +179,7 @@ ROWS = (
         data="stories (made up)",
         model="GPT",
         metric="task.perplexity",
-        goal=None,
+        goal=2.5,
         better="less",
         words=("experiment=language_model",),
     ),
@@ -198,7 +198,7 @@ ROWS = (
         data=f"places, {VOICES}",
         model="CNN embedding",
         metric="task.recall_at_1",
-        goal=None,
+        goal=0.95,
         words=("experiment=voice_search",),
     ),
     Row(
