@@ -65,7 +65,7 @@ def compare(folders: Sequence[Path], *, to: Path = Path()) -> SweepSummary:
 
     Args:
         folders: Run folders, sweep folders or folders of these; each run counts once.
-        to: Where to write.
+        to: Where to write; made if need be.
 
     Raises:
         FileNotFoundError: If there is no run folder below one of `folders`.
@@ -77,6 +77,7 @@ def compare(folders: Sequence[Path], *, to: Path = Path()) -> SweepSummary:
         if not found:
             raise FileNotFoundError(f"no run folder in {folder}")
         places.update({place.resolve(): place for place in found})
+    to.mkdir(parents=True, exist_ok=True)
     return _summarise(list(places), to, stem="compare")
 
 

@@ -150,7 +150,6 @@ def test_compare_takes_runs_and_sweeps_and_counts_each_once(tmp_path):
     sweep = samples.first_look(tmp_path / "a" / "sweep")
     run = samples.write(tmp_path / "b" / "run", samples.scorecard(choices={"model": "cnn"}))
     to = tmp_path / "out"
-    to.mkdir()
     summary = compare([sweep, run, sweep / "0"], to=to)
     assert [trial.name for trial in summary.trials] == ["a/sweep/0", "a/sweep/1", "b/run"]
     assert summary.page == to / "compare.html"
