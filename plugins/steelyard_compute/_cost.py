@@ -16,6 +16,7 @@ from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.runs import Run
 from steelyard_compute._clock import Clock, in_words, spread
 from steelyard_compute._memory import HighWater, Peak
+from steelyard_compute._operations import Operations
 from steelyard_compute._receipt import Receipt
 from steelyard_compute._telemetry import Telemetry, seconds_of, skipped
 from steelyard_compute.cost import Cost
@@ -47,7 +48,7 @@ MEANINGS = {
 
 
 class CostAttachment(Attachment):
-    """Reads the clock at every step and counts the operations of the first one.
+    """Reads the clock at every step and counts the operations of a few: the first, and some of other shapes.
 
     Args:
         adapter: Counts the examples of a batch.
@@ -62,10 +63,8 @@ class CostAttachment(Attachment):
         self._receipt = Receipt(forecast)
         self._telemetry = Telemetry(plugin or Cost())
         self._clock = Clock()
-        self._flops = 0
-        self._flop_examples = 0
-        self._unknown = ""
-        self._count: FlopCount | None = None
+        self._operations = Operations()
+        self._slowed = 0
         self._why_not = NO_TRAINING
         self._memory: HighWater | None = None
         self._peak: Peak | None = None
@@ -75,16 +74,14 @@ class CostAttachment(Attachment):
     def state_dict(self) -> dict[str, Any]:
         """Times and counts so far, so that a resumed run reports the whole."""
         self._settle()
-        counted = {"flops": self._flops, "examples": self._flop_examples, "unknown": self._unknown}
         told = {"receipt": self._receipt.state(), "telemetry": self._telemetry.state()}
-        return {"clock": self._clock.state(), "counted": counted, **told}
+        return {"clock": self._clock.state(), "counted": self._counted(), **told}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self._clock.load(state_dict["clock"])
-        counted = state_dict["counted"]
-        self._flops, self._flop_examples = counted["flops"], counted["examples"]
-        self._unknown = counted["unknown"]
+        self._operations.load(state_dict["counted"])
+        self._slowed = state_dict["counted"].get("slowed", state_dict["counted"]["examples"])
         self._telemetry.load(state_dict["telemetry"])
         # Checkpoints of before there were predictions have none.
         if "receipt" in state_dict:
@@ -99,11 +96,10 @@ class CostAttachment(Attachment):
         self._train_start = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Starts the step's clock; until one batch was counted, also the counter."""
-        # The first batch with an example in it: Poisson sampling may draw none.
-        if not self._flop_examples and not self._why_not and self._examples(batch):
-            self._count = FlopCount()
-            self._count.start()
+        """Starts the step's clock; where operations are to be counted, also the counter."""
+        if not self._why_not:
+            # The steps from which time is foretold stay as they are.
+            self._operations.open(batch, rows=self._examples(batch), more=not self._receipt.watching)
         self._step_start = _now(pl_module)
 
     def on_train_batch_end(
@@ -112,14 +108,12 @@ class CostAttachment(Attachment):
         """Ends what `on_train_batch_start` began."""
         seconds = _now(pl_module) - self._step_start
         examples = self._examples(batch)
-        if self._count is None:
+        # A counted step is slower by the counting: its time is not kept.
+        if self._operations.close(batch, rows=examples):
+            self._slowed += examples
+        else:
             self._clock.add(seconds, examples=examples)
             self._telemetry.add(batch, step=trainer.global_step)
-        else:
-            # The counted step is slower by the counting, and the first of a run anyway: its time is not kept.
-            self._flops, self._flop_examples = self._count.total, examples
-            self._unknown = ", ".join(sorted(self._count.unknown))
-            self._stop_counting()
         if self._receipt.watching and self._train_start is not None:
             passed = time.perf_counter() - self._train_start
             self._receipt.add(trainer, seconds=passed, joules=self._telemetry.joules())
@@ -133,11 +127,11 @@ class CostAttachment(Attachment):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves no counter behind on a broken run."""
-        self._stop_counting()
+        self._operations.leave()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leaves no counter behind where a step never ended."""
-        self._stop_counting()
+        self._operations.leave()
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """Time, memory and size first, then what they are made of, then what each plugin took."""
@@ -157,7 +151,7 @@ class CostAttachment(Attachment):
         yield from self._telemetry.tokens_per_second(run, self._clock)
         yield per_example
         yield _forward_flops(run)
-        yield self._telemetry.utilisation(run, self._clock, per_example=self._flops / (self._flop_examples or 1))
+        yield self._telemetry.utilisation(run, self._clock, per_example=self._per_example())
         yield from (all_steps, whole, trainable, self._process_memory())
         for key, seconds in run.seconds.items():
             if key != self.key:
@@ -174,42 +168,37 @@ class CostAttachment(Attachment):
             self._clock.training += now - self._train_start
             self._train_start = now
 
-    def _stop_counting(self) -> None:
-        if self._count is not None:
-            self._count.stop()
-            self._count = None
+    def _counted(self) -> dict[str, Any]:
+        return {**self._operations.state(), "slowed": self._slowed}
+
+    def _all_examples(self) -> int:
+        return self._clock.examples + self._slowed
+
+    def _per_example(self) -> float:
+        examples = self._all_examples()
+        return self._operations.total(examples=examples).value / examples if self._operations.examples else 0.0
 
     def _step_flops(self, run: Run) -> Iterator[Measurement]:
+        counted, seen = self._operations, self._all_examples()
         # Under `weigh` the state of the checkpoint's own training may have been loaded.
-        if not run.trained or not self._flop_examples:
+        if not run.trained or not counted.examples:
             why = NO_TRAINING if not run.trained else self._why_not or "no step had an example in it"
             yield skipped("flops_per_step", why, "FLOP")
             yield skipped("flops_per_example", why, "FLOP")
             yield skipped("train_flops", why, "FLOP")
             return
-        note = f"first training step, {self._flop_examples} examples; {DEFINITION}"
-        lower = f"; a lower bound, not counted: {self._unknown}" if self._unknown else ""
-        yield Measurement(
-            name="flops_per_step", value=self._flops, better=Better.LOWER, unit="FLOP", split="train", note=note + lower
-        )
-        yield Measurement(
-            name="flops_per_example",
-            value=self._flops / self._flop_examples,
-            better=Better.LOWER,
-            unit="FLOP",
-            split="train",
-            note=f"flops_per_step over its {self._flop_examples} examples{lower}",
-        )
-        seen = self._clock.examples + self._flop_examples
-        yield Measurement(
-            name="train_flops",
-            value=self._flops / self._flop_examples * seen,
-            better=Better.LOWER,
-            unit="FLOP",
-            count=seen,
-            split="train",
-            note=f"flops_per_example for each of the examples of all steps; validation is not in it{lower}",
-        )
+        note = f"first training step, {counted.examples} examples; {DEFINITION}"
+        lower = f"; a lower bound, not counted: {', '.join(sorted(counted.unknown))}" if counted.unknown else ""
+        total = counted.total(examples=seen)
+        yield _flops("flops_per_step", counted.first, None, note + lower)
+        even = f"flops_per_step over its {counted.examples} examples"
+        each = even if counted.shapes == 1 and not total.told else "train_flops over the examples of all steps"
+        yield _flops("flops_per_example", total.value / seen, None, each + lower)
+        how = "flops_per_example for each of the examples of all steps"
+        if counted.shapes > 1 or total.told:
+            others = f"those of all others ({total.told:.0%}) told from them"
+            how = f"batches of {counted.shapes} lengths were counted, {others}"
+        yield _flops("train_flops", total.value, seen, f"{how}; validation is not in it{lower}")
 
     def _times(self, run: Run) -> Iterator[Measurement]:
         if not run.trained:
@@ -286,6 +275,10 @@ def _forward_flops(run: Run) -> Measurement:
         split="test",
         note=f"in a batch of {size}; {DEFINITION}{unknown}",
     )
+
+
+def _flops(name: str, value: float, count: int | None, note: str) -> Measurement:
+    return Measurement(name=name, value=value, better=Better.LOWER, unit="FLOP", count=count, split="train", note=note)
 
 
 def _mebibytes(name: str, value: float, note: str, at: dict[str, str | float] | None = None) -> Measurement:

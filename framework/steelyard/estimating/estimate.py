@@ -9,7 +9,8 @@ class Estimate:
     """What a training would need, from shapes alone.
 
     Attributes:
-        flops: Of one optimizer step (2 per multiply-accumulate), with all that plugins do in it.
+        flops: Of one optimizer step (2 per multiply-accumulate), with all that plugins do in it; the mean where steps
+            differ.
         modules: FLOPs of that step by module, the parts of the whole.
         memory: Bytes of tensors by kind at the fullest moment of training.
         parameters: Weights in total, those that plugins added included.
@@ -18,6 +19,7 @@ class Estimate:
         precision: Of the training, as the Trainer calls it.
         batches: To one optimizer step.
         uncounted: What is not in these numbers, and why.
+        uneven: How batches differ in shape, where they do: memory is that of the largest, operations are the mean.
         assumed: Questions about numbers that nobody knows before training, and how often they were asked.
     """
 
@@ -30,6 +32,7 @@ class Estimate:
     precision: str = "32-true"
     batches: int = 1
     uncounted: tuple[str, ...] = ()
+    uneven: str = ""
     assumed: tuple[str, ...] = ()
 
     @property

@@ -39,6 +39,8 @@ def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, preci
     shares = _shares(estimate)
     if shares:
         yield "FLOPs by module", ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    if estimate.uneven:
+        yield "batches", estimate.uneven
     for what in estimate.uncounted:
         yield "not counted", what
     if estimate.assumed:

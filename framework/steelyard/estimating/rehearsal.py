@@ -4,9 +4,9 @@ import gc
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
@@ -16,8 +16,10 @@ from steelyard import assembly, randomness
 from steelyard.building import plain_list
 from steelyard.draft import STEP_SEAMS, Draft
 from steelyard.estimating import _fake
+from steelyard.estimating._batches import Batches, batches_of
 from steelyard.estimating._flops import FlopCount
 from steelyard.estimating._ledger import Ledger, tensors_in
+from steelyard.estimating._shapes import Shape, shape_of, total
 from steelyard.estimating._where import Where
 from steelyard.estimating.estimate import Estimate
 from steelyard.seam import Seam
@@ -26,14 +28,16 @@ from steelyard.selection import Selected
 BOOKED = 2
 """The optimizer's state is made by the first step, so the second is the one that all others are like."""
 STEPS = 3
-"""The third says which module the operations belong to: torch's tracker of modules keeps tensors alive."""
+"""The third says which module the operations belong to: torch's tracker of modules keeps tensors alive. Where batches
+differ in shape, more follow for their operations."""
 
 
 def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
-    """Trains three steps of the draft, with its plugins, on tensors without numbers.
+    """Trains a few steps of the draft, with its plugins, on tensors without numbers.
 
-    The draft, its data, every random stream and the machine's memory stay as they are; one batch is loaded for its
-    shapes. A task that asks for numbers (`.item()`, a condition, a matching) is told "one", and that is noted.
+    The draft, its data, every random stream and the machine's memory stay as they are; three batches are loaded for
+    their shapes, and where these differ a whole epoch, up to a limit: memory is then that of the largest, operations
+    are the mean. A task that asks for numbers (`.item()`, a condition, a matching) is told "one", and that is noted.
 
     Args:
         selected: The plugins.
@@ -61,10 +65,12 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
         fakes.fill(mine.task)
         watch = _Watch(mine, single=any(Seam.GRADIENTS in choice.plugin.owns for choice in selected))
         with assembly.wrapped(mine):
-            loader = _Loader(mine.data.train_dataloader(), fakes)
+            each = int(mine.trainer.get("accumulate_grad_batches") or 1)
+            loader = batches_of(mine.data.train_dataloader(), fakes, size=mine.adapter.size, steps=STEPS, each=each)
+            watch.steps = loader.steps
             with fakes.entered(watch.see):
                 trainer = Trainer(
-                    **_arguments(mine.trainer),
+                    **_arguments(mine.trainer, steps=loader.steps),
                     callbacks=[
                         _First(watch),
                         *assembly.callbacks(selected, attachments),
@@ -76,11 +82,12 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
                     trainer.fit(mine.task, train_dataloaders=loader)
                 finally:
                     watch.stop()
-        return watch.estimate(fakes.assumed)
+        return watch.estimate(fakes.assumed, loader)
 
 
-def _arguments(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The user's, without what needs other processes, other devices, or writes files."""
+def _arguments(trainer: Mapping[str, Any], *, steps: int) -> dict[str, Any]:
+    """The user's, without what needs other processes, other devices, writes files, or ends before so many steps."""
+    most = trainer.get("max_steps")
     ours = {
         "callbacks",
         "logger",
@@ -91,6 +98,7 @@ def _arguments(trainer: Mapping[str, Any]) -> dict[str, Any]:
         "max_time",
         "fast_dev_run",
         "plugins",
+        "limit_train_batches",
     }
     return {
         **{name: value for name, value in trainer.items() if name not in ours},
@@ -102,31 +110,24 @@ def _arguments(trainer: Mapping[str, Any]) -> dict[str, Any]:
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "limit_val_batches": 0,
+        "max_steps": -1 if most in (None, -1) else max(int(most), steps),
         "detect_anomaly": False,
     }
 
 
-class _Loader:
-    """The batches of a loader, made real and handed on as shapes. The last of few batches comes again."""
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What a step did.
 
-    def __init__(self, inner: Any, fakes: _fake.Fakes) -> None:
-        self._inner = inner
-        self._fakes = fakes
-        self.batch_size = getattr(inner, "batch_size", None)
+    Attributes:
+        shape: Of its batches, which are all alike.
+        flops: Of the whole step.
+        modules: Of these, by module.
+    """
 
-    def __len__(self) -> int:
-        return len(self._inner)
-
-    def __iter__(self) -> Iterator[Any]:
-        with self._fakes.left():
-            batches = iter(self._inner)
-        while True:
-            with self._fakes.left():
-                try:
-                    batch = next(batches)
-                except StopIteration:
-                    return
-            yield self._fakes.batch(batch)
+    shape: Shape
+    flops: int
+    modules: Counter[str]
 
 
 @final
@@ -142,16 +143,22 @@ class _First(Callback):
 
 @final
 class _Watch(Callback):
-    """Keeps the books while the Trainer runs, and ends it after three steps."""
+    """Keeps the books while the Trainer runs, and ends it after so many steps.
+
+    Attributes:
+        steps: To be taken.
+    """
 
     def __init__(self, draft: Draft, *, single: bool) -> None:
+        self.steps = STEPS
         self._draft = draft
         self._single = single
         self._ledger = Ledger()
         self._flops = FlopCount()
         self._where = Where(draft.task)
         self._memory: dict[str, int] | None = None
-        self._steps: list[tuple[int, Counter[str]]] = []
+        self._steps: list[_Step] = []
+        self._shape = Shape(rows=0, numbers=())
         self._examples = 0
         self._stepping = 0
 
@@ -172,8 +179,10 @@ class _Watch(Callback):
 
     def begins(self, batch: Any) -> None:
         """A batch is there."""
-        self._examples = max(self._examples, self._draft.adapter.size(batch))
-        self._ledger.rows = self._draft.adapter.size(batch)
+        rows = self._draft.adapter.size(batch)
+        self._examples = max(self._examples, rows)
+        self._ledger.rows = rows
+        self._shape = shape_of(batch, rows=rows)
         for tensor in tensors_in(batch):
             self._ledger.note(tensor, "batch")
         if self._single:
@@ -197,23 +206,28 @@ class _Watch(Callback):
             # State that a plugin keeps elsewhere than in the optimizer.
             self._ledger.stayed("optimizer", since=self._stepping)
         if trainer.global_step > len(self._steps):
-            self._steps.append((self._flops.total, Counter(self._where.flops)))
+            self._steps.append(_Step(self._shape, self._flops.total, Counter(self._where.flops)))
             self._flops.total = 0
             self._where.flops.clear()
             if len(self._steps) == BOOKED:
                 self._memory = self._ledger.peak()
                 self._where.start()
-        if len(self._steps) == STEPS:
+        if len(self._steps) == self.steps:
             trainer.should_stop = True
             # No minimum of the user's may outvote it.
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = None, None
 
-    def estimate(self, assumed: Counter[str]) -> Estimate:
+    def estimate(self, assumed: Counter[str], batches: Batches) -> Estimate:
         """What was seen."""
         if not self._steps:
             raise RuntimeError("no step was taken: the training data holds no batch")
-        flops, _ = self._steps[:BOOKED][-1]
-        modules = self._steps[BOOKED][1] if len(self._steps) == STEPS else Counter[str]()
+        flops = self._steps[:BOOKED][-1].flops
+        modules = self._steps[BOOKED].modules if len(self._steps) > BOOKED else Counter[str]()
+        if batches.seen and len(self._steps) > BOOKED:
+            counted = {step.shape: float(step.flops) for step in self._steps}
+            flops = round(total(counted, batches.seen).value / sum(batches.seen.values()))
+            share = flops / (self._steps[BOOKED].flops or 1)
+            modules = Counter({name: round(share * count) for name, count in modules.items()})
         weights = list(self._draft.task.parameters())
         notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
         return Estimate(
@@ -226,6 +240,7 @@ class _Watch(Callback):
             precision=str(self._draft.trainer.get("precision") or "32-true"),
             batches=int(self._draft.trainer.get("accumulate_grad_batches") or 1),
             uncounted=tuple(notes),
+            uneven=batches.told,
             assumed=tuple(f"{name} ({count} times)" for name, count in sorted(assumed.items())),
         )
 

@@ -1,0 +1,131 @@
+"""Which batches a rehearsal is made of."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+from torch.utils.data import DataLoader
+
+from steelyard.estimating._fake import Fakes
+from steelyard.estimating._ledger import tensors_in
+from steelyard.estimating._shapes import Shape, shape_of, spread_out
+
+LOOKED, BYTES = 512, 32 * 2**20
+"""Batches of an epoch that are looked at, and their bytes, at most: to see their shapes they must be loaded."""
+
+
+class Batches(Protocol):
+    """A loader of batches without numbers.
+
+    Attributes:
+        steps: To be taken with them.
+        seen: How many batches of each shape an epoch has, where they differ.
+        told: The same in words.
+    """
+
+    steps: int
+    seen: Counter[Shape]
+    told: str
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: int, each: int) -> Batches:
+    """What a loader would give; where its batches differ, the largest first, and some others after it.
+
+    Args:
+        inner: The loader, with all wraps.
+        fakes: Makes shapes of its batches.
+        size: Examples in a batch.
+        steps: Least number of steps.
+        each: Batches of a step.
+    """
+    plain: Any = DataLoader
+    if type(inner) is not plain:
+        # Its next batch may depend on what was done with the last one.
+        return _AsTheyCome(inner, fakes, steps=steps)
+    batches = iter(inner)
+    first = [*islice(batches, steps)]
+    shapes = [shape_of(batch, rows=size(batch)) for batch in first]
+    if len(set(shapes)) < 2:
+        return _Chosen(inner, fakes, first, steps=steps, each=each)
+    kept = dict(zip(shapes, first, strict=True))
+    seen = Counter(shapes)
+    room = BYTES - sum(map(_bytes, first))
+    for batch in islice(batches, LOOKED - len(first)):
+        shape = shape_of(batch, rows=size(batch))
+        seen[shape] += 1
+        kept.setdefault(shape, batch)
+        room -= _bytes(batch)
+        if room < 0:
+            break
+    largest = max(seen, key=lambda shape: (shape.size, shape.rows))
+    others = [kept[shape] for shape in spread_out([*seen]) if shape.lengths != largest.lengths]
+    chosen = [kept[largest]] * (steps - 1) + (others or [kept[largest]])
+    return _Chosen(inner, fakes, chosen, steps=len(chosen), each=each, seen=seen, told=_told(seen, largest, len(inner)))
+
+
+@dataclass
+class _Chosen:
+    """Batches that were looked at, each for a whole step; after the last one the first comes again."""
+
+    inner: Any
+    fakes: Fakes
+    batches: Sequence[Any]
+    steps: int
+    each: int
+    seen: Counter[Shape] = field(default_factory=Counter[Shape])
+    told: str = ""
+
+    @property
+    def batch_size(self) -> Any:
+        return self.inner.batch_size
+
+    def __len__(self) -> int:
+        return max(len(self.inner), self.steps * self.each) if self.batches else 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for place in range(len(self)):
+            yield self.fakes.batch(self.batches[place // self.each % len(self.batches)])
+
+
+class _AsTheyCome:
+    """The batches of a loader, made real and handed on as shapes."""
+
+    def __init__(self, inner: Any, fakes: Fakes, *, steps: int) -> None:
+        self._inner = inner
+        self._fakes = fakes
+        self.batch_size = getattr(inner, "batch_size", None)
+        self.steps, self.told = steps, ""
+        self.seen = Counter[Shape]()
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        with self._fakes.left():
+            batches = iter(self._inner)
+        while True:
+            with self._fakes.left():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            yield self._fakes.batch(batch)
+
+
+def _bytes(batch: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(batch))
+
+
+def _told(seen: Counter[Shape], largest: Shape, epoch: int) -> str:
+    looked = seen.total()
+    of = f"the {looked}" if looked == epoch else f"{looked} of {epoch}"
+    mean = sum(shape.size * count for shape, count in seen.items()) / looked
+    return (
+        f"of {len(seen)} shapes in {of} batches of an epoch: memory is that of the largest ({largest.size:,} numbers, "
+        f"{largest.size / mean:.2g} times the mean), operations are the mean"
+    )
