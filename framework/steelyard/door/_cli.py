@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false
 # jsonargparse leaves its keyword arguments untyped.
 
+import importlib
 import logging
 import warnings
 from collections.abc import Generator, Mapping
@@ -21,6 +22,8 @@ from steelyard.problem import refuse
 
 OWN = ("require", "vars")
 """Roots of a run's config that hold anything."""
+NAMED = ("data", "models", "optimisation", "tasks")
+"""Packages of our own whose classes are known by their last name: jsonargparse finds only what is imported."""
 
 
 class Parser(LightningArgumentParser):
@@ -60,11 +63,15 @@ class Reader(LightningCLI):
         self.tree: Tree = {}
         self.arguments: Tree = {}
         self._asked, self._challenges = asked, challenges
+        for part in NAMED:
+            importlib.import_module(f"steelyard.{part}")
         # A dataclass, too, is named by class_path: Hydra knows no other way.
         set_parsing_settings(subclasses_enabled=[object])
         with warnings.catch_warnings(), _silent(logging.getLogger("lightning_fabric")):
             # The words of this process are the ones that it is given.
             warnings.filterwarnings("ignore", message=r"LightningCLI's args parameter is intended.*")
+            # It is the core that seeds.
+            warnings.filterwarnings("ignore", message=r"No seed found.*")
             # Lightning 2.6 calls jsonargparse in an outdated way.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             super().__init__(

@@ -1,5 +1,7 @@
 """The LightningCLI door: the same runs, the same weights, the same refusals."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,18 @@ def test_words_alone_leave_to_the_data_what_it_knows() -> None:
     there = plain(enter("fit", ["--model=Classification", "--model.model=MLP", "--data=Digits"]).config)
     assert there["task"]["classes"] == "???"
     assert there["model"]["input_shape"] == "???"
+
+
+def test_a_fresh_process_knows_our_classes_by_their_last_names(workdir: Path) -> None:
+    words = ["--model=Classification", "--model.model=MLP", "--model.optimizer=Lion", "--data=Digits"]
+    done = subprocess.run(
+        [sys.executable, "-m", "steelyard", "lightning", "fit", *words, "--print_config"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "class_path: steelyard.tasks.Classification" in done.stdout
 
 
 def test_a_wrong_value_is_named_before_anything_runs() -> None:
