@@ -25,14 +25,21 @@ import torch
 from opacus import PrivacyEngine
 from pytorch_lightning import Trainer
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from private_runs import Examples, Task, fit, make_draft
+from steelyard_privacy._accounting import Mechanism
+from steelyard_privacy._draw_test import DrawTest
+from steelyard_privacy._randomness import Randomness
+from steelyard_privacy._sampling import PoissonLoader, population_of
 from steelyard_privacy.dp_sgd import DPSGD
 
 PAIRS = int(os.environ.get("PAIRS", "5"))
 STEPS = int(os.environ.get("STEPS", "12"))
 SKIPPED = 11
+WARM = 3
+"""Steps of Opacus that do not count."""
+ROWS = 10_000_000
 EPOCHS = 20
 """That are planned, of which one is trained, so that the ledger is written to as rarely as in a whole training."""
 LIGHTNING = {"max_epochs": EPOCHS, "log_every_n_steps": 50}
@@ -120,9 +127,9 @@ class Clocked(Task):
         return nn.functional.cross_entropy(self(batch[0]), batch[1])
 
 
-def per_example(times: list[float], counts: list[int]) -> float:
+def per_example(times: list[float], counts: list[int], skipped: int = SKIPPED) -> float:
     """Seconds an example, from the start of the first step that counts to the start of the last."""
-    return (times[-1] - times[SKIPPED]) / sum(counts[SKIPPED:-1])
+    return (times[-1] - times[skipped]) / sum(counts[skipped:-1])
 
 
 def loader(make: Callable[[int], torch.Tensor], batch_size: int) -> DataLoader:
@@ -167,7 +174,43 @@ def opacus(make_model: Callable[[], nn.Module], data: DataLoader, mode: str) -> 
         optimizer.zero_grad()
         criterion(model(inputs), targets).backward()
         optimizer.step()
-    return per_example(times, counts)
+        if len(times) == STEPS + WARM:
+            break
+    return per_example(times, counts, WARM)
+
+
+def sampler() -> float:
+    """Milliseconds that a step's draw takes, with the test that watches it; making the batch does not count."""
+    loader = DataLoader(Rows(), batch_size=256, shuffle=True)
+    population = population_of(loader)
+    watch = DrawTest(population=ROWS, rate=population.rate)
+    poisson = PoissonLoader(
+        source=loader, population=population, randomness=Randomness(None), step=lambda: 0, watch=watch.add
+    )
+    draws = poisson.draws()
+    next(draws)
+    start = time.process_time()
+    for _ in range(500):
+        next(draws)
+    return (time.process_time() - start) / 500 * 1e3
+
+
+def live() -> float:
+    """Microseconds that the epsilon of another number of steps takes."""
+    mechanism = Mechanism(rate=0.01, noise_multiplier=1.0, delta=1e-5)
+    mechanism.live_epsilon(steps=1)
+    start = time.process_time()
+    for steps in range(2, 2002):
+        mechanism.live_epsilon(steps=steps)
+    return (time.process_time() - start) / 2000 * 1e6
+
+
+class Rows(Dataset[int]):
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, index: int) -> int:
+        return index
 
 
 def tiny() -> nn.Module:
@@ -212,6 +255,9 @@ def main() -> None:
         return
     small = loader(lambda count: torch.randn(count, 8), 8)
     overhead = median(8e3 * (private(tiny, small) - plain(tiny, small)) for _ in range(PAIRS))
+    print(
+        f"sampler of {ROWS:,} rows: {sampler():.3f} ms a step (goal 1); live epsilon {live():.1f} us a step (goal 50)"
+    )
     print(f"fixed overhead {overhead:.2f} ms a step (goal 0.4)")
     make_model, make, batch_size = MODELS["MLP 784-1024-1024-10, B 256"]
     data = loader(make, batch_size)

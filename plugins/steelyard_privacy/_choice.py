@@ -1,6 +1,8 @@
 """Which engine works on a task: the fast one where it is proved right, one example at a time elsewhere."""
 
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, final
 
 from pytorch_lightning import LightningModule
@@ -8,18 +10,21 @@ from torch import Tensor
 
 from steelyard.problem import refuse
 from steelyard_privacy._engine import (
+    Engine,
     HookEngine,
     MicrobatchEngine,
     NotCovered,
     Objective,
     unsupported,
 )
+from steelyard_privacy._opacus import OpacusEngine
 from steelyard_privacy._proof import Engines, doubt, traces
 from steelyard_privacy._sums import Layout, Sums
+from steelyard_privacy.dp_sgd import Way
 
 log = logging.getLogger(__name__)
 
-Wanted = Literal["auto", "hooks", "microbatch"]
+Wanted = Literal["auto", "hooks", "opacus", "microbatch"]
 MICROBATCH_FIX = "privacy.dp_sgd.engine=microbatch"
 
 
@@ -31,31 +36,42 @@ class Choice:
         wanted: `auto` never degrades the guarantee: what is not proved yet runs one example at a time.
         task: The task.
         layout: Its trained weights.
+        ways: See `Layers`.
 
     Raises:
-        Refused: If `hooks` was asked for and cannot do it.
+        Refused: If `hooks` or `opacus` was asked for and cannot do it, or `ways` names what is not there.
     """
 
-    def __init__(self, wanted: Wanted, *, task: LightningModule, layout: Layout) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        *,
+        task: LightningModule,
+        layout: Layout,
+        ways: Mapping[str, Way] = MappingProxyType({}),
+    ) -> None:
         self._wanted = wanted
         self._task = task
         self._layout = layout
         self._slow = MicrobatchEngine()
-        self._fast: HookEngine | None = None
+        self._fast: HookEngine | OpacusEngine | None = None
         self._proved = False
         self._traceless = False
         if wanted == "microbatch":
             return
-        stranger = unsupported(task, layout)
-        if stranger is None:
-            self._fast = HookEngine(task, layout)
+        reason = unsupported(task, layout)
+        if reason is None:
+            self._fast = OpacusEngine(task, layout) if wanted == "opacus" else HookEngine(task, layout, ways)
         else:
-            self._give_up(f"{stranger} has no rule for per-example gradients")
+            self._give_up(reason)
 
     @property
     def name(self) -> str:
-        """The engine in use."""
-        return "hooks" if self._fast is not None and self._proved else "microbatch"
+        """The engine in use, and how it works on the layers."""
+        if self._fast is None or not self._proved:
+            return "microbatch"
+        kind = "opacus" if isinstance(self._fast, OpacusEngine) else "hooks"
+        return f"{kind} ({', '.join(self._fast.described())})"
 
     def add_clipped(
         self, sums: Sums, batch: Any, *, count: int, objective: Objective, trial: Objective, max_norm: float
@@ -86,11 +102,12 @@ class Choice:
                 self._give_up(str(reason))
         return self._slow.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
 
-    def _prove(self, fast: HookEngine, batch: Any, *, count: int, trial: Objective) -> bool:
+    def _prove(self, fast: Engine, batch: Any, *, count: int, trial: Objective) -> bool:
         engines = Engines(fast=fast, slow=self._slow, layout=self._layout)
         found = doubt(engines, task=self._task, batch=batch, count=count, objective=trial)
         if found is None:
             self._proved = True
+            log.info("privacy.dp_sgd clips by %s", self.name)
         elif found.final:
             self._give_up(found.reason)
         return self._proved
@@ -105,7 +122,7 @@ class Choice:
         self._traceless = True
 
     def _give_up(self, reason: str) -> None:
-        if self._wanted == "hooks":
-            raise refuse(f"engine=hooks cannot train this task privately: {reason}", fix=MICROBATCH_FIX)
+        if self._wanted in ("hooks", "opacus"):
+            raise refuse(f"engine={self._wanted} cannot train this task privately: {reason}", fix=MICROBATCH_FIX)
         log.warning("privacy.dp_sgd takes one example at a time, which is slow: %s", reason)
         self._fast, self._proved = None, False

@@ -303,7 +303,7 @@ class PrivateTraining(Attachment):
         sums, choice = self._sums, self._choice
         if sums is None or choice is None or not _same(sums.layout.parameters, trained):
             sums = Sums(Layout(trained))
-            choice = Choice(self._plugin.engine, task=self._task, layout=sums.layout)
+            choice = Choice(self._plugin.engine, task=self._task, layout=sums.layout, ways=self._plugin.ways)
             self._sums, self._choice, self._released = sums, choice, None
         return sums, choice
 

@@ -5,8 +5,9 @@ An engine sees nothing but the task's own training step. Each leaves the task as
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Any, final
 
 import torch
@@ -15,10 +16,11 @@ from torch.nn import Parameter
 
 from steelyard_privacy._batches import take
 from steelyard_privacy._clipping import coefficients
-from steelyard_privacy._layers import Layers, supported
-from steelyard_privacy._recording import recording
+from steelyard_privacy._layers import Layers
 from steelyard_privacy._shares import Share
 from steelyard_privacy._sums import Layout, Sums
+from steelyard_privacy._units import Unsplit
+from steelyard_privacy.dp_sgd import Way
 
 Objective = Callable[[Any], Tensor | None]
 """A batch -> the mean loss of its examples; None where the task skips the batch."""
@@ -78,13 +80,18 @@ class HookEngine(Engine):
 
     Args:
         task: The module whose layers are looked at, only while an objective runs.
-        layout: The trained weights, all of which must belong to supported layers.
+        layout: The trained weights.
+        ways: See `Layers`.
     """
 
-    def __init__(self, task: nn.Module, layout: Layout) -> None:
-        self._layers = Layers(task, layout)
+    def __init__(self, task: nn.Module, layout: Layout, ways: Mapping[str, Way] = MappingProxyType({})) -> None:
+        self._layers = Layers(task, layout, ways)
         self._layout = layout
         self._steps = 0
+
+    def described(self) -> list[str]:
+        """How the layers are worked on."""
+        return self._layers.described()
 
     def add(self, sums: Sums, batch: Any, *, count: int, objective: Objective, weighing: Weighing) -> Tensor:
         """See `Engine`.
@@ -93,51 +100,61 @@ class HookEngine(Engine):
             NotCovered: If a layer does not see one row per example, or the check of the sum fails. Nothing is added.
         """
         layout = self._layout
-        with recording(self._layers.modules) as calls:
+        with self._layers.recording() as record:
             loss = objective(batch)
         if loss is None or not loss.requires_grad:
             return torch.zeros(count, dtype=layout.dtype, device=layout.device)
-        checked = layout.parameters if is_checked(self._steps) or not calls else ()
+        edges = record.edges
+        checked = layout.parameters if is_checked(self._steps) or not edges else ()
         close = tolerance(loss)
         # Mixed precision is for the task alone: norms and sums keep theirs.
-        with _without_autocast(loss.device.type):
+        with without_autocast(loss.device.type):
             # The gradient of the sum of the examples' losses: the task gives their mean.
-            places: Any = [*(call.edge for call in calls), *checked]
+            places: Any = [*edges, *checked]
             found: Any = torch.autograd.grad(loss, places, torch.full_like(loss, count), allow_unused=True)
             with torch.no_grad():
-                parts = self._layers.shares(calls, found[: len(calls)], count=count)
-                if parts is None:
-                    raise NotCovered("a layer does not see the examples in its first dimension")
-                norms = _norms(parts, count=count, layout=layout)
+                try:
+                    parts = self._layers.shares(record, found[: len(edges)], count=count)
+                except Unsplit as error:
+                    raise NotCovered(str(error)) from error
+                norms = norms_of(parts, count=count, layout=layout)
                 if checked:
-                    self._check(parts, norms, found[len(calls) :], tolerance=close)
-                _add(parts, sums, weighing(norms))
+                    hold_against(found[len(edges) :], parts, norms, layout=layout, tolerance=close)
+                add_weighed(parts, sums, weighing(norms))
         self._steps += 1
         return norms
 
-    def _check(
-        self, parts: Sequence[Share], norms: Tensor, gradients: Sequence[Tensor | None], *, tolerance: float
-    ) -> None:
-        if not bool(torch.isfinite(norms).all()):
-            return
-        sums = Sums(self._layout)
-        _add(parts, sums, torch.ones_like(norms))
-        total = sums.total()
-        rounding = 1e-5 * norms.sum()
-        for parameter, gradient in zip(self._layout.parameters, gradients, strict=True):
-            mine = self._layout.part(total, parameter)
-            true = torch.zeros_like(mine) if gradient is None else gradient
-            if not bool((mine - true).norm() <= tolerance * true.norm() + rounding):
-                raise NotCovered(f"a weight of shape {tuple(parameter.shape)} is used outside its layer's own forward")
+
+def hold_against(
+    gradients: Sequence[Tensor | None], parts: Sequence[Share], norms: Tensor, *, layout: Layout, tolerance: float
+) -> None:
+    """Compares the sum of the per-example gradients with the ordinary gradient of the sum of the losses.
+
+    Raises:
+        NotCovered: If they differ.
+    """
+    if not bool(torch.isfinite(norms).all()):
+        return
+    sums = Sums(layout)
+    add_weighed(parts, sums, torch.ones_like(norms))
+    total = sums.total()
+    rounding = 1e-5 * norms.sum()
+    for parameter, gradient in zip(layout.parameters, gradients, strict=True):
+        mine = layout.part(total, parameter)
+        true = torch.zeros_like(mine) if gradient is None else gradient
+        if not bool((mine - true).norm() <= tolerance * true.norm() + rounding):
+            raise NotCovered(f"a weight of shape {tuple(parameter.shape)} is used outside its layer's own forward")
 
 
-def _norms(parts: Sequence[Share], *, count: int, layout: Layout) -> Tensor:
+def norms_of(parts: Sequence[Share], *, count: int, layout: Layout) -> Tensor:
+    """The norms of the gradients whose summands these are, (count,)."""
     if not parts:
         return torch.zeros(count, dtype=layout.dtype, device=layout.device)
     return torch.linalg.vector_norm(torch.stack([part.norms() for part in parts]), dim=0, dtype=layout.dtype)
 
 
-def _without_autocast(device: str) -> AbstractContextManager[object]:
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """Mixed precision off."""
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
@@ -146,7 +163,8 @@ def is_checked(step: int) -> bool:
     return step <= 2 or str(step).rstrip("0") == "1"
 
 
-def _add(parts: Sequence[Share], sums: Sums, weights: Tensor) -> None:
+def add_weighed(parts: Sequence[Share], sums: Sums, weights: Tensor) -> None:
+    """Adds weight times gradient of every example whose weight is not 0."""
     if not bool(weights.all()):
         rows = weights.nonzero()[:, 0]
         parts, weights = [part.only(rows) for part in parts], weights[rows]
@@ -161,14 +179,16 @@ def tolerance(loss: Tensor) -> float:
 
 
 def unsupported(task: nn.Module, layout: Layout) -> str | None:
-    """The path and type of the first layer that keeps the hook engine from this task, or None."""
+    """What keeps the hook engine from this task, or None."""
     seen: set[Parameter] = set()
     for name, module in task.named_modules():
         own = [parameter for parameter in _own(module) if parameter.requires_grad]
         seen.update(own)
-        if any(map(layout.holds, own)) and not (supported(module) and all(map(layout.holds, own))):
-            return f"{name or 'the task itself'} ({type(module).__name__})"
-    return None if seen.issuperset(layout.parameters) else "a weight of the optimizer that is not in the task"
+        if any(map(layout.holds, own)) and not all(map(layout.holds, own)):
+            return (
+                f"{name or 'the task itself'} ({type(module).__name__}) has weights that the optimizer does not train"
+            )
+    return None if seen.issuperset(layout.parameters) else "a weight of the optimizer is not in the task"
 
 
 def _own(module: nn.Module) -> list[Parameter]:

@@ -3,7 +3,9 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, final
 
 import torch
@@ -12,9 +14,13 @@ from torch import Tensor, nn
 from torch.nn import Parameter, functional
 from torch.nn.grad import conv2d_weight
 
-from steelyard_privacy._recording import Call
+from steelyard.problem import refuse
+from steelyard.registry import did_you_mean
+from steelyard_privacy._recording import Call, Record, recording
 from steelyard_privacy._shares import Instantiated, Products, Rows, Share
 from steelyard_privacy._sums import Layout
+from steelyard_privacy._units import Unit, Unsplit, is_whole
+from steelyard_privacy.dp_sgd import Way
 
 PAIRS = 64
 """Pairs of positions are cheaper than the products where t^2 (p + d) is at most so many times p d. Measured with whole
@@ -43,54 +49,99 @@ class Layers:
     Args:
         task: The module that holds them.
         layout: The trained weights.
+        ways: For paths or types of modules, how their forward is run again for single examples, instead of a rule.
+
+    Raises:
+        Refused: If such a path or type is not in the task.
     """
 
-    def __init__(self, task: nn.Module, layout: Layout) -> None:
+    def __init__(self, task: nn.Module, layout: Layout, ways: Mapping[str, Way] = MappingProxyType({})) -> None:
+        self._layout = layout
+        self._ways, self._known = ways, set[str]()
         self._weights: dict[nn.Module, tuple[Parameter, ...]] = {}
-        users: dict[Parameter, int] = {}
-        for module in task.modules():
-            weights = tuple(filter(layout.holds, module.parameters(recurse=False)))
-            if weights:
-                self._weights[module] = weights
-            for weight in weights:
-                users[weight] = users.get(weight, 0) + 1
-        self._tied = {
-            module for module, weights in self._weights.items() if any(users[weight] > 1 for weight in weights)
-        }
+        self._units: dict[nn.Module, Unit] = {}
+        self._users: Counter[Parameter] = Counter()
+        self._visit("", task, set())
+        for unknown in ways.keys() - self._known:
+            raise refuse(
+                f"privacy.dp_sgd.ways names {unknown}, but the task trains no weights in a layer of this path or type"
+                f"{did_you_mean(unknown, self._known)}",
+                fix=f"'privacy.dp_sgd.ways={{{next(iter(sorted(self._known)), 'Linear')}: {ways[unknown]}}}'",
+            )
+        self._tied = {module for module, weights in self._weights.items() if self._shared(weights)}
 
-    @property
-    def modules(self) -> Collection[nn.Module]:
-        """All of them."""
-        return self._weights.keys()
+    def _visit(self, path: str, module: nn.Module, seen: set[nn.Module]) -> None:
+        if module in seen:
+            return
+        seen.add(module)
+        whole = is_whole(module)
+        named = {name: weight for name, weight in module.named_parameters(recurse=whole) if self._layout.holds(weight)}
+        self._users.update(named.values())
+        way: Way | None = None
+        if named:
+            kind = type(module).__name__
+            self._known |= {path, kind}
+            way = self._ways.get(path) or self._ways.get(kind)
+        if named and not whole and way is None and supported(module):
+            self._weights[module] = tuple(named.values())
+        elif named:
+            self._units[module] = Unit(path, module, named, way=way)
+        if not whole:
+            for name, child in module.named_children():
+                self._visit(f"{path}.{name}" if path else name, child, seen)
 
-    def shares(self, calls: Sequence[Call], backprops: Sequence[Tensor | None], *, count: int) -> list[Share] | None:
+    def _shared(self, weights: Iterable[Parameter]) -> bool:
+        return any(self._users[weight] > 1 for weight in weights)
+
+    def recording(self) -> AbstractContextManager[Record]:
+        """Records the calls of all of them."""
+        return recording(self._weights.keys(), self._units.keys())
+
+    def described(self) -> list[str]:
+        """How each kind of layer is worked on, most of them first."""
+        kinds = Counter(type(module).__name__ for module in self._weights)
+        units = [
+            f"{unit.path or 'the task'} ({type(unit.module).__name__}) by {unit.way}" for unit in self._units.values()
+        ]
+        return [*(f"{count} {kind}" for kind, count in kinds.most_common()), *units]
+
+    def shares(self, record: Record, backprops: Sequence[Tensor | None], *, count: int) -> list[Share]:
         """The per-example gradients of `count` examples.
 
         Args:
-            calls: All calls of these layers in one forward pass.
-            backprops: Gradient of the sum of the examples' losses for each call's output; None where it has no
+            record: All calls of these layers in one forward pass.
+            backprops: Gradient of the sum of the examples' losses for each of the record's edges; None where it has no
                 influence.
             count: Number of examples.
 
-        Returns:
-            None if some layer does not see the examples in its first dimension.
+        Raises:
+            Unsplit: If some layer does not see the examples in its first dimension.
         """
-        live = [(call, back) for call, back in zip(calls, backprops, strict=True) if back is not None]
+        split = len(record.calls)
+        live = [(call, back) for call, back in zip(record.calls, backprops[:split], strict=True) if back is not None]
         if any(call.inputs.shape[:1] != (count,) or call.shape[:1] != (count,) for call, _ in live):
-            return None
+            raise Unsplit("a layer does not see the examples in its first dimension")
         called = Counter(call.module for call, _ in live)
         found: list[Share] = []
         sums: dict[Parameter, Tensor] = {}
+
+        def add(parameter: Parameter, samples: Tensor) -> None:
+            # A parameter that is used more than once, also by different layers, adds up before it is clipped.
+            before = sums.get(parameter)
+            sums[parameter] = samples if before is None else before + samples
+
         for call, back in live:
             alone = called[call.module] == 1 and call.module not in self._tied
-            trained = self._weights[call.module]
-            for share in _of(call, back.reshape(call.shape), trained, alone=alone):
+            for share in _of(call, back.reshape(call.shape), self._weights[call.module], alone=alone):
                 if alone or not isinstance(share, Instantiated):
                     found.append(share)
-                    continue
-                # A parameter that is used more than once, also by different layers, adds up before it is clipped.
-                before = sums.get(share.parameter)
-                sums[share.parameter] = share.samples if before is None else before + share.samples
+                else:
+                    add(share.parameter, share.samples)
+        for visit in record.visits:
+            mine, split = backprops[split : split + len(visit.edges)], split + len(visit.edges)
+            if any(back is not None for back in mine):
+                for parameter, samples in self._units[visit.module].samples(visit, mine, count=count).items():
+                    add(parameter, _wide(samples))
         return [*found, *(Instantiated(parameter, samples) for parameter, samples in sums.items())]
 
 
@@ -144,6 +195,8 @@ def pairs_are_cheaper(*, length: int, p: int, d: int) -> bool:
 def _embedding(layer: Any, back: Tensor, names: Tensor) -> Iterator[Share]:
     if layer.weight.requires_grad:
         count = len(names)
+        if layer.padding_idx is not None:
+            back = back.masked_fill((names == layer.padding_idx)[..., None], 0)
         yield Rows.of(layer.weight, names.reshape(count, -1), back.reshape(count, -1, back.shape[-1]))
 
 
@@ -235,8 +288,7 @@ def _affine(module: Any) -> bool:
 
 
 def _plain_embedding(module: Any) -> bool:
-    special = module.max_norm is not None or module.padding_idx is not None
-    return not (special or module.scale_grad_by_freq or module.sparse)
+    return not (module.max_norm is not None or module.scale_grad_by_freq or module.sparse)
 
 
 _CONDITIONS: dict[type[nn.Module], Callable[[Any], bool]] = {

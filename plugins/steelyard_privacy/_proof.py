@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from steelyard_privacy._batches import take
-from steelyard_privacy._engine import Engine, HookEngine, MicrobatchEngine, NotCovered, Objective, tolerance
+from steelyard_privacy._engine import Engine, MicrobatchEngine, NotCovered, Objective, tolerance
 from steelyard_privacy._sums import Layout, Sums
 from steelyard_privacy._undisturbed import reseed, undisturbed
 
@@ -37,7 +37,7 @@ class Doubt:
 class Engines:
     """The engine in question, the one that is exact for every task, and the weights."""
 
-    fast: HookEngine
+    fast: Engine
     slow: MicrobatchEngine
     layout: Layout
 

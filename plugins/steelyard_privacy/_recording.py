@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 FRESH = frozenset(
     {
@@ -44,10 +45,45 @@ class Call:
     shape: torch.Size
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One call of a unit.
+
+    Attributes:
+        module: The unit's module.
+        args: What went in by position, detached.
+        kwargs: What went in by name, detached.
+        edges: Where the gradients of what came out are found.
+        places: Which of the tensors that came out these are.
+        outputs: They themselves, detached.
+    """
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    edges: tuple[GradientEdge, ...]
+    places: tuple[int, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What happened, in order."""
+
+    calls: list[Call]
+    visits: list[Visit]
+
+    @property
+    def edges(self) -> list[GradientEdge]:
+        """Of the calls and then of the visits."""
+        return [*(call.edge for call in self.calls), *(edge for visit in self.visits for edge in visit.edges)]
+
+
 @contextmanager
-def recording(layers: Collection[nn.Module]) -> Generator[list[Call]]:
-    """Every call of these layers that takes part in a graph, in order."""
+def recording(layers: Collection[nn.Module], units: Collection[nn.Module] = ()) -> Generator[Record]:
+    """Every call of these modules that takes part in a graph."""
     calls: list[Call] = []
+    visits: list[Visit] = []
 
     def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
         if not output.requires_grad:
@@ -61,9 +97,23 @@ def recording(layers: Collection[nn.Module]) -> Generator[list[Call]]:
         calls.append(Call(module, inputs.detach(), edge, output.shape))
         return given
 
+    def visit(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        leaves, spec = tree_flatten(output)
+        live = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        if not live:
+            return None
+        # Copies go on: no change in place reaches the outputs, and what one gave to another is not counted twice.
+        copies = {place: leaves[place].clone() for place in live}
+        edges = tuple(get_gradient_edge(copy) for copy in copies.values())
+        outputs = tuple(leaves[place].detach() for place in live)
+        args, kwargs = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
+        visits.append(Visit(module, args, kwargs, edges, tuple(live), outputs))
+        return tree_unflatten([copies.get(place, leaf) for place, leaf in enumerate(leaves)], spec)
+
     handles = [layer.register_forward_hook(record, with_kwargs=True, prepend=True) for layer in layers]
+    handles += [unit.register_forward_hook(visit, with_kwargs=True, prepend=True) for unit in units]
     try:
-        yield calls
+        yield Record(calls, visits)
     finally:
         for handle in handles:
             handle.remove()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +16,8 @@ from steelyard.seam import Seam
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
+
+Way = Literal["vmap", "loop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,19 @@ class DPSGD(Plugin):
         int | None, Option("largest number of examples in memory at once; null: the whole drawn batch", ge=1)
     ] = None
     engine: Annotated[
-        Literal["auto", "hooks", "microbatch"],
+        Literal["auto", "hooks", "opacus", "microbatch"],
         Option(
-            "hooks: one pass for all examples; microbatch: one example at a time, for any task; "
-            "auto: hooks where a check at the start of training proves them right"
+            "hooks: one pass for all examples; opacus: the same by Opacus' own hooks; microbatch: one example at a "
+            "time, for any task; auto: hooks where a check at the start of training proves them right"
         ),
     ] = "auto"
+    ways: Annotated[
+        Mapping[str, Way],
+        Option(
+            "for paths or types of layers: how their forward is run again for single examples, where auto or hooks "
+            "would choose; {LSTM: loop}"
+        ),
+    ] = field(default_factory=dict[str, Way])
     noise_seed: Annotated[
         int | None,
         Option(
@@ -62,6 +71,10 @@ class DPSGD(Plugin):
         Path | None,
         Option("file in which all private trainings on the same data add up; null: privacy_ledger.jsonl in outputs"),
     ] = None
+
+    def __post_init__(self) -> None:
+        if self.ways and self.engine in ("opacus", "microbatch"):
+            raise ValueError(f"ways chooses for single layers, which engine={self.engine} does not")
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """What stands in the way of a guarantee, and the noise that was chosen."""

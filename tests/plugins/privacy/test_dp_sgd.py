@@ -53,7 +53,7 @@ def reference(
     return weights(task)
 
 
-@pytest.mark.parametrize("engine", ["auto", "hooks", "microbatch"])
+@pytest.mark.parametrize("engine", ["auto", "hooks", "opacus", "microbatch"])
 @pytest.mark.parametrize("largest", [None, 5])
 def test_training_equals_one_example_at_a_time(engine: Any, largest: int | None) -> None:
     torch.manual_seed(0)
@@ -215,7 +215,7 @@ def test_batches_of_any_structure(batch_kind: str) -> None:
         DPSGD(max_physical_batch_size=4), Structured(), data(32, batch_size=8, collate_fn=collate), max_epochs=1
     )
     assert fitted.attachment._choice is not None
-    assert fitted.attachment._choice.name == "hooks"
+    assert fitted.attachment._choice.name == "hooks (2 Linear)"
 
 
 def test_nothing_of_the_task_is_changed() -> None:
@@ -344,7 +344,7 @@ def test_dropout_is_drawn_for_each_example() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.ReLU(inplace=True), nn.Linear(8, 3))
     fitted = fit(DPSGD(), Task(model), data(32))
     assert fitted.attachment._choice is not None
-    assert fitted.attachment._choice.name == "hooks"
+    assert fitted.attachment._choice.name == "hooks (2 Linear)"
 
 
 def test_weights_that_are_thawed_on_the_way() -> None:

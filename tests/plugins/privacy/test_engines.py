@@ -172,33 +172,6 @@ def test_a_frozen_weight_is_left_out(case: tuple[nn.Module, Any]) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-class Direct(nn.Module):
-    """A weight of its own, outside any layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale, self.head = nn.Parameter(torch.ones(FEATURES)), nn.Linear(FEATURES, CLASSES)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(inputs * self.scale)
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        Direct(),
-        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(FEATURES, CLASSES))),
-        nn.Sequential(nn.Conv2d(4, 2, 3, padding=1, padding_mode="circular")),
-        nn.Sequential(nn.Embedding(4, 2, padding_idx=0)),
-        nn.MultiheadAttention(4, 2),
-        nn.LSTM(4, 4),
-    ],
-    ids=["direct", "weight norm", "circular", "padding index", "attention", "lstm"],
-)
-def test_what_the_fast_engine_leaves_to_the_slow_one(model: nn.Module) -> None:
-    assert unsupported(model, Layout(list(model.parameters()))) is not None
-
-
 def test_a_weight_outside_the_module_is_left_to_the_slow_one() -> None:
     model = nn.Linear(2, 2)
     assert unsupported(model, Layout([*model.parameters(), nn.Parameter(torch.ones(1))])) is not None
