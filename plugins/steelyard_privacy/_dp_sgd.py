@@ -9,6 +9,7 @@ from typing import Any, final
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import LBFGS, Optimizer
@@ -23,6 +24,7 @@ from steelyard_privacy._batches import pieces, rows, take
 from steelyard_privacy._choice import Choice
 from steelyard_privacy._clipping import privatised
 from steelyard_privacy._controls import Controls, seal
+from steelyard_privacy._crew import Crew, crew
 from steelyard_privacy._engine import Objective
 from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
 from steelyard_privacy._noise_test import NoiseTest
@@ -105,6 +107,7 @@ class PrivateTraining(Attachment):
         self._pending: Tensor | None = None
         self._ledger: Ledger | None = None
         self._whole: float | None = None
+        self._crew = Crew()
 
     # The wraps.
 
@@ -114,12 +117,14 @@ class PrivateTraining(Attachment):
         if len(population.indices) != self._account.population or population.rate != self._account.rate:
             raise RuntimeError("the training data has changed its size since the noise was chosen")
         source: Any = loader
+        together = crew()
         self._loader = PoissonLoader(
             source=source,
             population=population,
             randomness=self._randomness,
             step=lambda: self._account.steps,
             watch=self._controls.draws.add,
+            part=(together.number, together.count),
         )
         self._served = 0
         return self._loader
@@ -141,8 +146,11 @@ class PrivateTraining(Attachment):
             Refused: If the guarantee would not hold.
         """
         _check_layers(pl_module)
-        if trainer.world_size > 1:
-            raise refuse("DP-SGD runs on one device for now", fix="trainer.devices=1")
+        self._crew = crew()
+        if self._crew.count > 1:
+            if not isinstance(trainer.strategy, DDPStrategy):
+                raise refuse("DP-SGD needs the whole weights in each process", fix="trainer=ddp")
+            self._randomness.agree(self._crew.secret())
         if len(trainer.optimizers) != 1:
             raise refuse(f"DP-SGD needs one optimizer, the task has {len(trainer.optimizers)}", fix="privacy=none")
         self._optimizer = trainer.optimizers[0]
@@ -153,7 +161,8 @@ class PrivateTraining(Attachment):
             raise refuse(f"{name} looks at each batch twice, and each look would cost epsilon", fix="optimizer=sgd")
         self._check_account()
         self._whole = self._plan.epsilon
-        self._ledger = None if self._rehearsal else self._opened(trainer)
+        # One run is charged once, however many processes it has.
+        self._ledger = None if self._rehearsal or self._crew.number else self._opened(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Others may change what an example is, but nobody what is drawn.
@@ -178,8 +187,7 @@ class PrivateTraining(Attachment):
         limit = self._plan.affordable_steps
         if limit is not None and self._account.steps >= limit:
             raise BudgetExhausted(f"epsilon {self._plugin.target_epsilon} affords {limit} steps and they are taken")
-        if not self._rehearsal:
-            assert self._ledger is not None
+        if self._ledger is not None:
             self._ledger.writer.step()
         max_norm, noise_multiplier = self._plugin.max_grad_norm, self._account.noise_multiplier
         batch_size = float(self._plan.population.batch_size)
@@ -223,6 +231,7 @@ class PrivateTraining(Attachment):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tells the ledger how many steps were taken."""
+        self._clipped, self._seen = self._crew.counted(self._clipped, self._seen, device=pl_module.device)
         if self._ledger is not None:
             self._ledger.writer.close()
 
@@ -292,6 +301,7 @@ class PrivateTraining(Attachment):
         # Once the engine was chosen in training mode.
         self._try(batch, count, choice, lambda piece: Output(training_step(piece), 1).loss)
         self._pending = total = sums.total()
+        self._crew.add_up(total)
         found = norms[0] if len(norms) == 1 else torch.cat([total[:0], *norms])
         self._tally(found)
         return returned(outputs, found)

@@ -21,6 +21,14 @@ RUNNING = ("running_mean", "running_var")
 RUNNING_IN_KERAS = ("moving_mean", "moving_variance")
 NORM_FIX = "model.norm=group"
 HALVES = ("16", "16-mixed", "16-true")
+STRATEGIES = (
+    "auto",
+    "single_device",
+    "ddp",
+    "ddp_find_unused_parameters_true",
+    "ddp_find_unused_parameters_false",
+)
+"""Those that leave each process the whole weights."""
 
 
 def obstacles(plugin: DPSGD, draft: Draft) -> Iterator[Problem]:
@@ -111,11 +119,8 @@ def _trainer_problems(trainer: dict[str, Any]) -> Iterator[Problem]:
             f"trainer.precision={precision} scales the loss by what it sees in un-noised gradients",
             "trainer.precision=bf16-mixed",
         )
-    devices, nodes, strategy = trainer.get("devices"), trainer.get("num_nodes", 1), trainer.get("strategy", "auto")
-    several = isinstance(devices, list | tuple) and len(devices) > 1
-    if devices not in (None, "auto", 1, "1") and not (isinstance(devices, list | tuple) and len(devices) == 1):
-        several = True
-    if several or nodes != 1:
-        yield Problem("DP-SGD runs on one device for now", "trainer.devices=1 trainer.num_nodes=1")
-    elif strategy not in ("auto", "single_device"):
-        yield Problem(f"DP-SGD runs on one device for now, without the strategy {strategy}", "trainer.strategy=auto")
+    strategy = trainer.get("strategy", "auto")
+    if trainer.get("num_nodes", 1) != 1:
+        yield Problem("DP-SGD runs on one machine", "trainer.num_nodes=1")
+    if strategy not in STRATEGIES:
+        yield Problem(f"DP-SGD needs the whole weights in each process, and not {strategy}", "trainer.strategy=ddp")

@@ -97,13 +97,18 @@ class Randomness:
         self._simulated = simulated
         self._draws: np.random.Generator | None = None
         self._noise: dict[torch.device, Normals] = {}
+        self._secret: bytes | None = None
+
+    def agree(self, secret: bytes) -> None:
+        """Draws as everybody does who has the same secret; a seed that was given stays. Before the first draw."""
+        self._secret = secret
 
     def draws(self, *, step: int) -> np.random.Generator:
         """For the sampling of one step."""
         if self._seed is not None:
             return _generator(self._key("sampling", step))
         if self._draws is None:
-            self._draws = _generator(os.urandom(KEY))
+            self._draws = _generator(self._fresh("sampling"))
         return self._draws
 
     def noise(self, *, step: int, device: torch.device) -> Normals:
@@ -111,8 +116,13 @@ class Randomness:
         if self._seed is not None:
             return self._normals(self._key("noise", step), device)
         if device not in self._noise:
-            self._noise[device] = self._normals(os.urandom(KEY), device)
+            self._noise[device] = self._normals(self._fresh("noise"), device)
         return self._noise[device]
+
+    def _fresh(self, purpose: str) -> bytes:
+        if self._secret is None:
+            return os.urandom(KEY)
+        return hashlib.sha256(self._secret + purpose.encode()).digest()[:KEY]
 
     def _key(self, purpose: str, step: int) -> bytes:
         return hashlib.sha256(f"{self._seed}:{purpose}:{step}".encode()).digest()[:KEY]

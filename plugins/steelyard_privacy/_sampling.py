@@ -23,6 +23,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
 )
 
+from steelyard.ranks import DealtOut
 from steelyard_privacy._batches import Unclear, rows, take
 from steelyard_privacy._randomness import Randomness
 
@@ -162,7 +163,7 @@ def rebuilt(
 
 @final
 @dataclass(kw_only=True)
-class PoissonLoader:
+class PoissonLoader(DealtOut):
     """Batches drawn by Poisson sampling, made by the workers and the collate function of the original loader.
 
     A batch may be empty: it then has the same structure with zero rows.
@@ -173,6 +174,7 @@ class PoissonLoader:
         randomness: Where the draws come from.
         step: How many steps were taken so far.
         watch: Told of every draw: the positions in the population.
+        part: Number and count of the processes that share each batch: all draw it whole, and each takes its part.
         drawn: Number of examples drawn for the batch given last.
         batches: Number of batches given so far: tells one batch from the next.
     """
@@ -182,6 +184,7 @@ class PoissonLoader:
     randomness: Randomness
     step: Callable[[], int]
     watch: Callable[[NDArray[np.int64]], None]
+    part: tuple[int, int] = (0, 1)
     drawn: int = 0
     batches: int = 0
     _waiting: deque[int] = field(default_factory=deque[int], repr=False)
@@ -226,8 +229,9 @@ class PoissonLoader:
         for position in range(len(self)):
             generator = self.randomness.draws(step=start + position)
             drawn = poisson_draw(len(population.indices), rate=population.rate, generator=generator)
-            self._waiting.append(len(drawn))
             self.watch(drawn)
+            drawn = drawn[self.part[0] :: self.part[1]]
+            self._waiting.append(len(drawn))
             # Nothing can be collated from no example, so an empty batch starts as one that is cut to zero rows.
             yield [population.indices[index] for index in drawn.tolist()] or [population.indices[0]]
 

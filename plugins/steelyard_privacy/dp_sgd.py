@@ -31,7 +31,7 @@ class DPSGD(Plugin):
 
     owns = frozenset({Seam.GRADIENTS})
     shares = frozenset({Seam.BATCHES, Seam.LENGTH})
-    alone = "its sums, its noise and its ledger are those of one process"
+    alone = ""
     needs = MappingProxyType({"opacus": "opacus>=1.6", "cryptography": "cryptography>=42"})
 
     target_epsilon: Annotated[float | None, Option("epsilon that the run does not exceed; null: no limit", gt=0)] = 8.0

@@ -2,7 +2,7 @@
 
 from steelyard.ranks.counting import alone, count, problems
 from steelyard.ranks.party import Lost
-from steelyard.ranks.rank import Rank, remark
+from steelyard.ranks.rank import DealtOut, Rank, remark
 from steelyard.ranks.spread import Facts, Spread
 
-__all__ = ["Facts", "Lost", "Rank", "Spread", "alone", "count", "problems", "remark"]
+__all__ = ["DealtOut", "Facts", "Lost", "Rank", "Spread", "alone", "count", "problems", "remark"]

@@ -14,12 +14,8 @@ from typing_extensions import override
 
 from steelyard.draft import Draft, Step
 from steelyard.problem import refuse
-from steelyard.ranks.rank import Rank
+from steelyard.ranks.rank import DealtOut, Rank
 from steelyard.seam import Seam
-
-
-class DealtOut:
-    """Marks a loader that gives each rank its own part of every batch already."""
 
 
 class Shares:

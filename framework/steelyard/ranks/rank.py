@@ -27,3 +27,7 @@ class Rank:
 def remark(rank: Rank) -> str:
     """What a reader of the scorecard should know."""
     return f"trained by {rank.count} processes; time, memory and FLOPs of the training are those of one of them"
+
+
+class DealtOut:
+    """Marks a loader that gives each rank its own part of every batch already."""
