@@ -33,14 +33,12 @@ class ReadyJob:
         handed: What the task gets.
         place: Its folder.
         files: Name -> what Hydra writes down of the job.
-        known: What Hydra knows of itself in the job.
     """
 
     config: DictConfig
     handed: DictConfig
     place: Path
     files: Mapping[str, str]
-    known: Any
 
 
 def get_ready(compose: Callable[[], DictConfig]) -> ReadyJob:
@@ -52,10 +50,12 @@ def get_ready(compose: Callable[[], DictConfig]) -> ReadyJob:
     config, handed = compose(), compose()
     with open_dict(handed):
         del handed["hydra"]
-    state = HydraConfig.instance()
+    state: Any = HydraConfig.instance()
     before = state.cfg
     try:
-        state.set_config(config)
+        # As `HydraConfig.set_config`, less its copy: the process that is to come is the only one that reads it.
+        OmegaConf.set_readonly(config.hydra, True)
+        state.cfg = config
         return _ready(config, handed)
     finally:
         state.cfg = before
@@ -65,16 +65,14 @@ def _ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
     own = config.hydra
     # The folder's name may ask for what `hydra` is, so it comes after that.
     place = Path(str(own.sweep.dir)) / str(own.sweep.subdir)
-    nodes: tuple[Any, ...] = (own, HydraConfig.get())
-    for node in nodes:
-        with read_write(node), open_dict(node):
-            node.runtime.output_dir = str(place.absolute())
+    with read_write(own), open_dict(own):
+        own.runtime.output_dir = str(place.absolute())
     files: dict[str, str] = {}
     if own.output_subdir is not None:
         plain = OmegaConf.to_container(own, enum_to_str=True)
         texts = {"config": handed, "hydra": {"hydra": plain}, "overrides": own.overrides.task}
         files = {f"{own.output_subdir}/{name}.yaml": to_yaml(content) for name, content in texts.items()}
-    return ReadyJob(config=config, handed=handed, place=place, files=files, known=HydraConfig.instance().cfg)
+    return ReadyJob(config=config, handed=handed, place=place, files=files)
 
 
 def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobReturn:
@@ -89,7 +87,8 @@ def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobRetu
         Result or error of the task, without the configs.
     """
     own = job.config.hydra
-    HydraConfig.instance().cfg = job.known
+    state: Any = HydraConfig.instance()
+    state.cfg = job.config
     job.place.mkdir(parents=True, exist_ok=True)
     for name, text in job.files.items():
         file = job.place / name

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf._utils import get_omega_conf_dumper
 
 MOST = 256
-"""Texts that are kept."""
+"""Texts that are kept; the one that was used longest ago goes first."""
 
 
 def to_yaml(config: Any) -> str:
@@ -38,18 +38,21 @@ def to_yaml(config: Any) -> str:
 
 
 def _text(plain: Any) -> str:
+    """The text of a part; what a sweep writes in every job, such as the help of Hydra, is made once."""
+    key = repr(plain)
+    text = _made.pop(key, None)
+    if text is None:
+        text = _written(plain)
+    _made[key] = text
+    if len(_made) > MOST:
+        del _made[next(iter(_made))]
+    return text
+
+
+def _written(plain: Any) -> str:
     if _Dumper is not None and all(map(_is_simple, _leaves(plain))):
         return yaml.dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=_Dumper)
-    return _slow(plain, repr(plain))
-
-
-def _slow(plain: Any, key: str) -> str:
-    """By OmegaConf; what a sweep writes in every job, such as the help of Hydra, is made once."""
-    if key not in _made:
-        if len(_made) >= MOST:
-            _made.clear()
-        _made[key] = OmegaConf.to_yaml(OmegaConf.create(plain) if isinstance(plain, dict | list) else plain)
-    return _made[key]
+    return OmegaConf.to_yaml(OmegaConf.create(plain) if isinstance(plain, dict | list) else plain)
 
 
 def _leaves(node: Any) -> Iterator[Any]:
