@@ -2,10 +2,8 @@
 """The live half of `compute=checkpointing`."""
 
 import functools
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, final
 
 import torch
@@ -18,6 +16,7 @@ from steelyard.draft import Step
 from steelyard.measurement import Artefact, Measurement
 from steelyard.problem import Problem
 from steelyard.runs import Run
+from steelyard_compute._overriding import matches, outermost, overridden, unmatched
 from steelyard_compute.checkpointing import Checkpointing
 
 LISTS = (nn.ModuleList, nn.Sequential)
@@ -27,7 +26,7 @@ def chosen(plugin: Checkpointing, task: nn.Module) -> dict[str, nn.Module]:
     """The layers that are checkpointed, none inside another: the outermost counts."""
     modules = named_modules(task)
     if plugin.layers:
-        found = {name: layer for name, layer in modules.items() if _matches(name, plugin.layers)}
+        found = {name: layer for name, layer in modules.items() if matches(name, plugin.layers)}
     else:
         found = {
             f"{name}.{own}" if name else own: layer
@@ -36,17 +35,13 @@ def chosen(plugin: Checkpointing, task: nn.Module) -> dict[str, nn.Module]:
             for own, layer in module.named_children()
         }
     # Without weights and children there is nothing worth computing twice.
-    worth = {name: layer for name, layer in found.items() if any(True for _ in layer.parameters())}
-    return {name: layer for name, layer in worth.items() if not any(name.startswith(f"{outer}.") for outer in worth)}
+    return outermost(found)
 
 
 def problems(plugin: Checkpointing, task: nn.Module) -> Iterator[Problem]:
     """Patterns without a layer, and layers that may not run twice."""
     names = [*named_modules(task)]
-    for pattern in plugin.layers:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            near = (*get_close_matches(pattern, names, n=1, cutoff=0.0), "*")[0]
-            yield Problem(f"no layer is called {pattern!r}", fix=f"compute.checkpointing.layers=['{near}']")
+    yield from unmatched(plugin.layers, names, option="compute.checkpointing.layers")
     found = chosen(plugin, task)
     if not found and not plugin.layers:
         yield Problem(
@@ -82,7 +77,7 @@ class CheckpointingAttachment(Attachment):
         def outer(*args: Any, **kwargs: Any) -> Any:
             with ExitStack() as stack:
                 for layer in self._layers.values():
-                    stack.enter_context(_overridden(layer))
+                    stack.enter_context(overridden(layer, _twice(layer.forward)))
                 return inner(*args, **kwargs)
 
         return outer
@@ -99,19 +94,6 @@ class CheckpointingAttachment(Attachment):
         )
 
 
-@contextmanager
-def _overridden(layer: nn.Module) -> Generator[None]:
-    """The layer with a checkpointed `forward` of its own; one that somebody else put there comes back."""
-    before = vars(layer).get("forward")
-    vars(layer)["forward"] = _twice(layer.forward)
-    try:
-        yield
-    finally:
-        del vars(layer)["forward"]
-        if before is not None:
-            vars(layer)["forward"] = before
-
-
 def _twice(forward: Callable[..., Any]) -> Callable[..., Any]:
     def again(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
@@ -119,7 +101,3 @@ def _twice(forward: Callable[..., Any]) -> Callable[..., Any]:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
     return again
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
