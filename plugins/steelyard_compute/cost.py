@@ -63,7 +63,9 @@ class Cost(Plugin):
         return CostAttachment(draft.adapter, self, forecast)
 
     def compare(self, runs: Sequence[StoredRun]) -> Iterator[Measurement | Artefact]:
-        """Over runs with different compute: the power law of the loss, and what the next factor of ten would buy."""
+        """Predicted and actual side by side; over runs with different compute also the power law of the loss."""
         from steelyard_compute._scaling import over_runs
+        from steelyard_compute._side_by_side import receipts
 
-        return over_runs(runs, self.loss)
+        yield from receipts(runs)
+        yield from over_runs(runs, self.loss)

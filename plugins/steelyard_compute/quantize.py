@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +13,8 @@ from steelyard.problem import Problem
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
+    from steelyard.measurement import Artefact, Measurement
+    from steelyard.stored import StoredRun
 
 Format = Literal["int8", "int8_dynamic", "int4"]
 
@@ -45,3 +47,9 @@ class Quantize(Plugin):
         from steelyard_compute._quantize import QuantizeAttachment
 
         return QuantizeAttachment(self)
+
+    def compare(self, runs: Sequence[StoredRun]) -> Iterator[Measurement | Artefact]:
+        """What each format saved and lost, run by run."""
+        from steelyard_compute._side_by_side import formats
+
+        return formats(runs)
