@@ -3,13 +3,14 @@
 Non-private and private training go through `Trainer.fit`; Opacus trains in a bare loop, which flatters it. All in one
 process, interleaved, CPU time, one thread, noise on, median of paired ratios. The first eleven steps do not count: in
 four of them the engine is held against the ordinary gradient. Epsilon is logged every 50 steps, Lightning's pace.
-Run: python benchmarks/privacy.py
+Run: python benchmarks/privacy.py  (with --memory: the peaks instead, each in a process of its own)
 
 Goals: geometric mean at most 1.25, no model above 1.55; at most 0.62 of the best Opacus mode of each model; at most
 0.4 ms a step whatever the model; 16 physical batches at most 1.10 of one.
 """
 
 import os
+import subprocess
 import sys
 import time
 import warnings
@@ -28,6 +29,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from private_runs import Examples, Task, fit, make_draft
+from steelyard import resident
 from steelyard_privacy._accounting import Mechanism
 from steelyard_privacy._draw_test import DrawTest
 from steelyard_privacy._randomness import Randomness
@@ -213,6 +215,22 @@ class Rows(Dataset[int]):
         return index
 
 
+def bare(make_model: Callable[[], nn.Module], make: Callable[[int], torch.Tensor], count: int, number: int) -> float:
+    """What forward and backward of a batch cost in `number` pieces, against the whole batch at once."""
+    model, inputs, targets = make_model(), make(count), torch.randint(0, 10, (count,))
+
+    def seconds(pieces: int) -> float:
+        start = time.process_time()
+        for _ in range(10):
+            model.zero_grad()
+            for piece, target in zip(inputs.chunk(pieces), targets.chunk(pieces), strict=True):
+                nn.functional.cross_entropy(model(piece), target).backward()
+        return time.process_time() - start
+
+    seconds(1)
+    return median(seconds(number) / seconds(1) for _ in range(PAIRS))
+
+
 def tiny() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 10))
 
@@ -228,8 +246,44 @@ def ratios(name: str, runs: dict[str, Callable[[], float]]) -> dict[str, float]:
     return row
 
 
+def memory(name: str, side: str) -> float:
+    """Bytes that a fit takes at its peak beside the interpreter and the data; to be asked in a process of its own.
+
+    The first steps count, in which the engine is held against the ordinary gradient.
+    """
+    make_model, make, batch_size = MODELS[name]
+    half = batch_size // 2
+    run = {"plain": plain, "dp_sgd": private, "halves": lambda m, d: private(m, d, max_physical_batch_size=half)}[side]
+    # What is loaded late is loaded before.
+    run(tiny, loader(lambda count: torch.randn(count, 8), 8))
+    data = loader(make, batch_size)
+    resident.settle()
+    before = resident.held()
+    run(make_model, data)
+    return resident.peak() - before
+
+
+def told_memory(name: str) -> None:
+    sides = ("plain", "dp_sgd", "halves")
+    found: dict[str, float] = {}
+    for side in sides:
+        words = [sys.executable, __file__, "--memory", name, side]
+        runs = [float(subprocess.run(words, capture_output=True, check=True, text=True).stdout) for _ in range(3)]
+        found[side] = median(runs)
+    plain_mib = found["plain"] / 2**20
+    told = " | ".join(f"{side} {found[side] / found['plain']:.2f}" for side in sides[1:])
+    print(f"{name:36} peak memory: plain {plain_mib:.0f} MiB | {told} (goal 1.25)", flush=True)
+
+
 def main() -> None:
     only = sys.argv[1:]
+    if only[:1] == ["--memory"]:
+        if only[1:]:
+            print(memory(*only[1:]))
+        else:
+            for name in MODELS:
+                told_memory(name)
+        return
     rows: dict[str, dict[str, float]] = {}
     for name, (make_model, make, batch_size) in MODELS.items():
         if only and not any(word in name for word in only):
@@ -265,7 +319,10 @@ def main() -> None:
         private(make_model, data, max_physical_batch_size=batch_size // 16) / private(make_model, data)
         for _ in range(PAIRS)
     )
-    print(f"16 physical batches: {cut:.2f} of one (goal 1.10)")
+    print(
+        f"16 physical batches: {cut:.2f} of one (goal 1.10); forward and backward alone, without privacy: "
+        f"{bare(make_model, make, batch_size, 16):.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -58,16 +58,20 @@ class MicrobatchEngine(Engine):
     def add(self, sums: Sums, batch: Any, *, count: int, objective: Objective, weighing: Weighing) -> Tensor:
         """See `Engine`."""
         layout = sums.layout
-        total, norms = sums.total(), torch.zeros(count, dtype=layout.dtype, device=layout.device)
+        norms = torch.zeros(count, dtype=layout.dtype, device=layout.device)
         for index in range(count):
             loss = objective(take(batch, slice(index, index + 1)))
             if loss is None:
                 continue
-            gradient = layout.gradient(loss)
-            norms[index] = gradient.norm()
+            gradient = layout.gradients(loss)
+            if gradient:
+                lengths = [torch.linalg.vector_norm(part, dtype=layout.dtype) for part in gradient.values()]
+                norms[index] = torch.linalg.vector_norm(torch.stack(lengths))
             weight = weighing(norms[index : index + 1])[0]
             if weight != 0:
-                total += weight * gradient
+                for parameter, part in gradient.items():
+                    view = sums.view(parameter)
+                    view.add_(weight * part if part.dtype == view.dtype else weight * part.to(view.dtype))
         return norms
 
 
@@ -135,15 +139,26 @@ def hold_against(
     """
     if not bool(torch.isfinite(norms).all()):
         return
-    sums = Sums(layout)
-    add_weighed(parts, sums, torch.ones_like(norms))
-    total = sums.total()
     rounding = 1e-5 * norms.sum()
-    for parameter, gradient in zip(layout.parameters, gradients, strict=True):
-        mine = layout.part(total, parameter)
-        true = torch.zeros_like(mine) if gradient is None else gradient
-        if not bool((mine - true).norm() <= tolerance * true.norm() + rounding):
-            raise NotCovered(f"a weight of shape {tuple(parameter.shape)} is used outside its layer's own forward")
+    true = dict(zip(layout.parameters, gradients, strict=True))
+    seen: set[Parameter] = set()
+    # One layer after the other: the sum of all of them would take as much memory as the weights.
+    for part in parts:
+        mine = Sums(Layout(part.parameters))
+        part.add_to(mine, torch.ones_like(norms))
+        total = mine.total()
+        for parameter in part.parameters:
+            _compare(parameter, mine.layout.part(total, parameter), true[parameter], tolerance, rounding)
+        seen.update(part.parameters)
+    for parameter, gradient in true.items():
+        if parameter not in seen and gradient is not None:
+            _compare(parameter, torch.zeros_like(gradient), gradient, tolerance, rounding)
+
+
+def _compare(parameter: Parameter, mine: Tensor, true: Tensor | None, tolerance: float, rounding: Tensor) -> None:
+    true = torch.zeros_like(mine) if true is None else true
+    if not bool((mine - true).norm() <= tolerance * true.norm() + rounding):
+        raise NotCovered(f"a weight of shape {tuple(parameter.shape)} is used outside its layer's own forward")
 
 
 def norms_of(parts: Sequence[Share], *, count: int, layout: Layout) -> Tensor:

@@ -61,18 +61,22 @@ def doubt(engines: Engines, *, task: LightningModule, batch: Any, count: int, ob
         if loss is None:
             return Doubt("the task skips this batch", final=False)
         close = tolerance(loss)
+        del loss
         try:
-            here, there = (_sum(engines.fast, layout, part_of, objective, kept) for part_of in (one, other))
+            isolated = _compared(
+                *(_sum(engines.fast, layout, part_of, objective, kept) for part_of in (one, other)), within=close
+            )
             task.eval()
             inside = _sum(engines.fast, layout, one, objective, first)
         except NotCovered as error:
             return Doubt(str(error))
         alone = _sum(engines.slow, layout, take(one, slice(0, 1)), objective, first[:1])
-    if not bool(torch.isfinite(torch.stack([here.norm(), there.norm(), inside.norm(), alone.norm()])).all()):
+        agrees = _compared(inside, alone, within=close)
+    if isolated is None or agrees is None:
         return Doubt("gradients that are not finite", final=False)
-    if not _near(here, there, within=close):
+    if not isolated:
         return Doubt("the examples of a batch influence each other's gradients")
-    if not _near(inside, alone, within=close):
+    if not agrees:
         return Doubt("an example has another gradient in a batch than alone (is the loss a sum instead of a mean?)")
     return None
 
@@ -109,6 +113,13 @@ def _sum(engine: Engine, layout: Layout, batch: Any, objective: Objective, weigh
     sums = Sums(layout)
     engine.add(sums, batch, count=len(weights), objective=objective, weighing=lambda norms: weights.to(norms))
     return sums.total()
+
+
+def _compared(one: Tensor, other: Tensor, *, within: float) -> bool | None:
+    """Whether they are near; None where they are not finite."""
+    if not bool(torch.isfinite(torch.stack([one.norm(), other.norm()])).all()):
+        return None
+    return _near(one, other, within=within)
 
 
 def _near(one: Tensor, other: Tensor, *, within: float) -> bool:

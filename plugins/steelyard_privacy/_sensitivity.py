@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """By how much does one example move the clipped sum?"""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +16,8 @@ from steelyard_privacy._sums import Layout, Sums
 from steelyard_privacy._undisturbed import reseed, undisturbed
 
 EXAMPLES = 4
+CHUNK = 2**16
+"""So many numbers are compared at once."""
 SMALL = 1e-3
 """Of the shortest gradient: the clipping norm with which it is tried, so that every example is clipped."""
 
@@ -67,12 +70,18 @@ def sensitivity(clip: Clip, batch: Any, *, count: int, task: LightningModule) ->
         if not (bool(torch.isfinite(found.norms).all()) and shortest > 0):
             return None
         max_norm = SMALL * shortest
-        whole = _again(clip, few, count, max_norm).total.double()
+        whole = _again(clip, few, count, max_norm).total
         moves = [
-            float((whole - _again(clip, take(few, _but(place, count)), count - 1, max_norm).total.double()).norm())
+            distance(whole, _again(clip, take(few, _but(place, count)), count - 1, max_norm).total)
             for place in range(count)
         ]
     return max((move / max_norm for move in moves), key=lambda ratio: abs(ratio - 1))
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """Between two long vectors, in double precision and with little memory."""
+    parts = zip(one.split(CHUNK), other.split(CHUNK), strict=True)
+    return math.hypot(*(float((mine.double() - true.double()).norm()) for mine, true in parts))
 
 
 def slack(task: LightningModule, device: torch.device) -> float:

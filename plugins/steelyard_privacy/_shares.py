@@ -19,6 +19,11 @@ from steelyard_privacy._sums import Sums
 class Share(ABC):
     """One summand of the per-example gradients; different shares belong to different weights."""
 
+    @property
+    @abstractmethod
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The weights whose gradients these are."""
+
     @abstractmethod
     def norms(self) -> Tensor:
         """Per example, (n,)."""
@@ -39,6 +44,11 @@ class Instantiated(Share):
 
     parameter: Parameter
     samples: Tensor
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The weight."""
+        return (self.parameter,)
 
     def norms(self) -> Tensor:
         """Per example, (n,)."""
@@ -77,6 +87,11 @@ class Products(Share):
     back: Tensor
     inputs: Tensor
     inputs_first: bool = False
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Those of the layer that are trained."""
+        return tuple(one for one in (self.weight, self.bias) if one is not None)
 
     def norms(self) -> Tensor:
         """Per example, (n,)."""
@@ -136,6 +151,11 @@ class Rows(Share):
         begins = torch.where(torch.cat([begins[:1] == 0, pairs[1:] != pairs[:-1]]), begins, 0).cummax(dim=0).values
         summed = torch.zeros_like(values).index_add_(0, begins, values[order])
         return cls(parameter, pairs // len(parameter), pairs % len(parameter), summed, count)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The weight."""
+        return (self.parameter,)
 
     def norms(self) -> Tensor:
         """Per example, (n,)."""

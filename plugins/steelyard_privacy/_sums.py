@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -52,16 +52,13 @@ class Layout:
         cut = vector.split(self.sizes)
         return [part.view(parameter.shape) for part, parameter in zip(cut, self.parameters, strict=True)]
 
-    def gradient(self, loss: Tensor) -> Tensor:
-        """The ordinary gradient of a scalar."""
-        vector = self.zeros()
-        if loss.requires_grad:
-            found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-            for parameter, value in zip(self.parameters, found, strict=True):
-                # Typed as if all weights were used; those that are not have None.
-                if value is not None:  # pyright: ignore[reportUnnecessaryComparison]
-                    self.part(vector, parameter).copy_(value)
-        return vector
+    def gradients(self, loss: Tensor) -> dict[Parameter, Tensor]:
+        """The ordinary gradient of a scalar, of the weights that it depends on."""
+        if not loss.requires_grad:
+            return {}
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        pairs: Any = zip(self.parameters, found, strict=True)
+        return {parameter: value for parameter, value in pairs if value is not None}
 
 
 @final

@@ -92,13 +92,18 @@ def clipped(change: Callable[[list[Tensor], Layout, float], Tensor]) -> Inject:
             self: Any, sums: Any, batch: Any, *, count: int, objective: Any, trial: Any, max_norm: float
         ) -> Tensor:
             pieces = (take(batch, slice(place, place + 1)) for place in range(count))
-            each = [sums.layout.gradient(objective(piece)) for piece in pieces]
+            each = [flat(sums.layout, objective(piece)) for piece in pieces]
             sums.total().add_(change(each, sums.layout, max_norm))
             return torch.stack([gradient.norm() for gradient in each])
 
         patch.setattr(_choice.Choice, "add_clipped", wrong)
 
     return inject
+
+
+def flat(layout: Layout, loss: Tensor) -> Tensor:
+    found = layout.gradients(loss)
+    return torch.cat([found.get(one, torch.zeros_like(one)).flatten() for one in layout.parameters])
 
 
 def factor(vector: Tensor, max_norm: float) -> float:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 from torchmetrics.classification import MulticlassAccuracy
 
 from private_runs import CLASSES, FEATURES, Task, clipped, examples, objective
@@ -325,3 +326,20 @@ def test_doubting_leaves_no_trace() -> None:
 def test_coefficients_clip_and_leave_out() -> None:
     norms = torch.tensor([0.0, 0.5, 1.0, 4.0, torch.inf, torch.nan])
     assert coefficients(norms, max_norm=1.0).tolist() == [1.0, 1.0, 1.0, 0.25, 0.0, 0.0]
+
+
+def test_a_large_embedding_takes_no_more_memory_than_its_own() -> None:
+    """Neither a gradient per example nor a row of zeros and a one per word."""
+    rows, width, count, length = 100_000, 8, 16, 16
+    table = nn.Embedding(rows, width)
+    model = nn.Sequential(table, nn.Flatten(), nn.Linear(length * width, CLASSES))
+    layout = Layout(list(model.parameters()))
+    batch = torch.randint(0, rows, (count, length)), torch.randint(0, CLASSES, (count,))
+    found, norms = clipped(MicrobatchEngine(), layout, batch, objective(model), max_norm=0.1)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        other, other_norms = clipped(HookEngine(model, layout), layout, batch, objective(model), max_norm=0.1)
+    torch.testing.assert_close(other, found, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other_norms, norms, rtol=1e-5, atol=1e-6)
+    table_bytes = 4 * rows * width
+    most = max(event.self_cpu_memory_usage for event in seen.key_averages())
+    assert table_bytes <= most <= 4 * table_bytes < count * table_bytes
