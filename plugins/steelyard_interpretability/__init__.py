@@ -2,5 +2,6 @@
 
 from steelyard_interpretability.attribution import Attribution
 from steelyard_interpretability.faithfulness import Faithfulness
+from steelyard_interpretability.influence import Influence
 
-__all__ = ["Attribution", "Faithfulness"]
+__all__ = ["Attribution", "Faithfulness", "Influence"]

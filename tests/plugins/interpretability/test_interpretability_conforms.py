@@ -1,5 +1,5 @@
 from steelyard.testing import PluginSuite
-from steelyard_interpretability import Attribution, Faithfulness
+from steelyard_interpretability import Attribution, Faithfulness, Influence
 
 
 class TestAttribution(PluginSuite):
@@ -8,3 +8,7 @@ class TestAttribution(PluginSuite):
 
 class TestFaithfulness(PluginSuite):
     plugin = Faithfulness(samples=4, random_orders=2, neighbours=1, draws=8)
+
+
+class TestInfluence(PluginSuite):
+    plugin = Influence(samples=4)

@@ -1,0 +1,133 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from small_runs import TABLE, Points, frozen, table_task, train
+from steelyard.measurement import Measurement, Status, Table
+from steelyard_interpretability import Influence
+from steelyard_interpretability._influence import InfluenceAttachment, Kept
+from steelyard_interpretability._last_layer import ends_of, squares
+
+FLIPPED = 20
+
+
+def table(count: int = 200, *, flipped: int = 0) -> Points:
+    """Two classes that a line parts, the first rows under the wrong label."""
+    inputs = torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
+    targets = (inputs @ torch.tensor([3.0, -2.0, 1.0, 0.0, 0.0, 0.0]) > 0).long()
+    targets[:flipped] = 1 - targets[:flipped]
+    return Points(inputs, targets)
+
+
+def gradients(task: Any, inputs: Tensor, labels: Tensor) -> Tensor:
+    """The slow, obvious way: one backward pass for each example, over all weights of a linear model."""
+    rows: list[Tensor] = []
+    for row in range(len(inputs)):
+        loss = torch.nn.functional.cross_entropy(task(inputs[row : row + 1]), labels[row : row + 1])
+        rows.append(torch.cat([grad.flatten() for grad in torch.autograd.grad(loss, [*task.parameters()])]))
+    return torch.stack(rows).double()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_linear_model_is_traced_in_closed_form(bias: bool) -> None:
+    torch.manual_seed(0)
+    attachment = InfluenceAttachment(Influence(samples=4, examples=30))
+    tasks = [table_task(nn.Linear(6, 2, bias=bias)) for _ in range(2)]
+    rates = (0.5, 0.25)
+    for epoch, (task, rate) in enumerate(zip(tasks, rates, strict=True)):
+        weights = {name: value.clone() for name, value in task.state_dict().items()}
+        attachment.kept.append(Kept(epoch=epoch + 1, rate=rate, weights=weights))
+    run = frozen(tasks[1], table(), adapter=TABLE)
+
+    found = attachment.traced(run)
+
+    inputs, labels = (torch.cat(parts) for parts in zip(*run.loader("train"), strict=True))
+    some, rest = inputs[[*found.explained]], inputs[[*found.numbers]]
+    expected, own = torch.zeros_like(found.influence), torch.zeros_like(found.own)
+    for task, rate in zip(tasks, rates, strict=True):
+        ours = gradients(task, some, found.decisions)
+        theirs = gradients(task, rest, labels[[*found.numbers]])
+        expected, own = expected + rate * ours @ theirs.T, own + rate * theirs.square().sum(dim=1)
+    torch.testing.assert_close(found.influence, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.own, own, rtol=0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def mislabelled() -> tuple[Any, list[Any]]:
+    data, attachment = table(300, flipped=FLIPPED), InfluenceAttachment(Influence(suspects=FLIPPED, checkpoints=3))
+
+    def make() -> Any:
+        return table_task(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2)))
+
+    run = frozen(train(make, data, epochs=8, callbacks=[attachment]), data, adapter=TABLE)
+    return attachment, [*attachment.measure(run)]
+
+
+def test_planted_wrong_labels_are_found(mislabelled: Any) -> None:
+    _, items = mislabelled
+    (suspects,) = [item for item in items if isinstance(item, Table) and item.name == "suspects"]
+    found = sum(int(row[0]) < FLIPPED for row in suspects.rows)
+    # By chance it would be between one and two.
+    assert found >= FLIPPED / 2
+    assert suspects.split == "train"
+
+
+def test_who_is_named_serves_the_decision_and_everything_says_that_it_is_of_training_records(mislabelled: Any) -> None:
+    _, items = mislabelled
+    rows = {item.name: item for item in items if isinstance(item, Measurement)}
+    assert [*rows] == ["step_gap", "same_label"]
+    assert {item.split for item in items} == {"train"}
+    assert rows["step_gap"].status is Status.MEASURED
+    assert rows["step_gap"].interval[0] > 0
+    assert rows["same_label"].value > 0.9
+
+
+def test_no_more_weights_are_kept_than_allowed_and_they_lie_evenly(mislabelled: Any) -> None:
+    attachment, _ = mislabelled
+    assert [one.epoch for one in attachment.kept] == [4, 8]
+    assert {one.rate for one in attachment.kept} == {0.1}
+    assert not torch.equal(*(one.weights["model.0.weight"] for one in attachment.kept))
+
+
+def test_what_the_last_layer_does_not_see_is_invalid() -> None:
+    """The features are constant, so all that the last layer says is the label: any example would do as well."""
+
+    class Blind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(6, 2)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.last(0 * inputs)
+
+    data = table(60)
+    run = frozen(
+        table_task(Blind()), Points(data.train_dataloader().dataset.tensors[0], torch.zeros(60).long()), adapter=TABLE
+    )
+    attachment = InfluenceAttachment(Influence(samples=6))
+    rows = [item for item in attachment.measure(run) if isinstance(item, Measurement)]
+    assert {row.status for row in rows} == {Status.INVALID}
+    assert "no training was watched" in rows[0].note
+
+
+def test_a_model_without_such_a_layer_is_skipped_and_says_why() -> None:
+    class Squashed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(6, 2)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.last(inputs).tanh()
+
+    rows = [*InfluenceAttachment(Influence()).measure(frozen(table_task(Squashed()), table(), adapter=TABLE))]
+    assert {row.status for row in rows if isinstance(row, Measurement)} == {Status.SKIPPED}
+    assert "last linear layer" in rows[0].note
+
+
+def test_a_gradient_times_itself() -> None:
+    task: Any = table_task(nn.Linear(6, 2))
+    batch = next(iter(table(20).val_dataloader()))
+    ends = ends_of(task, TABLE, batch, batch[1])
+    torch.testing.assert_close(squares(ends), gradients(task, *batch).square().sum(dim=1), rtol=1e-5, atol=1e-8)
