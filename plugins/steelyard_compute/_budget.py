@@ -195,7 +195,9 @@ class BudgetAttachment(Attachment):
     def _may_not_go_on(self, trainer: Trainer) -> bool:
         """The same answer on every rank: what one of them cannot afford, none does."""
         short = [name for name, limit in self._limits.items() if self._spent[name].passes(limit)]
-        stop: bool = trainer.strategy.reduce_boolean_decision(bool(short), all=False)
+        stop = bool(short)
+        if trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if stop:
             self._ran_out = ", ".join(short) or "on another rank"
         return stop

@@ -109,7 +109,7 @@ class CostAttachment(Attachment):
         seconds = _now(pl_module) - self._step_start
         examples = self._examples(batch)
         # A counted step is slower by the counting: its time is not kept.
-        if self._operations.close(batch, rows=examples):
+        if self._operations.close():
             self._slowed += examples
         else:
             self._clock.add(seconds, examples=examples)

@@ -31,6 +31,7 @@ class Operations:
         self._seen = Counter[Shape]()
         self._count: FlopCount | None = None
         self._rested = True
+        self._shape: Shape | None = None
 
     def open(self, batch: Any, *, rows: int, more: bool) -> None:
         """A batch begins, and is counted if it must be: the first with an example in it, then some of other lengths.
@@ -40,17 +41,21 @@ class Operations:
             rows: Examples in it; Poisson sampling may draw none.
             more: Whether any but the first may be slowed down now.
         """
+        shape = self._shape = shape_of(batch, rows=rows)
         wanted = bool(rows) and not self._counted
         # Never two in a row: a training whose batches all differ has step times, too.
         if rows and more and self._rested and 0 < len(self._counted) < COUNTED:
-            wanted = shape_of(batch, rows=rows).lengths not in self._lengths
+            wanted = shape.lengths not in self._lengths
         if wanted:
             self._count = FlopCount()
             self._count.start()
 
-    def close(self, batch: Any, *, rows: int) -> bool:
-        """A batch has ended; tells whether it was counted, and so slower than others."""
-        shape = shape_of(batch, rows=rows)
+    def close(self) -> bool:
+        """The batch has ended; tells whether it was counted, and so slower than others."""
+        shape, self._shape = self._shape, None
+        if shape is None:
+            return False
+        rows = shape.rows
         if rows and (shape in self._seen or len(self._seen) < KEPT):
             self._seen[shape] += 1
         self._rested = self._count is None

@@ -7,12 +7,12 @@ from steelyard.stored import StoredRun
 
 COST = "compute.cost."
 PAIRS = (
-    ("memory", "MiB", "predicted_memory", "peak_memory"),
-    ("FLOPs", "FLOP", "predicted_flops", "train_flops"),
-    ("time", "s", "predicted_seconds", "train_seconds"),
-    ("energy", "J", "predicted_energy", "energy"),
+    ("memory", "MiB", 1.0, "predicted_memory", "peak_memory"),
+    ("FLOPs", "GFLOP", 1e9, "predicted_flops", "train_flops"),
+    ("time", "s", 1.0, "predicted_seconds", "train_seconds"),
+    ("energy", "J", 1.0, "predicted_energy", "energy"),
 )
-"""What it is called, its unit, and the measurements of `compute.cost` that hold both."""
+"""What it is called, its unit, how much that is, and the measurements of `compute.cost` that hold both."""
 ROUNDED = "compute.quantize."
 FORMATS = (
     ("size", "MiB"),
@@ -32,12 +32,12 @@ def receipts(runs: Sequence[StoredRun]) -> Iterator[Table]:
         return
     score = next((row.name for row in told[0].scorecard.measurements() if row.name.startswith("task.")), None)
     columns, rows = ["run", *([score] if score else [])], list[list[Cell]]()
-    for name, unit, _, _ in PAIRS:
+    for name, unit, *_ in PAIRS:
         columns += [f"{name} predicted [{unit}]", f"{name} actual [{unit}]", f"{name} off by"]
     for label, run in labelled(told):
         row: list[Cell] = [label, *([_value(run, score)] if score else [])]
-        for _, _, predicted, actual in PAIRS:
-            before, after = _value(run, COST + predicted), _value(run, COST + actual)
+        for _, _, scale, predicted, actual in PAIRS:
+            before, after = _value(run, COST + predicted, scale), _value(run, COST + actual, scale)
             row += [before, after, "" if before is None or not after else f"{before / after - 1:+.0%}"]
         rows.append(row)
     yield Table(name="receipts", title="Predicted and actual, run by run", columns=columns, rows=rows)
@@ -51,7 +51,7 @@ def formats(runs: Sequence[StoredRun]) -> Iterator[Table]:
         for item in run.scorecard.measurements():
             if item.name.startswith(ROUNDED) and "format" in item.at:
                 found = by_format.setdefault(str(item.at["format"]), {})
-                found[item.name.removeprefix(ROUNDED)] = item.value if item.stands else item.note
+                found[item.name.removeprefix(ROUNDED)] = _short(item.value) if item.stands else item.note
         rows += [[label, kind, *(found.get(name) for name, _ in FORMATS)] for kind, found in by_format.items()]
     if rows:
         units = (f"{name} [{unit}]" if unit else name for name, unit in FORMATS)
@@ -71,6 +71,11 @@ def _of(run: StoredRun, name: str) -> Measurement | None:
     return next((item for item in run.scorecard.measurements() if item.name == name and not item.at), None)
 
 
-def _value(run: StoredRun, name: str) -> float | None:
+def _value(run: StoredRun, name: str, scale: float = 1.0) -> float | None:
     found = _of(run, name)
-    return None if found is None or not found.stands else found.value
+    return None if found is None or not found.stands else _short(found.value, scale)
+
+
+def _short(value: float | None, scale: float = 1.0) -> float | None:
+    """Four digits are enough to compare; the scorecards have all."""
+    return None if value is None else float(f"{value / scale:.4g}")
