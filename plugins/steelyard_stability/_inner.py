@@ -47,7 +47,7 @@ def climb(centre: Tensor, start: Tensor, losses: Losses, *, ball: Ball, steps: i
         with torch.enable_grad():
             leaf = point.detach().requires_grad_()
             found = losses(leaf)
-            gradient = slope(found.sum(), leaf)
+            gradient = slope(found, leaf)
         seen.append(found.detach())
         point = region.project(point + step * ball.radius * steepest(gradient, ball.norm))
     return Climbed(inputs=point, first=seen[0], last=seen[-1])

@@ -67,12 +67,20 @@ class Region:
     def project(self, inputs: Tensor) -> Tensor:
         """The inputs (B, ...) pulled back into the ball and the raw range; exact, never outside by a bit."""
         if self.reach is None:
-            return torch.minimum(torch.maximum(inputs, self.low), self.high)
+            return inputs.clamp(self.low, self.high)
         change = inputs - self.centre
         length = norms(change)
         factor = torch.where(length > self.reach, self.reach / length, torch.ones_like(length))
         # The centre is in the raw range, so that clamping only brings an input nearer to it.
-        return torch.minimum(torch.maximum(self.centre + change * factor, self.low), self.high)
+        return (self.centre + change * factor).clamp(self.low, self.high)
+
+    def step(self, inputs: Tensor, gradient: Tensor, *, length: float) -> Tensor:
+        """One step from the inputs (B, ...) along the steepest direction of the gradient, and back into the ball."""
+        direction = steepest(gradient, self.ball.norm)
+        if self.reach is None:
+            # A sign times a length is exact, so that one operation gives the bits of two.
+            return torch.add(inputs, direction, alpha=length).clamp_(self.low, self.high)
+        return self.project(inputs + length * direction)
 
     def take(self, rows: Tensor) -> "Region":
         """The regions of some examples."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from steelyard_stability.attacks.aim import LIKELIHOOD, Loss
-from steelyard_stability.attacks.ball import Norm, Region, norms, steepest
+from steelyard_stability.attacks.ball import Norm, Region, norms
 from steelyard_stability.attacks.chance import normal, uniform
 from steelyard_stability.attacks.scene import Found, Scene
 
@@ -52,22 +52,26 @@ def pgd(scene: Scene, rows: Tensor, start: Tensor, *, steps: Steps) -> Found:
     inputs = region.project(start)
     end, fooled = inputs.clone(), torch.zeros(len(rows), dtype=torch.bool, device=inputs.device)
     alive = torch.arange(len(rows), device=inputs.device)
-    looks, reach = 0, steps.step * scene.ball.radius
+    looks, reach, here = 0, steps.step * scene.ball.radius, rows
     for _ in range(steps.count):
         if not len(alive) or scene.late:
             break
-        look = scene.look(inputs, rows[alive], steps.loss)
         looks += len(alive)
-        gradient = look.gradient
-        if steps.early and bool(look.fooled.any()):
-            done, stay = alive[look.fooled], ~look.fooled
-            end[done], fooled[done] = inputs[look.fooled], True
-            alive, inputs, gradient, region = alive[stay], inputs[stay], gradient[stay], region.take(stay)
-        inputs = region.project(inputs + reach * steepest(gradient, scene.ball.norm))
+        if steps.early:
+            look = scene.look(inputs, here, steps.loss)
+            gradient = look.gradient
+            if bool(look.fooled.any()):
+                done, stay = alive[look.fooled], ~look.fooled
+                end[done], fooled[done] = inputs[look.fooled], True
+                alive, here, inputs, gradient = alive[stay], here[stay], inputs[stay], gradient[stay]
+                region = region.take(stay)
+        else:
+            gradient = scene.slopes(inputs, here, steps.loss)
+        inputs = region.step(inputs, gradient, length=reach)
     late = scene.late
     if len(alive):
         end[alive] = inputs
-        fooled[alive], _ = scene.judge(inputs, rows[alive])
+        fooled[alive], _ = scene.judge(inputs, here)
         looks += len(alive)
     return Found(inputs=end, fooled=fooled, whole=not late, looks=looks)
 

@@ -1,6 +1,7 @@
 """The scene of an attack: examples, a model, a ball; and what one look at the model tells."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -47,9 +48,13 @@ class Scene:
             rows: Which rows of the scene these are (b,).
             loss: Whose gradient is asked for.
         """
-        parts = [self._slope(inputs[part], rows[part], loss) for part in _parts(len(rows), self.batch)]
-        gradient, fooled, losses = (torch.cat(column) for column in zip(*parts, strict=True))
+        parts = [self._whole(inputs[part], rows[part], loss) for part in _parts(len(rows), self.batch)]
+        gradient, fooled, losses = (_joined(column) for column in zip(*parts, strict=True))
         return Look(gradient=gradient, fooled=fooled, losses=losses)
+
+    def slopes(self, inputs: Tensor, rows: Tensor, loss: Loss) -> Tensor:
+        """The gradient of a look alone (b, ...), for an attack that does not ask how it stands."""
+        return _joined([self._slope(inputs[part], rows[part], loss)[0] for part in _parts(len(rows), self.batch)])
 
     @torch.no_grad()
     def judge(self, inputs: Tensor, rows: Tensor, loss: Loss | None = None) -> tuple[Tensor, Tensor]:
@@ -68,14 +73,17 @@ class Scene:
         """The raw outputs, where they are one tensor; one pass forward."""
         return torch.cat([self.aim.ask(inputs[part], rows[part]) for part in _parts(len(rows), self.batch)])
 
-    def _slope(self, inputs: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
+    def _slope(self, inputs: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Any, Tensor]:
         with torch.enable_grad():
             leaf = inputs.detach().requires_grad_()
             outputs: Any = self.aim.ask(leaf, rows)
             losses = self.aim.losses(outputs, rows, loss)
-            gradient = slope(losses.sum(), leaf)
+            return slope(losses, leaf), outputs, losses.detach()
+
+    def _whole(self, inputs: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
+        gradient, outputs, losses = self._slope(inputs, rows, loss)
         with torch.no_grad():
-            return gradient, self.aim.fooled(outputs, rows), losses.detach()
+            return gradient, self.aim.fooled(outputs, rows), losses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +118,19 @@ class Found:
     looks: int = 0
 
 
-def slope(total: Tensor, leaf: Tensor) -> Tensor:
-    """The gradient of a sum at the inputs: 0 where the model lets none through, and where it is no number."""
-    if not total.requires_grad:
+def slope(losses: Tensor, leaf: Tensor) -> Tensor:
+    """The gradient of each loss (b,) at its input (b, ...): 0 where the model lets none through or it is no number."""
+    if not losses.requires_grad:
         return torch.zeros_like(leaf)
-    # Only of the inputs: the weights' gradients are the training's.
-    (found,) = torch.autograd.grad(total, leaf, materialize_grads=True)
+    # Only of the inputs: the weights' gradients are the training's. Ones in place of a sum spare two operations.
+    (found,) = torch.autograd.grad(losses, leaf, grad_outputs=torch.ones_like(losses), allow_unused=True)
+    if found is None:
+        return torch.zeros_like(leaf)
     return found.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat([*parts])
 
 
 def _parts(count: int, size: int) -> list[slice]:
