@@ -41,12 +41,13 @@ def mahalanobis(features: Floats, *, known: Floats, labels: NDArray[np.int64]) -
     # The covariance itself would be as large as the features squared; where nothing familiar varies there is the ridge.
     sizes, axes = svd(apart, full_matrices=False)[1:]
     variances = sizes**2 / len(apart) + ridge
+    # Along the axes, and what they leave of it: projected once, since the difference of two rests is the rest of two.
+    along, centres = features @ axes.T, means @ axes.T
+    rest, middles = features - along @ axes, means - centres @ axes
     found = np.empty((len(features), len(classes)))
-    for place, centre in enumerate(means):
-        away = features - centre
-        along = away @ axes.T
-        rest = ((away - along @ axes) ** 2).sum(axis=1)
-        found[:, place] = (along**2 / variances).sum(axis=1) + rest / ridge
+    for place in range(len(classes)):
+        inside = ((along - centres[place]) ** 2 / variances).sum(axis=1)
+        found[:, place] = inside + ((rest - middles[place]) ** 2).sum(axis=1) / ridge
     return found.min(axis=1)
 
 

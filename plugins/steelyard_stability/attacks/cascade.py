@@ -72,54 +72,119 @@ class Fall:
     looks: int
 
 
-def curve(scene: Scene, radii: Sequence[float], plan: Plan) -> list[Fall]:
-    """A cascade at each radius, from the smallest to the largest.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Siege:
+    """What became of b rows in one ball.
 
-    What a smaller ball gave lies in the larger one: who is fooled stays fooled, and the others start from there.
+    Attributes:
+        inputs: One that fools the model, else the last one tried (b, ...).
+        fooled: (b,).
+        credit: Which attack of the plan was the first to fool each, -1 for none (b,).
+        whole: Whether every attack came to its end.
+        looks: Rows through the model.
+    """
+
+    inputs: Tensor
+    fooled: Tensor
+    credit: Tensor
+    whole: bool
+    looks: int
+
+
+def curve(scene: Scene, radii: Sequence[float], plan: Plan) -> list[Fall]:
+    """The smallest of the radii at which each example falls, by halving: the cascade meets it at few of them.
+
+    Who falls in a ball falls in every larger one. Who withstands the cascade in a ball counts as standing in the
+    smaller ones, too, since all that is in them was within its reach; like every example that stands it is one for
+    which nothing was found, no proof.
 
     Args:
         scene: Where; its ball gives the norm and the bounds.
         radii: Above 0 and rising.
         plan: What is tried.
     """
+    count, device = len(scene.centre), scene.centre.device
+    # Places of the largest radius withstood and of the smallest one that was too much.
+    stood, fell = torch.full((count,), -1, device=device), torch.full((count,), len(radii), device=device)
+    credit, goes_on = torch.full_like(stood, -1), torch.ones(count, dtype=torch.bool, device=device)
+    kept, worst, looks = scene.centre.clone(), scene.centre.clone(), [0] * len(radii)
+    while bool((unsure := goes_on & (fell - stood > 1)).any()):
+        middle = (stood + fell) // 2
+        for place in middle[unsure].unique().tolist():
+            rows = (unsure & (middle == place)).nonzero()[:, 0]
+            siege = _besiege(_at(scene, radii[place]), plan, rows, kept)
+            lost, held = rows[siege.fooled], rows[~siege.fooled]
+            fell[lost], credit[lost], worst[lost] = place, siege.credit[siege.fooled], siege.inputs[siege.fooled]
+            if siege.whole:
+                # The next larger ball is begun from there.
+                stood[held], kept[held] = place, siege.inputs[~siege.fooled]
+            else:
+                goes_on[held] = False
+            looks[place] += siege.looks
     falls: list[Fall] = []
-    for radius in radii:
-        here = replace(scene, ball=replace(scene.ball, radius=radius))
-        falls.append(cascade(here, plan, before=falls[-1] if falls else None))
+    for place in range(len(radii)):
+        fooled = fell <= place
+        inside = torch.where(_wide(stood <= place, kept), kept, scene.centre)
+        falls.append(
+            Fall(
+                inputs=torch.where(_wide(fooled, worst), worst, inside),
+                fooled=fooled,
+                finished=fooled | (stood >= place),
+                by=_counted(plan, credit[fell == place]),
+                looks=looks[place],
+            )
+        )
     return falls
 
 
-def cascade(scene: Scene, plan: Plan, *, before: Fall | None = None) -> Fall:
-    """Every attack of the plan on the examples that the ones before it did not fool.
+def cascade(scene: Scene, plan: Plan) -> Fall:
+    """Every attack of the plan on the examples that the ones before it did not fool, in one ball.
 
     Args:
         scene: Where.
         plan: What is tried.
-        before: What a smaller ball gave.
     """
-    count, device = len(scene.centre), scene.centre.device
-    inputs = scene.centre.clone() if before is None else before.inputs.clone()
-    fooled = torch.zeros(count, dtype=torch.bool, device=device) if before is None else before.fooled.clone()
-    by: dict[str, int] = {}
+    rows = torch.arange(len(scene.centre), device=scene.centre.device)
+    siege = _besiege(scene, plan, rows, scene.centre)
+    return Fall(
+        inputs=siege.inputs,
+        fooled=siege.fooled,
+        finished=siege.fooled | siege.whole,
+        by=_counted(plan, siege.credit),
+        looks=siege.looks,
+    )
+
+
+def _besiege(scene: Scene, plan: Plan, rows: Tensor, start: Tensor) -> _Siege:
+    """The attacks on some rows; `start` (N, ...) is where the first steps begin, inside the ball."""
+    inputs, fooled = start[rows], torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    credit = torch.full_like(rows, -1)
     looks, whole = 0, True
-    for name, attack in _moves(scene, plan, inputs.clone()):
-        rows = (~fooled).nonzero()[:, 0]
-        if not len(rows):
-            break
-        found = attack(rows)
-        inputs[rows], fooled[rows] = found.inputs, found.fooled
-        by[name] = by.get(name, 0) + int(found.fooled.sum())
-        looks, whole = looks + found.looks, whole and found.whole
-    return Fall(inputs=inputs, fooled=fooled, finished=fooled | whole, by=by, looks=looks)
+    for number, attack in enumerate(plan.attacks):
+        for move in _ways(attack, scene, plan, start):
+            left = (~fooled).nonzero()[:, 0]
+            if not len(left):
+                break
+            found = move(rows[left])
+            inputs[left], fooled[left] = found.inputs, found.fooled
+            credit[left[found.fooled]] = number
+            looks, whole = looks + found.looks, whole and found.whole
+    return _Siege(inputs=inputs, fooled=fooled, credit=credit, whole=whole, looks=looks)
+
+
+def _at(scene: Scene, radius: float) -> Scene:
+    return replace(scene, ball=replace(scene.ball, radius=radius))
+
+
+def _counted(plan: Plan, credit: Tensor) -> dict[str, int]:
+    return {attack: int((credit == number).sum()) for number, attack in enumerate(plan.attacks)}
+
+
+def _wide(flags: Tensor, like: Tensor) -> Tensor:
+    return flags.reshape(-1, *[1] * (like.dim() - 1))
 
 
 Move = Callable[[Tensor], Found]
-
-
-def _moves(scene: Scene, plan: Plan, start: Tensor) -> Iterator[tuple[str, Move]]:
-    for attack in plan.attacks:
-        for move in _ways(attack, scene, plan, start):
-            yield attack, move
 
 
 def _ways(attack: Attack, scene: Scene, plan: Plan, start: Tensor) -> Iterator[Move]:

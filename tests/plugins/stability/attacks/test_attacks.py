@@ -150,6 +150,32 @@ def test_more_steps_restarts_and_radius_never_fool_fewer(norm: Norm, radius: flo
 
 
 @pytest.mark.parametrize(("norm", "radius"), NORMS)
+def test_a_curve_finds_the_radius_that_whole_attacks_find_in_fewer_looks(
+    norm: Norm, radius: float, model: nn.Module
+) -> None:
+    here = scene(model, held(30)[0], radius=radius, norm=norm)
+    radii = [share * radius for share in (0.1, 0.25, 0.4, 0.7, 1.0)]
+
+    falls = curve(here, radii, QUICK)
+    alone = [cascade(replace(here, ball=replace(here.ball, radius=one)), QUICK) for one in radii]
+
+    for fall, one, radius in zip(falls, alone, radii, strict=True):
+        assert int((fall.fooled != one.fooled).sum()) <= 1
+        assert float(distance(fall.inputs, here.centre, norm).max()) <= radius
+        assert bool(fall.finished.all())
+        assert bool(here.judge(fall.inputs, every(here))[0][fall.fooled].all())
+    assert sum(sum(fall.by.values()) for fall in falls) == int(falls[-1].fooled.sum())
+    assert sum(fall.looks for fall in falls) < 0.8 * sum(one.looks for one in alone)
+
+
+def test_a_curve_whose_time_is_up_knows_what_it_does_not_know(model: nn.Module) -> None:
+    here = scene(model, held(50)[0], radius=0.1, until=time.monotonic())
+
+    for fall in curve(here, [0.02, 0.05, 0.1], QUICK):
+        assert not bool(fall.finished[~fall.fooled].any())
+
+
+@pytest.mark.parametrize(("norm", "radius"), NORMS)
 def test_leaving_early_only_adds_to_what_the_last_step_fools(norm: Norm, radius: float, model: nn.Module) -> None:
     here = scene(model, held(150)[0], radius=radius, norm=norm)
     rows = every(here)
