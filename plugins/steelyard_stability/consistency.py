@@ -30,6 +30,10 @@ class Consistency(Plugin):
     * every symmetry of `symmetries`: the inputs mirrored, turned, or whatever you name.
     * `paraphrase`: both texts of each row of a file of yours.
 
+    A model that writes (a language model, a translator) is also asked to write: `rewritten` counts the answers that are
+    not, token by token, what they were, when they are asked for again with the same seed or with another one, in a
+    batch of their own, elsewhere in a batch, and after a paraphrase.
+
     The largest shift of the probability stands beside each share. None of it needs a label.
     """
 
@@ -44,6 +48,12 @@ class Consistency(Plugin):
     paraphrases: Annotated[
         Path | None, Option("CSV file whose rows hold two texts that mean the same, under a head line; null: none")
     ] = None
+
+    writings: Annotated[
+        int, Option("test examples about which a model that writes is to write, the first of the split; 0: none", ge=0)
+    ] = 32
+    tokens: Annotated[int, Option("tokens that it writes at most", ge=1)] = 24
+    opening: Annotated[int, Option("tokens of a text that a language model is to go on from, at most", ge=1)] = 8
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """Symmetries and the file must be there, and the data must be able to make batches of texts."""
