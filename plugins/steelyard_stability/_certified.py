@@ -14,6 +14,7 @@ from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.runs import Run
 from steelyard.statistics import proportion
+from steelyard_stability._proved import proved
 from steelyard_stability._smoothing import Certificate, certify
 from steelyard_stability._staging import SPLIT, Stage, chosen, stages
 from steelyard_stability.certified import Certified
@@ -67,13 +68,18 @@ class CertifiedAttachment(Attachment):
             return
         for row in _rows(plugin, found, _note(run, plugin, len(found))):
             yield replace(row, meaning=MEANINGS[row.name])
+        if plugin.bounds:
+            yield from proved(run, plugin, until=self._until(run))
+
+    def _until(self, run: Run) -> float | None:
+        limits = [run.deadline] if run.deadline is not None else []
+        if self._plugin.max_seconds is not None:
+            limits.append(time.monotonic() + self._plugin.max_seconds)
+        return min(limits, default=None)
 
     def _examples(self, run: Run) -> Iterator[Example | None]:
         plugin = self._plugin
-        limits = [run.deadline] if run.deadline is not None else []
-        if plugin.max_seconds is not None:
-            limits.append(time.monotonic() + plugin.max_seconds)
-        until, begun = min(limits, default=None), False
+        until, begun = self._until(run), False
         for stage in stages(run, chosen(run, count=plugin.examples), size=64):
             if not stage.inputs.is_floating_point():
                 yield None

@@ -26,6 +26,10 @@ class Certified(Plugin):
     certificate with probability `alpha` at most, however many looks it took.
 
     A certificate speaks of the smoothed model, not of the plain one, and of exact arithmetic.
+
+    `bounds` asks about the plain model: within which of these radii (Linf) do linear bounds of its layers prove that no
+    change changes its decision? That takes a chain of linear layers, convolutions and ReLUs, as `model=mlp` or
+    `model=cnn model.norm=none`, and a bound that an attack contradicts makes its numbers `invalid`.
     """
 
     sigma: Annotated[float, Option("standard deviation of the noise", unit="raw unit", gt=0)] = 0.25
@@ -33,6 +37,10 @@ class Certified(Plugin):
     alpha: Annotated[float, Option("probability that an example's certificate is wrong", gt=0, lt=0.5)] = 0.001
     selection: Annotated[int, Option("draws that choose the class", ge=10)] = 100
     looks: Annotated[tuple[int, ...], Option("draws after which is looked, rising")] = (100, 1000, 10000)
+    bounds: Annotated[
+        tuple[float, ...],
+        Option("radii (Linf) at which the plain model's decisions are to be proved, rising; none", unit="raw unit"),
+    ] = ()
     examples: Annotated[int, Option("test examples, drawn by the seed of the run", ge=1)] = 100
     batch: Annotated[int, Option("draws that the model sees at once", ge=1)] = 128
     max_seconds: Annotated[
@@ -47,6 +55,9 @@ class Certified(Plugin):
                 yield Problem(
                     f"{name} {list(values)} must be above 0 and rising", fix=f"stability.certified.{name}={good}"
                 )
+
+        if any(radius <= 0 for radius in self.bounds) or [*self.bounds] != sorted(set(self.bounds)):
+            yield Problem(f"bounds {list(self.bounds)} must be above 0 and rising", fix="stability.certified.bounds=[]")
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""
