@@ -1,4 +1,4 @@
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """What a chain of layers can give at most and at least on a box of inputs: interval and linear bounds.
 
 Intervals go forward (Gowal et al. 2018). Linear bounds go back: a sum of outputs is bounded below by a linear function

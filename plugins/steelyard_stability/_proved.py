@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Bounds of the plain model over the examples of a run, held against an attack."""
 
 import time

@@ -1,3 +1,4 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """What a model writes by itself, and whether it writes the same again."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence

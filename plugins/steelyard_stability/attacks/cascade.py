@@ -110,7 +110,7 @@ def curve(scene: Scene, radii: Sequence[float], plan: Plan) -> list[Fall]:
     kept, worst, looks = scene.centre.clone(), scene.centre.clone(), [0] * len(radii)
     while bool((unsure := goes_on & (fell - stood > 1)).any()):
         middle = (stood + fell) // 2
-        for place in middle[unsure].unique().tolist():
+        for place in sorted({int(one) for one in middle[unsure]}):
             rows = (unsure & (middle == place)).nonzero()[:, 0]
             siege = _besiege(_at(scene, radii[place]), plan, rows, kept)
             lost, held = rows[siege.fooled], rows[~siege.fooled]

@@ -123,9 +123,7 @@ def slope(losses: Tensor, leaf: Tensor) -> Tensor:
     if not losses.requires_grad:
         return torch.zeros_like(leaf)
     # Only of the inputs: the weights' gradients are the training's. Ones in place of a sum spare two operations.
-    (found,) = torch.autograd.grad(losses, leaf, grad_outputs=torch.ones_like(losses), allow_unused=True)
-    if found is None:
-        return torch.zeros_like(leaf)
+    (found,) = torch.autograd.grad(losses, leaf, grad_outputs=torch.ones_like(losses), materialize_grads=True)
     return found.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 
 
