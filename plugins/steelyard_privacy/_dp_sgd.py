@@ -2,7 +2,7 @@
 """The live half of `privacy=dp_sgd`."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
@@ -20,6 +20,7 @@ from steelyard.measurement import Artefact, Measurement
 from steelyard.problem import Refused, refuse
 from steelyard.runs import Run
 from steelyard.seam import Seam
+from steelyard_privacy._adaptive import ClippingNorm
 from steelyard_privacy._batches import pieces, rows, take
 from steelyard_privacy._choice import Choice
 from steelyard_privacy._clipping import privatised
@@ -92,6 +93,7 @@ class PrivateTraining(Attachment):
             delta=mechanism.delta,
             population=len(plan.population.indices),
         )
+        self._norm = ClippingNorm(plugin, batch_size=float(plan.population.batch_size))
         self._restored = False
         self._noise_test = NoiseTest()
         self._controls = Controls(population=len(plan.population.indices), rate=mechanism.rate)
@@ -189,14 +191,15 @@ class PrivateTraining(Attachment):
             raise BudgetExhausted(f"epsilon {self._plugin.target_epsilon} affords {limit} steps and they are taken")
         if self._ledger is not None:
             self._ledger.writer.step()
-        max_norm, noise_multiplier = self._plugin.max_grad_norm, self._account.noise_multiplier
+        max_norm, noise_multiplier = self._norm.value, self._norm.noise_for(self._account.noise_multiplier)
+        normals = self._randomness.noise(step=self._account.steps, device=total.device)
         batch_size = float(self._plan.population.batch_size)
         released = privatised(
             total,
             max_norm=max_norm,
             noise_multiplier=noise_multiplier,
             batch_size=batch_size,
-            normals=self._randomness.noise(step=self._account.steps, device=total.device),
+            normals=normals,
             out=self._released,
         )
         scale = noise_multiplier * max_norm
@@ -209,6 +212,7 @@ class PrivateTraining(Attachment):
         for parameter, part in zip(sums.layout.parameters, self._parts, strict=True):
             parameter.grad = part if part.dtype == parameter.dtype else part.to(parameter.dtype)
         self._account = replace(self._account, steps=self._account.steps + 1)
+        self._norm.follow(normals)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -242,12 +246,14 @@ class PrivateTraining(Attachment):
 
     def state_dict(self) -> dict[str, Any]:
         """The account in plain numbers, and the seal over its terms."""
-        return {**asdict(self._account), "seal": self._sealed()}
+        return {**asdict(self._account), **self._norm.state(), "seal": self._sealed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on counting where the checkpoint stopped."""
-        self._controls.restored(state_dict.get("seal"))
-        self._account = Account(**{name: value for name, value in state_dict.items() if name != "seal"})
+        terms = dict(state_dict)
+        self._norm.restore(terms)
+        self._controls.restored(terms.pop("seal", None))
+        self._account = Account(**terms)
         self._restored = True
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
@@ -265,7 +271,8 @@ class PrivateTraining(Attachment):
             Clipping(
                 clipped=self._clipped,
                 seen=self._seen,
-                max_norm=self._plugin.max_grad_norm,
+                max_norm=self._norm.value,
+                moves=self._norm.moves,
                 engine="none" if self._choice is None else self._choice.name,
             )
         )
@@ -295,7 +302,7 @@ class PrivateTraining(Attachment):
                         count=cut.stop - cut.start,
                         objective=objective,
                         trial=lambda piece: Output(training_step(piece), 1).loss,
-                        max_norm=self._plugin.max_grad_norm,
+                        max_norm=self._norm.value,
                     )
                 )
         # Once the engine was chosen in training mode.
@@ -311,7 +318,7 @@ class PrivateTraining(Attachment):
         assert self._optimizer is not None
         trained = _trained(self._optimizer)
         sums, choice = self._sums, self._choice
-        if sums is None or choice is None or not _same(sums.layout.parameters, trained):
+        if sums is None or choice is None or not sums.layout.is_of(trained):
             sums = Sums(Layout(trained))
             choice = Choice(self._plugin.engine, task=self._task, layout=sums.layout, ways=self._plugin.ways)
             self._sums, self._choice, self._released = sums, choice, None
@@ -343,8 +350,10 @@ class PrivateTraining(Attachment):
         return seal(**{name: value for name, value in asdict(self._account).items() if name != "steps"})
 
     def _tally(self, norms: Tensor) -> None:
+        if not self._rehearsal:
+            self._norm.see(norms, self._crew)
         self._seen += len(norms)
-        self._clipped += len(norms) - int(torch.count_nonzero(norms <= self._plugin.max_grad_norm))
+        self._clipped += len(norms) - int(torch.count_nonzero(norms <= self._norm.value))
 
     def _opened(self, trainer: Trainer) -> Ledger:
         mechanism = self._plan.mechanism
@@ -387,7 +396,3 @@ def _trained(optimizer: Optimizer) -> list[Parameter]:
 def _check_layers(task: LightningModule) -> None:
     if problems := list(layer_problems(task)):
         raise Refused(problems)
-
-
-def _same(one: Sequence[Parameter], other: Sequence[Parameter]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

@@ -13,6 +13,7 @@ from steelyard import randomness
 from steelyard.draft import Draft
 from steelyard.problem import refuse
 from steelyard_privacy._accounting import MOST_STEPS, Mechanism, accountant, default_delta, noise_for, smallest_epsilon
+from steelyard_privacy._adaptive import gradient_noise
 from steelyard_privacy._sampling import PoissonLoader, Population, Unsuitable, population_of
 from steelyard_privacy.dp_sgd import DPSGD
 
@@ -98,6 +99,13 @@ def make_plan(plugin: DPSGD, draft: Draft) -> Plan:
             f"with noise multiplier {noise:g} the first step alone costs epsilon {mechanism.epsilon(steps=1):.3g}, "
             f"more than {target:g}",
             fix="privacy.dp_sgd.noise_multiplier=null",
+        )
+    count_noise = plugin.clip_count_noise * population.batch_size
+    if plugin.clip_quantile is not None and gradient_noise(noise, count_noise=count_noise) is None:
+        raise refuse(
+            f"noise of {count_noise:.3g} on the count of short gradients leaves nothing of a noise multiplier of "
+            f"{noise:.3g} for the gradients",
+            fix=f"privacy.dp_sgd.clip_count_noise={noise / population.batch_size:.3g}  (or: clip_quantile=null)",
         )
     return Plan(
         population=population,

@@ -49,6 +49,7 @@ class Clipping:
     clipped: int
     seen: int
     max_norm: float
+    moves: bool
     engine: str
 
 
@@ -121,7 +122,8 @@ def clipping(account: Clipping) -> Measurement:
         value=account.clipped / account.seen,
         count=account.seen,
         split="train",
-        note=f"gradients longer than {account.max_norm:g}, counted without noise (epsilon does not cover it); "
+        note=f"gradients longer than {'the norm of their step, at last ' if account.moves else ''}"
+        f"{account.max_norm:.4g}, counted without noise (epsilon does not cover it); "
         f"engine={account.engine}",
     )
 

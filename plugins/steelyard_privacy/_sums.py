@@ -1,6 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Sums of clipped gradients, gathered over the pieces of a batch in one flat vector."""
 
+import operator
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any, final
@@ -38,6 +39,10 @@ class Layout:
     def holds(self, parameter: Parameter) -> bool:
         """True for a weight that is trained."""
         return parameter in self._places
+
+    def is_of(self, parameters: Sequence[Parameter]) -> bool:
+        """True for the same weights in the same order."""
+        return len(parameters) == len(self.parameters) and all(map(operator.is_, parameters, self.parameters))
 
     def zeros(self) -> Tensor:
         """A vector of zeros."""

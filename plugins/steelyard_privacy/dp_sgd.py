@@ -43,6 +43,19 @@ class DPSGD(Plugin):
         Option("probability that epsilon does not cover; null: min(1e-5, 1/(10 N)) for N examples", gt=0, lt=1),
     ] = None
     max_grad_norm: Annotated[float, Option("norm to which the gradient of each example is clipped", gt=0)] = 1.0
+    clip_quantile: Annotated[
+        float | None,
+        Option(
+            "max_grad_norm is where the clipping norm begins, and it follows this quantile of the gradients' norms, "
+            "counted with noise; null: it stays",
+            gt=0,
+            lt=1,
+        ),
+    ] = None
+    clip_rate: Annotated[float, Option("how fast the clipping norm follows clip_quantile", gt=0)] = 0.2
+    clip_count_noise: Annotated[
+        float, Option("noise on the counted gradients, over the batch size; the gradients' noise grows for it", gt=0)
+    ] = 0.05
     max_physical_batch_size: Annotated[
         int | None, Option("largest number of examples in memory at once; null: the whole drawn batch", ge=1)
     ] = None

@@ -82,9 +82,12 @@ def weights(place: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["hooks", "microbatch"])
-def test_two_processes_are_one(engine: str, workdir: Path) -> None:
-    words = [f"privacy.dp_sgd.engine={engine}", "privacy.dp_sgd.noise_seed=0"]
+@pytest.mark.parametrize(
+    "options",
+    [["engine=hooks"], ["engine=microbatch"], ["engine=hooks", "clip_quantile=0.5", "clip_count_noise=0.2"]],
+)
+def test_two_processes_are_one(options: list[str], workdir: Path) -> None:
+    words = ["privacy.dp_sgd.noise_seed=0", *(f"privacy.dp_sgd.{option}" for option in options)]
     alone = trained(workdir, *words, "trainer.max_epochs=3")
     charged = len((workdir / "spent.jsonl").read_text().splitlines())
     together = trained(workdir, *words, *TOGETHER)

@@ -1,5 +1,6 @@
 """The account survives: checkpoints, resuming, and what must not go on."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,15 @@ def cut_and_resumed(plugin: DPSGD, folder: Path, *, after: int, again: DPSGD | N
             enable_checkpointing=True,
         )
     return fit(again or plugin, Task(), data(64), ckpt_path=folder / "last.ckpt", **{"max_epochs": 3, **trainer})
+
+
+def test_the_clipping_norm_goes_on_where_it_was(tmp_path: Path) -> None:
+    plugin = replace(FIXED, clip_quantile=0.5, clip_count_noise=0.2, max_grad_norm=50)
+    torch.manual_seed(0)
+    whole = fit(plugin, Task(), data(64), max_epochs=3)
+    resumed = cut_and_resumed(plugin, tmp_path, after=6)
+    assert resumed.attachment._norm.value == whole.attachment._norm.value < 50
+    assert torch.equal(weights(resumed.task), weights(whole.task))
 
 
 @pytest.mark.parametrize("after", [4, 6])
