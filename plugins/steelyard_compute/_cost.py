@@ -126,8 +126,9 @@ class CostAttachment(Attachment):
         self._peak = self._memory.read() if self._memory is not None else None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leaves no counter behind on a broken run."""
+        """Leaves no counter and no meter behind on a broken run."""
         self._operations.leave()
+        self._telemetry.stop()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leaves no counter behind where a step never ended."""

@@ -35,6 +35,10 @@ class Meter(Protocol):
         """So far."""
         ...
 
+    def end(self) -> Energy:
+        """All of it; not to be read again."""
+        ...
+
 
 class Rapl:
     """The energy counters of the processor packages (Intel and AMD, by Linux powercap), which count in microjoules.
@@ -63,6 +67,10 @@ class Rapl:
             how=f"the counters of {packages} (RAPL): whatever else ran on them is in it, memory and the rest are not",
         )
 
+    def end(self) -> Energy:
+        """All of it."""
+        return self.read()
+
     def _counters(self) -> Mapping[Path, int]:
         return {zone: int((zone / "energy_uj").read_text()) for zone in self._zones}
 
@@ -88,6 +96,10 @@ class BusyCores:
             "idle power, cooling and the rest of the machine are not in it",
         )
 
+    def end(self) -> Energy:
+        """All of it."""
+        return self.read()
+
 
 class BusyDevice:
     """Wall time times the power of a device at full load: more than it really takes, if anything.
@@ -110,6 +122,10 @@ class BusyDevice:
             how=f"estimated, no meter: {seconds:.4g} s at the {self._watts:g} W that {self._name} is given for full "
             "load; the processor and the rest of the machine are not in it",
         )
+
+    def end(self) -> Energy:
+        """All of it."""
+        return self.read()
 
 
 def meter_for(device: torch.device, *, core_watts: float, device_watts: float | None) -> Meter | None:

@@ -20,7 +20,9 @@ from steelyard_compute.cost import Cost
 
 NO_TRAINING = "there was no training in this run"
 EVERY = 0.05
-"""Seconds between two looks at the memory and the meter."""
+"""Seconds between two looks at the memory."""
+READ = 1.0
+"""Seconds between two looks at the meter."""
 KEPT, DRAWN = 2000, 20
 """Most samples of the memory, and least steps for a picture."""
 FORMATS = {"bf16": torch.bfloat16, "16": torch.float16, "64": torch.float64}
@@ -42,7 +44,7 @@ class Telemetry:
         self._no_meter = NO_TRAINING
         self._format = torch.float32
         self.samples: list[tuple[int, float]] = []
-        self._every, self._next = EVERY, 0.0
+        self._every, self._next, self._next_reading = EVERY, 0.0, 0.0
 
     def state(self) -> dict[str, Any]:
         """Sums so far, for the checkpoint."""
@@ -65,7 +67,12 @@ class Telemetry:
         prefix = str(trainer.precision).partition("-")[0]
         self._format = FORMATS.get(prefix, torch.float32)
         plugin, device = self._plugin, module.device
-        self._meter = meter_for(device, core_watts=plugin.core_watts, device_watts=plugin.device_watts)
+        if plugin.meter == "codecarbon":
+            from steelyard_compute._codecarbon import CodeCarbon
+
+            self._meter = CodeCarbon()
+        else:
+            self._meter = meter_for(device, core_watts=plugin.core_watts, device_watts=plugin.device_watts)
         self._no_meter = f"no meter for {device.type}, and compute.cost.device_watts does not say its power"
         self._next = time.perf_counter()
 
@@ -83,7 +90,7 @@ class Telemetry:
     def stop(self) -> None:
         """Reads the meter for the last time."""
         if self._meter is not None:
-            self._energy, self._meter = self._meter.read(), None
+            self._energy, self._meter = self._meter.end(), None
 
     def joules(self) -> float | None:
         """Of this session so far; None where nobody can tell."""
@@ -154,9 +161,10 @@ class Telemetry:
             )
 
     def _look(self, step: int) -> None:
-        if self._meter is not None:
+        if self._meter is not None and time.perf_counter() >= self._next_reading:
             # Counters wrap around, so they are read now and then.
             self._meter.read()
+            self._next_reading = time.perf_counter() + READ
         self.samples.append((step, resident.held() / MIB))
         if len(self.samples) > KEPT:
             del self.samples[1::2]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from steelyard.option import Option
 from steelyard.plugin import Plugin
+from steelyard.problem import Problem
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
     from steelyard.measurement import Artefact, Measurement
-    from steelyard.problem import Problem
     from steelyard.stored import StoredRun
 
 
@@ -38,6 +39,10 @@ class Cost(Plugin):
     device_watts: Annotated[
         float | None, Option("power of a GPU at full load, for the estimate; none: no estimate there", unit="W", gt=0)
     ] = None
+    meter: Annotated[
+        Literal["own", "codecarbon"],
+        Option("own: counters of the processor, else CPU time; codecarbon: its estimate, which has memory in it"),
+    ] = "own"
     predict: Annotated[
         bool,
         Option(
@@ -50,10 +55,11 @@ class Cost(Plugin):
     loss: Annotated[str, Option("measurement whose fall over the compute of a sweep is followed")] = "task.loss"
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
-        """Looks ahead while the draft is as it was, if it shall."""
+        """Looks ahead while the draft is as it was, if it shall; the meter that is named must be there."""
         if self.predict and draft.forecast is not None:
             draft.forecast()
-        yield from ()
+        if self.meter == "codecarbon" and find_spec("codecarbon") is None:
+            yield Problem("codecarbon is not installed: pip install 'steelyard[energy]'", fix="compute.cost.meter=own")
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it reads clocks, and sees the operations of one step pass by."""

@@ -1,10 +1,11 @@
+import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from steelyard_compute import _energy
+from steelyard_compute import _energy, cost
 from steelyard_compute._energy import BusyCores, BusyDevice, Rapl, packages
 
 
@@ -58,3 +59,52 @@ def test_a_device_without_a_meter_takes_its_full_power_all_the_time(monkeypatch:
     monkeypatch.setattr(_energy, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     found = BusyDevice(300, "cuda").read()
     assert (found.joules, found.measured) == (1200, False)
+
+
+class Tracker:
+    """Stands in for codecarbon's: 0.001 kWh a task, of which a tenth is memory."""
+
+    made: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, **options: Any) -> None:
+        self.made.append(options)
+        self.open: str | None = None
+
+    def start_task(self, name: str) -> None:
+        assert self.open is None
+        self.open = name
+
+    def stop_task(self, name: str) -> Any:
+        assert self.open == name
+        self.open = None
+        return SimpleNamespace(
+            energy_consumed=0.001,
+            ram_energy=0.0001,
+            cpu_power=12.0,
+            ram_power=10.0,
+            cpu_model="Abacus",
+            tracking_mode="process",
+            codecarbon_version="3.3.2",
+        )
+
+
+def test_codecarbon_adds_up_and_is_an_estimate_with_its_assumptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "codecarbon", SimpleNamespace(OfflineEmissionsTracker=Tracker))
+    from steelyard_compute._codecarbon import CodeCarbon
+
+    meter = CodeCarbon()
+    assert meter.read().joules == pytest.approx(3600)
+    assert meter.read().joules == pytest.approx(7200)
+    found = meter.end()
+    assert found.joules == pytest.approx(10800)
+    assert not found.measured
+    assert "Abacus, lately at 12 W for this process; 1.08e+03 J of it are memory, at an assumed 10 W" in found.how
+    assert Tracker.made[0]["save_to_file"] is False
+    assert meter._tracker.open is None
+
+
+def test_codecarbon_that_is_missing_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "find_spec", lambda _: None)
+    (problem,) = cost.Cost(meter="codecarbon").preflight(SimpleNamespace(forecast=None))
+    assert "pip install 'steelyard[energy]'" in problem.message
+    assert problem.fix == "compute.cost.meter=own"
