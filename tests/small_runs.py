@@ -42,6 +42,14 @@ class Points(LightningDataModule):
     test_dataloader = val_dataloader
 
 
+def parted(count: int = 200, *, flipped: int = 0) -> Points:
+    """Two classes of rows that a plane parts, the first ones under the wrong label."""
+    inputs = torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
+    targets = (inputs @ torch.tensor([3.0, -2.0, 1.0, 0.0, 0.0, 0.0]) > 0).long()
+    targets[:flipped] = 1 - targets[:flipped]
+    return Points(inputs, targets)
+
+
 def digits_task(model: nn.Module | None = None) -> Classification:
     """A small MLP on the digits, or another model."""
     model = MLP(input_shape=(1, 8, 8), classes=10, hidden=(32,)) if model is None else model

@@ -9,7 +9,7 @@ from steelyard_interpretability._explain import Study, study
 from steelyard_interpretability._rows import MEANINGS, curves, one_method
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability._side_by_side import picture
-from steelyard_interpretability._table import by_method
+from steelyard_interpretability._table import by_method, by_part
 from steelyard_interpretability.attribution import Attribution
 
 
@@ -44,6 +44,8 @@ class AttributionAttachment(Attachment):
         yield from curves(found, several=several)
         if several:
             yield by_method(rows, refused=found.refused)
+        if found.judged:
+            yield by_part(run, found)
         if found.shown is not None:
             yield picture(run, plugin, found.shown)
 

@@ -15,6 +15,7 @@ from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval
+from steelyard_interpretability._keeping import Keeper, Kept
 from steelyard_interpretability._last_layer import Ends, ends_of, joined, products, squares
 from steelyard_interpretability._safe import explaining
 from steelyard_interpretability._samples import evenly_spaced
@@ -31,21 +32,6 @@ MEANINGS = {
     "random examples of the same labels, over all weights; 0 is guessing",
     "same_label": "share of the training examples that spoke most for a decision whose label is that decision",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """Weights as they were.
-
-    Attributes:
-        epoch: After so many.
-        rate: The learning rate then.
-        weights: By name, on the CPU.
-    """
-
-    epoch: int
-    rate: float
-    weights: dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,20 +67,11 @@ class InfluenceAttachment(Attachment):
 
     def __init__(self, plugin: Influence) -> None:
         self._plugin = plugin
-        self._epochs, self._stride = 0, 1
-        self.kept: list[Kept] = []
+        self.keeper = Keeper(most=plugin.checkpoints)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the weights of every epoch, then of every second, fourth, ... as they become too many."""
-        self._epochs += 1
-        if self._epochs % self._stride:
-            return
-        groups: list[dict[str, Any]] = trainer.optimizers[0].param_groups if trainer.optimizers else []
-        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in pl_module.state_dict().items()}
-        rate = float(groups[0]["lr"]) if groups else 1.0
-        self.kept.append(Kept(epoch=self._epochs, rate=rate, weights=weights))
-        if len(self.kept) > self._plugin.checkpoints:
-            self.kept, self._stride = self.kept[1::2], 2 * self._stride
+        """Keeps the weights."""
+        self.keeper.look(trainer, pl_module)
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """The control, whether like speaks for like, who spoke for whom, and who is at odds with the rest."""
@@ -162,8 +139,9 @@ class InfluenceAttachment(Attachment):
             return ends_of(task, adapter, batch, decisions), joined(parts)
 
         _, trained = both(run.task)
-        kept = self.kept or [Kept(epoch=0, rate=1.0, weights={})]
-        twin = copy.deepcopy(run.task) if self.kept else run.task
+        watched = self.keeper.kept
+        kept = watched or [Kept(epoch=0, rate=1.0, weights={})]
+        twin = copy.deepcopy(run.task) if watched else run.task
         influence = torch.zeros(len(explained), len(numbers), dtype=torch.double)
         own = torch.zeros(len(numbers), dtype=torch.double)
         for one in kept:
@@ -172,7 +150,7 @@ class InfluenceAttachment(Attachment):
             ours, theirs = both(twin)
             influence += one.rate * products(ours, theirs)
             own += one.rate * squares(theirs)
-        epochs = ", ".join(str(one.epoch) for one in self.kept)
+        epochs = ", ".join(str(one.epoch) for one in watched)
         return Traced(
             numbers=numbers,
             labels=trained.labels,

@@ -23,7 +23,7 @@ def picture(run: Run, plugin: Attribution, shown: Shown) -> Picture:
     png = side_by_side(
         run.adapter,
         shown.samples.batch,
-        [_shares(map_) for map_ in values] if several else values,
+        [shares(map_) for map_ in values] if several else values,
         names=spoken if several else [],
         titles=[_title(run.adapter, shown, row) for row in range(count)],
         decisions=shown.decisions,
@@ -39,7 +39,7 @@ def picture(run: Run, plugin: Attribution, shown: Shown) -> Picture:
     )
 
 
-def _shares(attributions: Tensor) -> Tensor:
+def shares(attributions: Tensor) -> Tensor:
     """Each example's values as parts of the sum of their absolute values, so that methods with other units compare."""
     flat = attributions.double().flatten(1).abs().nan_to_num(posinf=0.0).sum(dim=1)
     return attributions / flat.clamp(min=1e-30).view(-1, *[1] * (attributions.dim() - 1))

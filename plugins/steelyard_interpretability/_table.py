@@ -2,9 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
+from torch import Tensor
+
 from steelyard.measurement import Measurement, Status, Table
+from steelyard.runs import Run
+from steelyard_interpretability._explain import Study
+from steelyard_interpretability._kept_units import COLUMNS, TABLE, word
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability.methods.registry import METHODS
+from steelyard_interpretability.methods.shapley import group_of
 
 
 def by_method(measurements: Iterable[Measurement], *, refused: Mapping[str, str]) -> Table:
@@ -39,3 +45,36 @@ def by_method(measurements: Iterable[Measurement], *, refused: Mapping[str, str]
         rows=rows,
         split=SPLIT,
     )
+
+
+def by_part(run: Run, found: Study) -> Table:
+    """What each part of each explained example is worth, for `steelyard compare`; more than 64 units are put together.
+
+    Args:
+        run: Whose adapter tells units and decisions.
+        found: The explanations.
+    """
+    group = group_of(run.adapter.features(found.samples.inputs)).cpu()
+    there = _summed(found.common.present.double(), group) > 0
+    worth = {name: _summed(judged.units.double(), group) for name, judged in found.judged.items()}
+    rows: list[list[str | float]] = []
+    for row, decision in enumerate(found.common.decisions):
+        told = word(run.adapter.scoring.said(decision))
+        parts = [int(part) for part in there[row].nonzero()[:, 0]]
+        for name, values in worth.items():
+            rows += [
+                [found.samples.numbers[row], told, name, part, float(f"{float(values[row, part]):.5g}")]
+                for part in parts
+            ]
+    return Table(
+        name=TABLE,
+        title="What each part of the explained examples is worth, for comparing runs",
+        columns=COLUMNS,
+        rows=rows,
+        split=SPLIT,
+    )
+
+
+def _summed(values: Tensor, group: Tensor) -> Tensor:
+    """(N, K) -> (N, groups)."""
+    return values.new_zeros(len(values), int(group.max()) + 1).index_add_(1, group, values)

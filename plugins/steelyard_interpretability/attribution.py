@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -15,6 +15,8 @@ from steelyard_interpretability._options import MaxMemory, MaxSeconds
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
+    from steelyard.measurement import Artefact, Measurement
+    from steelyard.stored import StoredRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,9 @@ class Attribution(Plugin):
     * Do they depend on what the model has learnt? Explanations of a copy with re-initialised weights (Adebayo et al.
       2018) must do worse on the trained model. Where they do not, the deletion score is `invalid`: it would be owed to
       the input and not to the model.
+
+    Runs that explained the same examples compare by the rank correlation of their explanations, at most 64 parts an
+    example, beside that of runs that differ in their seed alone: without it the luck of training looks like an effect.
 
     Deletion shares the baseline with the explanation and shows the model inputs unlike its training data, so it
     compares orders on one model and is no probability of the real world.
@@ -77,3 +82,9 @@ class Attribution(Plugin):
         from steelyard_interpretability._attribution import AttributionAttachment
 
         return AttributionAttachment(self)
+
+    def compare(self, runs: Sequence[StoredRun]) -> Iterator[Measurement | Artefact]:
+        """Whether the explanations of two configs differ by more than those of two seeds of one do."""
+        from steelyard_interpretability._alike import compared
+
+        return compared(runs)

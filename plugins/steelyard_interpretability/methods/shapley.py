@@ -140,21 +140,31 @@ def grouped(question: Question) -> Question:
 
     Neighbours on the grid of the units are put together: squares of a picture, runs of a sequence.
     """
-    units = question.present.shape[1]
-    numbers = torch.arange(units, device=question.units.device)
-    if units <= MOST:
+    if question.present.shape[1] <= MOST:
         return question
-    sides = grid(question.units)
-    if len(sides) > 1:
-        height, width = sides
-        parts = int(math.sqrt(MOST))
-        down, across = min(parts, height), min(parts, width)
-        group = (numbers // width) * down // height * across + (numbers % width) * across // width
-    else:
-        group = numbers * MOST // units
+    group = group_of(question.units)
     present = question.present.new_zeros(len(question.present), int(group.max()) + 1)
     present = present.int().index_add_(1, group, question.present.int()) > 0
     return replace(question, units=group[question.units], present=present)
+
+
+def group_of(units: Tensor) -> Tensor:
+    """The number of the group of each unit (K,), at most 64 of them: squares of a picture, runs of a sequence.
+
+    Args:
+        units: The unit of each element of an example.
+    """
+    sides = grid(units)
+    count = math.prod(sides)
+    numbers = torch.arange(count, device=units.device)
+    if count <= MOST:
+        return numbers
+    if len(sides) == 1:
+        return numbers * MOST // count
+    height, width = sides
+    parts = int(math.sqrt(MOST))
+    down, across = min(parts, height), min(parts, width)
+    return (numbers // width) * down // height * across + (numbers % width) * across // width
 
 
 def _solved(question: Question, keep: NDArray[np.bool_], weights: NDArray[np.float64]) -> Tensor:

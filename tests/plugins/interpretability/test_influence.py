@@ -4,21 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from small_runs import TABLE, Points, frozen, table_task, train
+from small_runs import TABLE, Points, frozen, parted, table_task, train
 from steelyard.measurement import Measurement, Status, Table
 from steelyard_interpretability import Influence
-from steelyard_interpretability._influence import InfluenceAttachment, Kept
+from steelyard_interpretability._influence import InfluenceAttachment
+from steelyard_interpretability._keeping import Kept
 from steelyard_interpretability._last_layer import ends_of, squares
 
 FLIPPED = 20
-
-
-def table(count: int = 200, *, flipped: int = 0) -> Points:
-    """Two classes that a line parts, the first rows under the wrong label."""
-    inputs = torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
-    targets = (inputs @ torch.tensor([3.0, -2.0, 1.0, 0.0, 0.0, 0.0]) > 0).long()
-    targets[:flipped] = 1 - targets[:flipped]
-    return Points(inputs, targets)
 
 
 def gradients(task: Any, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -38,8 +31,8 @@ def test_a_linear_model_is_traced_in_closed_form(bias: bool) -> None:
     rates = (0.5, 0.25)
     for epoch, (task, rate) in enumerate(zip(tasks, rates, strict=True)):
         weights = {name: value.clone() for name, value in task.state_dict().items()}
-        attachment.kept.append(Kept(epoch=epoch + 1, rate=rate, weights=weights))
-    run = frozen(tasks[1], table(), adapter=TABLE)
+        attachment.keeper.kept.append(Kept(epoch=epoch + 1, rate=rate, weights=weights))
+    run = frozen(tasks[1], parted(), adapter=TABLE)
 
     found = attachment.traced(run)
 
@@ -56,7 +49,7 @@ def test_a_linear_model_is_traced_in_closed_form(bias: bool) -> None:
 
 @pytest.fixture(scope="module")
 def mislabelled() -> tuple[Any, list[Any]]:
-    data, attachment = table(300, flipped=FLIPPED), InfluenceAttachment(Influence(suspects=FLIPPED, checkpoints=3))
+    data, attachment = parted(300, flipped=FLIPPED), InfluenceAttachment(Influence(suspects=FLIPPED, checkpoints=3))
 
     def make() -> Any:
         return table_task(nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2)))
@@ -86,9 +79,9 @@ def test_who_is_named_serves_the_decision_and_everything_says_that_it_is_of_trai
 
 def test_no_more_weights_are_kept_than_allowed_and_they_lie_evenly(mislabelled: Any) -> None:
     attachment, _ = mislabelled
-    assert [one.epoch for one in attachment.kept] == [4, 8]
-    assert {one.rate for one in attachment.kept} == {0.1}
-    assert not torch.equal(*(one.weights["model.0.weight"] for one in attachment.kept))
+    assert [one.epoch for one in attachment.keeper.kept] == [4, 8]
+    assert {one.rate for one in attachment.keeper.kept} == {0.1}
+    assert not torch.equal(*(one.weights["model.0.weight"] for one in attachment.keeper.kept))
 
 
 def test_what_the_last_layer_does_not_see_is_invalid() -> None:
@@ -102,7 +95,7 @@ def test_what_the_last_layer_does_not_see_is_invalid() -> None:
         def forward(self, inputs: Tensor) -> Tensor:
             return self.last(0 * inputs)
 
-    data = table(60)
+    data = parted(60)
     run = frozen(
         table_task(Blind()), Points(data.train_dataloader().dataset.tensors[0], torch.zeros(60).long()), adapter=TABLE
     )
@@ -121,13 +114,13 @@ def test_a_model_without_such_a_layer_is_skipped_and_says_why() -> None:
         def forward(self, inputs: Tensor) -> Tensor:
             return self.last(inputs).tanh()
 
-    rows = [*InfluenceAttachment(Influence()).measure(frozen(table_task(Squashed()), table(), adapter=TABLE))]
+    rows = [*InfluenceAttachment(Influence()).measure(frozen(table_task(Squashed()), parted(), adapter=TABLE))]
     assert {row.status for row in rows if isinstance(row, Measurement)} == {Status.SKIPPED}
     assert "last linear layer" in rows[0].note
 
 
 def test_a_gradient_times_itself() -> None:
     task: Any = table_task(nn.Linear(6, 2))
-    batch = next(iter(table(20).val_dataloader()))
+    batch = next(iter(parted(20).val_dataloader()))
     ends = ends_of(task, TABLE, batch, batch[1])
     torch.testing.assert_close(squares(ends), gradients(task, *batch).square().sum(dim=1), rtol=1e-5, atol=1e-8)

@@ -1,5 +1,5 @@
 from steelyard.testing import PluginSuite
-from steelyard_interpretability import Attribution, Faithfulness, Influence
+from steelyard_interpretability import Attribution, Drift, Faithfulness, Influence
 
 
 class TestAttribution(PluginSuite):
@@ -12,3 +12,7 @@ class TestFaithfulness(PluginSuite):
 
 class TestInfluence(PluginSuite):
     plugin = Influence(samples=4)
+
+
+class TestDrift(PluginSuite):
+    plugin = Drift(samples=4, pictures=1, checkpoints=2)

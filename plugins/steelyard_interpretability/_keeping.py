@@ -1,0 +1,51 @@
+"""Weights as they were while training, a bounded number of them."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Weights as they were.
+
+    Attributes:
+        epoch: After so many.
+        rate: The learning rate then.
+        weights: By name, on the CPU.
+    """
+
+    epoch: int
+    rate: float
+    weights: dict[str, Tensor]
+
+
+@final
+class Keeper:
+    """Keeps the weights of every epoch, then of every second, fourth, ... as they become too many.
+
+    Args:
+        most: How many to keep at most.
+
+    Attributes:
+        kept: In the order of the epochs.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._epochs, self._stride = 0, 1
+        self.kept: list[Kept] = []
+
+    def look(self, trainer: Trainer, module: LightningModule) -> None:
+        """At the end of an epoch; it reads, and changes nothing."""
+        self._epochs += 1
+        if self._epochs % self._stride:
+            return
+        groups: list[dict[str, Any]] = trainer.optimizers[0].param_groups if trainer.optimizers else []
+        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
+        rate = float(groups[0]["lr"]) if groups else 1.0
+        self.kept.append(Kept(epoch=self._epochs, rate=rate, weights=weights))
+        if len(self.kept) > self._most:
+            self.kept, self._stride = self.kept[1::2], 2 * self._stride
