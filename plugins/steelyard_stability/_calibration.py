@@ -43,10 +43,11 @@ MEANINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """A split through the model."""
+    """A split through the model, or its beginning."""
 
     logits: Floats
     targets: NDArray[np.int64]
+    whole: bool
 
     @property
     def probabilities(self) -> Floats:
@@ -71,7 +72,7 @@ class CalibrationAttachment(Attachment):
                     meaning=MEANINGS[name],
                 )
             return
-        test, held = _seen(run, SPLIT), _seen(run, HELD)
+        test, held = (_seen(run, split, most=self._plugin.examples) for split in (SPLIT, HELD))
         yield from self._error(run, test)
         yield from self._scaled(held, test)
         yield from self._sets(held, test)
@@ -86,6 +87,7 @@ class CalibrationAttachment(Attachment):
         words = (
             f"{plugin.bins} bins of equal width; a perfectly calibrated model shows up to {edge:.3g} in 19 of 20 cases"
         )
+        words += "" if test.whole else f"; the first {len(right)} examples of the split"
         yield Measurement(
             name="error",
             value=found.error,
@@ -158,17 +160,22 @@ class CalibrationAttachment(Attachment):
 
 
 @torch.no_grad()
-def _seen(run: Run, split: str) -> _Seen:
+def _seen(run: Run, split: str, *, most: int) -> _Seen:
     logits: list[torch.Tensor] = []
     targets: list[torch.Tensor] = []
+    count, whole = 0, True
     for raw in run.loader(split):
+        if count >= most:
+            whole = False
+            break
         batch = run.to_device(raw)
-        logits.append(run.adapter.outputs(run.task, batch).double().cpu())
-        targets.append(run.adapter.targets(batch).cpu())
+        logits.append(run.adapter.outputs(run.task, batch)[: most - count].double().cpu())
+        targets.append(run.adapter.targets(batch)[: most - count].cpu())
+        count, whole = count + len(targets[-1]), len(targets[-1]) == run.adapter.size(batch)
     found: Any = torch.cat(logits)
     if not bool(torch.isfinite(found).all()):
         raise ValueError(f"the task's outputs are not finite on the {split} split, so they are no probabilities")
-    return _Seen(logits=found.numpy(), targets=torch.cat(targets).numpy())
+    return _Seen(logits=found.numpy(), targets=torch.cat(targets).numpy(), whole=whole)
 
 
 def _decided(probabilities: Floats, targets: NDArray[np.int64]) -> tuple[Floats, Floats]:

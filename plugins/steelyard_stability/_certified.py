@@ -19,6 +19,8 @@ from steelyard_stability._smoothing import Certificate, certify
 from steelyard_stability._staging import SPLIT, Stage, chosen, stages
 from steelyard_stability.certified import Certified
 
+CHUNK = 64
+"""Examples in memory at once."""
 BLOCK = 100
 """Draws that one example's generator gives at a time, so that the batch of the model changes none."""
 MEANINGS = {
@@ -80,7 +82,7 @@ class CertifiedAttachment(Attachment):
     def _examples(self, run: Run) -> Iterator[Example | None]:
         plugin = self._plugin
         until, begun = self._until(run), False
-        for stage in stages(run, chosen(run, count=plugin.examples), size=64):
+        for stage in stages(run, chosen(run, count=plugin.examples), size=CHUNK):
             if not stage.inputs.is_floating_point():
                 yield None
                 return

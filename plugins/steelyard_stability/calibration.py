@@ -31,6 +31,8 @@ class Calibration(Plugin):
     )
     miscoverage: Annotated[float, Option("share of examples whose truth a conformal set may miss", gt=0, lt=1)] = 0.1
 
+    examples: Annotated[int, Option("examples of each split at most, the first ones", ge=2)] = 10_000
+
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""
         del draft

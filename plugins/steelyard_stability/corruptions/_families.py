@@ -222,8 +222,7 @@ def _sounds(run: Run) -> Family:
 
 
 def _rows(run: Run, split: str) -> Family:
-    rows = torch.cat([run.adapter.inputs(run.task, run.to_device(raw)).detach() for raw in run.loader(split)]).double()
-    columns = Columns(mean=rows.mean(dim=0), deviation=rows.std(dim=0, correction=0))
+    columns = _columns(run.adapter.inputs(run.task, run.to_device(raw)).detach() for raw in run.loader(split))
 
     def bound(kind: str) -> Corrupt:
         act = vars(_table)[kind]
@@ -235,12 +234,24 @@ def _rows(run: Run, split: str) -> Family:
 
 
 def _anything(run: Run, split: str) -> Family:
-    values = torch.cat(
-        [run.adapter.inputs(run.task, run.to_device(raw)).detach().flatten().double() for raw in run.loader(split)]
+    found = _columns(
+        run.adapter.inputs(run.task, run.to_device(raw)).detach().flatten()[:, None] for raw in run.loader(split)
     )
-    spread = float(values.std(correction=0))
+    spread = float(found.deviation)
 
     def noise(inputs: Tensor, severity: int, dice: Dice) -> Tensor:
         return inputs + NOISE[severity - 1] * spread * dice.normal(*inputs.shape[1:]).to(inputs)
 
     return Continuous(run, {"noise": noise}, note="noise in standard deviations of all values of the split")
+
+
+def _columns(parts: Iterator[Tensor]) -> Columns:
+    """Mean and deviation over all rows, batch by batch, so that memory does not grow with the split (Welford 1962)."""
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for part in parts:
+        rows = part.double()
+        middle, both = rows.mean(dim=0), count + len(rows)
+        away = middle - mean
+        squares = squares + (rows - middle).square().sum(dim=0) + away.square() * (count * len(rows) / both)
+        count, mean = both, mean + away * (len(rows) / both)
+    return Columns(mean=mean, deviation=(squares / count).sqrt())
