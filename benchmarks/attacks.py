@@ -6,8 +6,9 @@ One process, interleaved, CPU time, one thread, median of paired ratios over 5 r
 
 Goals: leaving early at least 1.5 times as fast at 70 % robust and 4 times at 20 %; at equal settings without it no
 slower than torchattacks; a curve of 7 radii at least 1.7 times as fast as 7 whole attacks; the automatic micro-batch
-within 15 % of the best; smoothing in batches of 128 at least 20 times as fast as one draw after the other. How much a
-batch can save is the model's affair: beside each smoothing stands the same for the bare model.
+within 15 % of the best; smoothing in batches of 128 at least 20 times as fast as one draw after the other. Of the last
+nothing but the bare forward pass is timed, so that what is printed is the most that any code could save on that model:
+little where a convolution takes most of the time of a single example already.
 """
 
 import os
@@ -150,7 +151,7 @@ def compare_libraries(place: Scene, model: nn.Module, targets: Tensor, radius: f
 def compare_curve(place: Scene) -> None:
     whole, full = partial(curve, place, RADII, SAVING), [partial(attacked, place, one, early=False) for one in RADII]
     alone = [partial(curve, place, [radius], SAVING) for radius in RADII]
-    told("curve of 7 radii, against 7 whole attacks", ratio(lambda: [act() for act in full], whole), 1.7)
+    told("curve of 7 radii by halving, against 7 whole attacks", ratio(lambda: [act() for act in full], whole), 1.7)
     print(f"the same against 7 attacks that leave early: {ratio(lambda: [act() for act in alone], whole):.2f}")
 
 
