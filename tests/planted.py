@@ -250,8 +250,8 @@ class Waves(nn.Sequential):
         return super().forward(inputs[:, None])
 
 
-def _classes(model: Callable[[], nn.Module], count: int = KINDS + 1) -> Callable[[], LightningModule]:
-    return lambda: Classification(model=model(), optimizer=adam, classes=count)
+def _classes(model: Callable[[], nn.Module]) -> Callable[[], LightningModule]:
+    return lambda: Classification(model=model(), optimizer=adam, classes=KINDS + 1)
 
 
 def _seeing() -> nn.Module:
@@ -264,8 +264,12 @@ def _hearing() -> nn.Module:
     return Waves(*body, nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(24, KINDS + 1))
 
 
-def _weighing() -> nn.Module:
-    return nn.Sequential(nn.Linear(COLUMNS, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+def weighing(*, rate: float = 0.01) -> LightningModule:
+    """What learns the table."""
+    body = (nn.Linear(COLUMNS, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+    return Classification(
+        model=nn.Sequential(*body, nn.Linear(32, 2)), optimizer=partial(torch.optim.Adam, lr=rate), classes=2
+    )
 
 
 def _reading() -> nn.Module:
@@ -297,7 +301,7 @@ PLANTED = {
         epochs=18,
         count=1200,
     ),
-    "table": Planted(make=rows, data=_points, task=_classes(_weighing, 2), adapter=TABLE, epochs=20, count=4000),
+    "table": Planted(make=rows, data=_points, task=weighing, adapter=TABLE, epochs=20, count=4000),
     "text": Planted(
         make=texts,
         data=Mapped,

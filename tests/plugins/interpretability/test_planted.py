@@ -1,10 +1,11 @@
 """The default methods find what was planted, in every modality, and find nothing in a model that has learnt nothing."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from planted import PLANTED, Landing, Planted, landings
+from planted import PLANTED, Landing, Planted, landings, weighing
 
 METHODS = {
     "image": ("integrated_gradients", "occlusion"),
@@ -38,7 +39,9 @@ def unlearnt(planted: Planted, modality: str, *, seed: int) -> None:
 @pytest.mark.parametrize("modality", ["text", "table"])
 def test_what_decides_is_found_and_a_decoy_as_strong_is_not(modality: str) -> None:
     planted = PLANTED[modality]
-    planted = planted if modality == "text" else replace(planted, count=1500, epochs=10)
+    planted = (
+        planted if modality == "text" else replace(planted, count=1500, epochs=10, task=partial(weighing, rate=0.005))
+    )
     found = learnt(planted, modality, seed=0)
     assert max(landing.pointing for landing in found.values()) >= 0.95
     unlearnt(planted, modality, seed=0)
