@@ -125,6 +125,7 @@ class Table:
         columns: Heads.
         rows: One sequence per row, as long as `columns`.
         split: The data that it shows.
+        shown: False for rows that only programs read, such as `compare`: kept in the folder, and not on the page.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str | float | int | bool | None]]
     split: str | None = None
+    shown: bool = True
 
     def __post_init__(self) -> None:
         if any(len(row) != len(self.columns) for row in self.rows):

@@ -143,7 +143,7 @@ def _keep(key: str, item: Artefact, folder: Path) -> StoredArtefact:
         case Sound():
             kind, ending, content, alt = "sound", "wav", item.wav, item.alt
         case Table():
-            kind, ending, content, alt = "table", "csv", _csv(item).encode(), ""
+            kind, ending, content, alt = "table" if item.shown else "rows", "csv", _csv(item).encode(), ""
     path = place / f"{item.name}.{ending}"
     write_atomically(path, content)
     return StoredArtefact(

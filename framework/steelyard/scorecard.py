@@ -45,7 +45,8 @@ class StoredArtefact:
     """A picture, table or sound, written into the run folder.
 
     Attributes:
-        kind: "picture" (PNG), "table" (CSV with a head line) or "sound" (WAV).
+        kind: "picture" (PNG), "table" (CSV with a head line), "rows" (the same, for programs only) or "sound"
+            (WAV).
         title: What it shows.
         path: Relative to the run folder, with forward slashes.
         alt: The picture or sound in words; "" for a table.

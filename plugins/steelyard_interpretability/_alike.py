@@ -60,7 +60,7 @@ def compared(runs: Sequence[StoredRun]) -> Iterator[Measurement | Artefact]:
         yield Table(
             name="explanations",
             title="Explanations of the same examples by the runs: agreement beside what seeds alone do",
-            columns=["method", "runs", "agreement", "agreement of seeds", "below it by", "from", "to"],
+            columns=["method", "runs", "examples", "agreement", "agreement of seeds", "below it by", "from", "to"],
             rows=rows,
             split=SPLIT,
         )
@@ -115,7 +115,7 @@ def _method(
             at: dict[str, str | float] = {"method": method, "config": config.label}
             note = f"mean over {len(pairs)} pairs of seeds {', '.join(map(str, config.seeds))}"
             yield _row("seed_agreement", floors[config.label], at, note)
-            rows.append([method, f"{config.label}, seeds", _rounded(floors[config.label]), None, None, None, None])
+            rows.append([method, f"{config.label}, seeds", *_rounded(floors[config.label]), None, None, None, None])
     for one, other in combinations(configs, 2):
         every = [*product(zip(one.seeds, one.places, strict=True), zip(other.seeds, other.places, strict=True))]
         # Runs of one seed begin with the same weights, as those that the floor is made of do not.
@@ -135,14 +135,16 @@ def _method(
                 note="no config has two seeds, so nobody knows what luck alone does: -m seed=0,1,2 tells",
                 meaning=MEANINGS["below_floor"],
             )
-            rows.append([method, at["pair"], _rounded(between), None, None, None, None])
+            rows.append([method, at["pair"], *_rounded(between), None, None, None, None])
             continue
         floor = np.mean(known, axis=0)
         below = _row("below_floor", floor - between, at, "paired by example; these runs, and no others", Better.LOWER)
         yield below
         ends = below.interval or (None, None)
         told = [None if end is None else round(end, 3) for end in ends]
-        rows.append([method, at["pair"], _rounded(between), _rounded(floor), _rounded(floor - between), *told])
+        # Of those examples that have both, so that the line subtracts.
+        both = np.where(np.isnan(floor - between), np.nan, [between, floor, floor - between])
+        rows.append([method, at["pair"], *_rounded(both[0]), *(_rounded(one)[1] for one in both[1:]), *told])
 
 
 def _mean(agreement: Floats, pairs: Sequence[tuple[int, int]]) -> Floats:
@@ -153,9 +155,10 @@ def _mean(agreement: Floats, pairs: Sequence[tuple[int, int]]) -> Floats:
     return np.where(counts > 0, np.where(known, values, 0.0).sum(axis=0) / np.maximum(counts, 1), np.nan)
 
 
-def _rounded(values: Floats) -> float | None:
+def _rounded(values: Floats) -> tuple[int, float | None]:
+    """Examples with a value, and their mean."""
     known = values[~np.isnan(values)]
-    return round(float(known.mean()), 3) if len(known) else None
+    return len(known), round(float(known.mean()), 3) if len(known) else None
 
 
 def _row(name: str, values: Floats, at: dict[str, str | float], note: str, better: Better | None = None) -> Measurement:

@@ -72,6 +72,7 @@ def by_part(run: Run, found: Study) -> Table:
         columns=COLUMNS,
         rows=rows,
         split=SPLIT,
+        shown=False,
     )
 
 

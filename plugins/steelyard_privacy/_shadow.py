@@ -99,4 +99,5 @@ class ShadowModel(Attachment):
             columns=COLUMNS,
             rows=[[int(member), float(loss)] for member, loss in zip(self._members, losses, strict=True)],
             split="train",
+            shown=False,
         )

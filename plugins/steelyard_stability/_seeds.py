@@ -28,6 +28,7 @@ class SeedsAttachment(Attachment):
                 for target, decision, mark in zip(found.targets, found.decisions, found.marks, strict=True)
             ],
             split=SPLIT,
+            shown=False,
         )
         yield Measurement(
             name="churn",

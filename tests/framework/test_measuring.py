@@ -27,12 +27,15 @@ def test_names_are_completed_and_artefacts_kept(monkeypatch: pytest.MonkeyPatch,
         yield Measurement(name="epsilon", value=1.0)
         yield Picture(name="curve", title="A curve", png=PNG, alt="it falls", split="val")
         yield Table(name="rows", title="Rows", columns=["a", "b"], rows=[[1, "x,y"], [None, 2.5]])
+        yield Table(name="kept", title="For programs", columns=["a"], rows=[[1]], shown=False)
 
     card = measured(monkeypatch, tmp_path, measure)
     (place,) = tmp_path.iterdir()
     section = card.sections[1]
     assert [row.name for row in section.measurements] == ["a.x0.epsilon"]
-    picture, table = section.artefacts
+    picture, table, kept = section.artefacts
+    assert (table.kind, kept.kind) == ("table", "rows")
+    assert (place / kept.path).read_text() == "a\n1\n"
     assert (place / picture.path).read_bytes() == PNG
     assert (picture.kind, picture.path, picture.alt, picture.split) == ("picture", "a/x0/curve.png", "it falls", "val")
     assert (place / table.path).read_text() == 'a,b\n1,"x,y"\n,2.5\n'

@@ -113,6 +113,25 @@ def test_a_config_that_differs_by_no_more_than_seeds_do_is_not_below_the_floor(t
     assert other["agreement", pair].count == EXAMPLES
 
 
+def test_a_line_of_the_table_subtracts_also_where_decisions_differ(tmp_path: Path) -> None:
+    # The private runs decide half of the examples otherwise; between seeds of the plain ones those agree less.
+    wild = worths(noise=0.0, seed=0)
+    plain = [wild + np.random.default_rng(s).normal(size=wild.shape) * ([[3.0]] * 6 + [[0.3]] * 6) for s in (1, 2)]
+    runs = [folder(tmp_path / f"a{s}", lines(worth), seed=s, privacy="none") for s, worth in enumerate(plain)]
+    said = [1] * 6 + [0] * 6
+    runs += [
+        folder(tmp_path / f"b{s}", lines(worths(noise=1.0, seed=s + 9), decisions=said), seed=s, privacy="dp_sgd")
+        for s in (0, 1)
+    ]
+    (table,) = [item for item in Attribution().compare(runs) if isinstance(item, Table)]
+    line = dict(zip(table.columns, table.rows[-1], strict=True))
+    assert line["examples"] == 6
+    between, floor, below = (line[name] for name in ("agreement", "agreement of seeds", "below it by"))
+    assert isinstance(between, float)
+    assert isinstance(floor, float)
+    assert below == pytest.approx(floor - between, abs=0.0016)
+
+
 def test_without_two_seeds_there_is_no_floor_and_it_says_so(tmp_path: Path) -> None:
     runs = [
         folder(tmp_path / name, lines(worths(noise=noise, seed=3)), seed=0, privacy=name)
