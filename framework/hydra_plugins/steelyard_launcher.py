@@ -118,6 +118,9 @@ class SteelyardLauncher(Launcher):
                         number, job = ready.popleft()
                         _log.info("\t#%d : %s", number, " ".join(filter_overrides(job.config.hydra.overrides.task)))
                         pool.start(number, partial(self._work, job))
+                # While the others run, so that none of them waits for it.
+                if left and len(ready) < workers:
+                    ready += self._readied([left.popleft() for _ in range(min(AHEAD, len(left)))], returned)
                 for event in pool.poll(1.0):
                     match event:
                         case Told(number=number, what=what):
