@@ -17,7 +17,7 @@ from typing import Any, final
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import nn
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from steelyard._untyped import named_modules
 from steelyard.attachment import Attachment
@@ -54,6 +54,14 @@ def chosen(plugin: Compile, task: nn.Module) -> dict[str, nn.Module]:
     return outermost({name: layer for name, layer in named_modules(task).items() if matches(name, plugin.layers)})
 
 
+def watched() -> bool:
+    """Whether a mode sees the operations go by.
+
+    From the stack of modes itself: the flag that torch keeps beside it stays up where two modes end crosswise.
+    """
+    return any(not mode.is_infra_mode() for mode in _get_current_dispatch_mode_stack())
+
+
 @final
 class CompileAttachment(Attachment):
     """Puts `forward` of the layers under torch.compile while a step runs.
@@ -76,7 +84,7 @@ class CompileAttachment(Attachment):
 
         @functools.wraps(inner)
         def outer(*args: Any, **kwargs: Any) -> Any:
-            self._compiled = not is_in_torch_dispatch_mode(include_infra_modes=False)
+            self._compiled = not watched()
             if not self._compiled:
                 return inner(*args, **kwargs)
             with ExitStack() as stack:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import steelyard_stability._adversarial as attacking
 import steelyard_stability._assault as assaulting
 import steelyard_stability._certified as certifying
 import steelyard_stability.corruptions._attachment as corrupting
@@ -109,8 +110,13 @@ def test_what_is_kept_of_an_example_is_far_less_than_the_example(name: str, monk
     monkeypatch.setattr(assaulting, "CHUNK", 16)
     monkeypatch.setattr(certifying, "CHUNK", 16)
     # Pictures show a fixed number of examples, and what drawing takes differs from time to time.
-    for part in ("curves", "examples"):
-        monkeypatch.setattr(corrupting, part, lambda *given, **named: iter(()))
+    for place, part in (
+        (corrupting, "curves"),
+        (corrupting, "examples"),
+        (attacking, "radius_curve"),
+        (attacking, "worst_examples"),
+    ):
+        monkeypatch.setattr(place, part, lambda *given, **named: iter(()))
     _compare(PLUGINS[name]())
 
 
