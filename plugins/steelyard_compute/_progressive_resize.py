@@ -40,7 +40,7 @@ def problems(plugin: ProgressiveResize, draft: Draft) -> Iterator[Problem]:
         try:
             with fakes.entered(), torch.no_grad():
                 draft.adapter.outputs(task, batch)
-        except Exception as error:
+        except Exception as error:  # whatever a model says of an input that it does not take
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             yield Problem(
                 f"the model does not take images of {height} x {width}: {reason}",

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from steelyard.adapters.side_by_side import side_by_side
-from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval
@@ -56,21 +55,17 @@ class Story:
 
 
 @final
-class DriftAttachment(Attachment):
+class DriftAttachment(Keeper):
     """Copies weights while training, and explains afterwards."""
 
     def __init__(self, plugin: Drift) -> None:
+        super().__init__(most=plugin.checkpoints)
         self._plugin = plugin
-        self.keeper = Keeper(most=plugin.checkpoints)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the weights."""
-        self.keeper.look(trainer, pl_module)
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """The agreement of each epoch, the floor, the epoch from which on it holds, and a picture."""
         try:
-            if not self.keeper.kept:
+            if not self.kept:
                 raise ValueError("no training was watched, so there are no weights of earlier epochs")
             with explaining(run.task):
                 found = self.story(run)
@@ -115,7 +110,7 @@ class DriftAttachment(Attachment):
 
         twin = copy.deepcopy(run.task)
         maps: list[Tensor] = []
-        for one in self.keeper.kept:
+        for one in self.kept:
             twin.load_state_dict(one.weights)
             maps.append(of(twin))
         untrained = of(reinitialised(run.task, seed=run.seed).eval())
@@ -129,7 +124,7 @@ class DriftAttachment(Attachment):
         return Story(
             samples=samples,
             decisions=asked.decisions.cpu(),
-            epochs=tuple(one.epoch for one in self.keeper.kept),
+            epochs=tuple(one.epoch for one in self.kept),
             maps=tuple(part.cpu() for part in (*maps, final)),
             agreements=tuple(agreement(part) for part in maps),
             floor=floor,

@@ -7,11 +7,10 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from steelyard.adapters import ClassScoring
-from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval
@@ -62,16 +61,12 @@ class Traced:
 
 
 @final
-class InfluenceAttachment(Attachment):
+class InfluenceAttachment(Keeper):
     """Copies weights while training, and looks at gradients afterwards."""
 
     def __init__(self, plugin: Influence) -> None:
+        super().__init__(most=plugin.checkpoints)
         self._plugin = plugin
-        self.keeper = Keeper(most=plugin.checkpoints)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps the weights."""
-        self.keeper.look(trainer, pl_module)
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """The control, whether like speaks for like, who spoke for whom, and who is at odds with the rest."""
@@ -139,7 +134,7 @@ class InfluenceAttachment(Attachment):
             return ends_of(task, adapter, batch, decisions), joined(parts)
 
         _, trained = both(run.task)
-        watched = self.keeper.kept
+        watched = self.kept
         kept = watched or [Kept(epoch=0, rate=1.0, weights={})]
         twin = copy.deepcopy(run.task) if watched else run.task
         influence = torch.zeros(len(explained), len(numbers), dtype=torch.double)

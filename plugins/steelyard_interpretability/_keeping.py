@@ -1,10 +1,12 @@
 """Weights as they were while training, a bounded number of them."""
 
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
+
+from steelyard.attachment import Attachment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +24,10 @@ class Kept:
     weights: dict[str, Tensor]
 
 
-@final
-class Keeper:
+class Keeper(Attachment):
     """Keeps the weights of every epoch, then of every second, fourth, ... as they become too many.
+
+    It reads, and changes nothing of the training.
 
     Args:
         most: How many to keep at most.
@@ -38,13 +41,13 @@ class Keeper:
         self._epochs, self._stride = 0, 1
         self.kept: list[Kept] = []
 
-    def look(self, trainer: Trainer, module: LightningModule) -> None:
-        """At the end of an epoch; it reads, and changes nothing."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keeps the weights."""
         self._epochs += 1
         if self._epochs % self._stride:
             return
         groups: list[dict[str, Any]] = trainer.optimizers[0].param_groups if trainer.optimizers else []
-        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
+        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in pl_module.state_dict().items()}
         rate = float(groups[0]["lr"]) if groups else 1.0
         self.kept.append(Kept(epoch=self._epochs, rate=rate, weights=weights))
         if len(self.kept) > self._most:

@@ -70,11 +70,11 @@ class Unit:
         if self.way == "vmap" and not self._set:
             try:
                 return self._named(again.at_once())
-            except Exception:
+            except Exception:  # vmap has no one way to say that it cannot do a module
                 self.way = "loop"
         try:
             return self._named(again.at_once() if self.way == "vmap" else again.one_by_one())
-        except Exception as error:
+        except Exception as error:  # a module that was not made for one example may fail in any way
             raise Unsplit(
                 f"{self.path or 'the task itself'} cannot be run again for single examples: {error}"
             ) from error

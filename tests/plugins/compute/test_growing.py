@@ -203,7 +203,10 @@ def pixels() -> nn.Module:
 
 def test_images_grow_and_are_given_back() -> None:
     draft = tiny.draft(data={"limit": 160, "batch_size": 16})
-    make = lambda: Classification(model=pixels(), optimizer=partial(torch.optim.SGD, lr=0.1), classes=10)  # noqa: E731
+
+    def make() -> Classification:
+        return Classification(model=pixels(), optimizer=partial(torch.optim.SGD, lr=0.1), classes=10)
+
     draft.task = make()
     plugin = ProgressiveResize(fraction=0.5, least=0.5, multiple=2)
     preflight([Selected("compute.progressive_resize", plugin)], draft)

@@ -58,7 +58,7 @@ def test_a_linear_models_explanations_are_known_at_every_epoch() -> None:
     attachment = DriftAttachment(replace(PLUGIN, pictures=0))
     tasks = [table_task(nn.Linear(6, 2)) for _ in range(2)]
     weights = {name: value.clone() for name, value in tasks[0].state_dict().items()}
-    attachment.keeper.kept.append(Kept(epoch=1, rate=0.1, weights=weights))
+    attachment.kept.append(Kept(epoch=1, rate=0.1, weights=weights))
     run = frozen(tasks[1], parted(), adapter=TABLE)
     found = attachment.story(run)
     inputs = found.samples.inputs
@@ -79,7 +79,7 @@ def test_explanations_that_the_weights_do_not_change_are_invalid() -> None:
 
     task = table_task(Brightest())
     attachment = DriftAttachment(PLUGIN)
-    attachment.keeper.kept.append(Kept(epoch=1, rate=0.1, weights=dict(task.state_dict())))
+    attachment.kept.append(Kept(epoch=1, rate=0.1, weights=dict(task.state_dict())))
     rows = [item for item in attachment.measure(frozen(task, parted(), adapter=TABLE)) if isinstance(item, Measurement)]
     assert rows[0].status is Status.INVALID
     assert "untrained copy" in rows[0].note

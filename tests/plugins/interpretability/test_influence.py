@@ -31,7 +31,7 @@ def test_a_linear_model_is_traced_in_closed_form(bias: bool) -> None:
     rates = (0.5, 0.25)
     for epoch, (task, rate) in enumerate(zip(tasks, rates, strict=True)):
         weights = {name: value.clone() for name, value in task.state_dict().items()}
-        attachment.keeper.kept.append(Kept(epoch=epoch + 1, rate=rate, weights=weights))
+        attachment.kept.append(Kept(epoch=epoch + 1, rate=rate, weights=weights))
     run = frozen(tasks[1], parted(), adapter=TABLE)
 
     found = attachment.traced(run)
@@ -79,9 +79,9 @@ def test_who_is_named_serves_the_decision_and_everything_says_that_it_is_of_trai
 
 def test_no_more_weights_are_kept_than_allowed_and_they_lie_evenly(mislabelled: Any) -> None:
     attachment, _ = mislabelled
-    assert [one.epoch for one in attachment.keeper.kept] == [4, 8]
-    assert {one.rate for one in attachment.keeper.kept} == {0.1}
-    assert not torch.equal(*(one.weights["model.0.weight"] for one in attachment.keeper.kept))
+    assert [one.epoch for one in attachment.kept] == [4, 8]
+    assert {one.rate for one in attachment.kept} == {0.1}
+    assert not torch.equal(*(one.weights["model.0.weight"] for one in attachment.kept))
 
 
 def test_what_the_last_layer_does_not_see_is_invalid() -> None:
