@@ -166,6 +166,7 @@ def _row(name: str, values: Floats, at: dict[str, str | float], note: str, bette
     if not len(known):
         reason = f"no example has the same decision in both and parts that differ; {note}"
         return Measurement(name=name, status=Status.SKIPPED, at=at, split=SPLIT, note=reason, meaning=MEANINGS[name])
+    # As `steelyard.statistics.mean_interval`, which wants tensors: comparing does not wait for torch.
     mean, ends = float(known.mean()), None
     if len(known) > 1:
         student: Any = stats.t
