@@ -42,7 +42,7 @@ def test_more_and_less_are_told_apart() -> None:
     assert rows["recognition"].reached(0.05, {})
     assert not rows["recognition"].reached(0.06, {})
     assert not rows["language_model"].reached(2.6, {})
-    assert rows["dictation"].reached(1e9, {})
+    assert rows["recognition_variants"].reached(1e9, {})
 
 
 def test_a_goal_beside_another_row_moves_with_it() -> None:
