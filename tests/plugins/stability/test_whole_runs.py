@@ -1,14 +1,18 @@
 """What whole runs say of the stability of their output."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 import steelyard
+from steelyard.cli import main
 from steelyard.measurement import Status
 from steelyard.scorecard import Stability
+from steelyard.sweep import compare
 
 QUIET = ("data=digits", "trainer.enable_progress_bar=false", "compute=none", "privacy=none", "interpretability=none")
+BARE = "compute=none privacy=none interpretability=none trainer.enable_progress_bar=false"
 ATTACK = (
     "stability.adversarial.radii=[0.15]",
     "stability.adversarial.steps=5",
@@ -79,3 +83,38 @@ def test_an_adversarially_trained_model_is_stable_where_its_plain_twin_is_not(wo
     attacked = steelyard.run(*words, "stability=[adversarial,adversarial_training]", *training)
 
     assert (plain.stability, attacked.stability) == (Stability.UNSTABLE, Stability.STABLE)
+
+
+@pytest.mark.slow
+def test_two_models_half_a_point_apart_on_1000_examples_stay_inconclusive(workdir: Path) -> None:
+    words = "data=custom data._target_=helpers.halfway.Rows model=custom model._target_=helpers.halfway.Wrong"
+    words += f" +model.which=0,1 task.classes=2 seed=0 stability=seeds optimizer.lr=1e-6 {BARE}"
+
+    assert main(["run", "-m", *words.split(), "trainer.max_epochs=1"]) == 0
+    (sweep,) = (workdir / "outputs").iterdir()
+
+    summary = compare([sweep], to=workdir)
+
+    cards = [trial.scorecard for trial in summary.trials]
+    assert [card["task.accuracy"].value for card in cards if card] == pytest.approx([0.905, 0.9])
+    (seeds,) = summary.said
+    (row,) = [row for row in seeds.measurements if row.name == "stability.seeds.difference"]
+    assert row.note.startswith("inconclusive: 65 examples right in the first alone, 60 in the second alone")
+    assert "robust" not in summary.page.read_text()
+
+
+def test_symmetries_named_on_the_command_line_are_asked_about(workdir: Path) -> None:
+    words = "data=digits stability=consistency stability.consistency.examples=64 trainer.max_epochs=3"
+    named = "stability.consistency.symmetries=[half_turn,mine.dimmed]"
+    (workdir / "mine.py").write_text("def dimmed(inputs):\n    return 0.9 * inputs\n")
+
+    assert main(["run", *words.split(), *BARE.split(), named]) == 0
+
+    (stored,) = workdir.glob("outputs/*/scorecard.json")
+    (section,) = [one for one in json.loads(stored.read_text())["sections"] if one["key"] == "stability.consistency"]
+    changed = {row["at"]["way"]: row for row in section["measurements"]}
+    # Upside down and mirrored, digits are others; darker, they are the same.
+    assert changed["half_turn"]["interval"][0] > 0.3
+    assert changed["mine.dimmed"]["value"] < 0.1
+    assert changed["mine.dimmed"]["count"] == 64
+    assert "symmetry mine.dimmed" in changed["mine.dimmed"]["meaning"]
