@@ -1,6 +1,6 @@
 """The live half of `compute=budget`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from typing import Any, final
 
 from pytorch_lightning import LightningModule, Trainer
@@ -84,7 +84,7 @@ class BudgetAttachment(Attachment):
                 "a part of the task is compiled, so its operations cannot be counted",
                 fix="compute.budget.flops=null compute.budget.seconds=600",
             )
-        size = getattr(trainer.train_dataloader, "batch_size", None) or 0
+        size = _batch_size(trainer.train_dataloader)
         if size > self._limits.get("examples", size):
             raise refuse(
                 f"one batch has {size} examples, the budget is {self._limits['examples']:g}",
@@ -134,19 +134,24 @@ class BudgetAttachment(Attachment):
                 self._spent[name].after = max(self._spent[name].after, took)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leaves no counter behind on a broken run."""
+        """Leaves no counter and no meter behind on a broken run."""
         self._till.leave()
+        self._till.end()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leaves no counter behind where a step never ended."""
         self._till.leave()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fails where that was asked for.
+        """Reads the meter for the last time; fails where that was asked for.
 
         Raises:
             BudgetPassed: If a limit ended the training.
         """
+        rest = self._till.rest(trainer, pl_module)
+        for name in ("kwh", "euros"):
+            if name in self._spent:
+                self._spent[name].total += rest.of(name, self._plugin)
         if self._plugin.on_breach == "fail" and self._ran_out:
             raise BudgetPassed(f"the budget is used up: {self._ran_out} (compute.budget.on_breach=stop ends it well)")
 
@@ -171,7 +176,9 @@ class BudgetAttachment(Attachment):
 
     def _note(self, name: str, limit: float) -> str:
         why = f"the budget ended the training: {self._ran_out}" if self._ran_out else "the training ended by itself"
-        rest = {"flops": f"; {DEFINITION}", "kwh": f"; {self._till.how}", "euros": self._prices()}
+        unknown = ", ".join(sorted(self._till.unknown))
+        lower = f"; a lower bound, not counted: {unknown}" if unknown else ""
+        rest = {"flops": f"; {DEFINITION}{lower}", "kwh": f"; {self._till.how}", "euros": self._prices()}
         return f"of {limit:g}; {why}{rest.get(name, '')}"
 
     def _prices(self) -> str:
@@ -201,3 +208,10 @@ class BudgetAttachment(Attachment):
         if stop:
             self._ran_out = ", ".join(short) or "on another rank"
         return stop
+
+
+def _batch_size(loader: Any) -> int:
+    """Of the first batch, which is not larger than the data; 0 where the loader does not say."""
+    size = getattr(loader, "batch_size", None) or 0
+    dataset = getattr(loader, "dataset", None)
+    return min(size, len(dataset)) if isinstance(dataset, Sized) else size

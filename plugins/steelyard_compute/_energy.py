@@ -2,12 +2,15 @@
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
 import torch
+
+from steelyard.problem import Problem
 
 JOULES_PER_WATT_HOUR = 3600.0
 POWERCAP = Path("/sys/class/powercap")
@@ -38,6 +41,32 @@ class Meter(Protocol):
     def end(self) -> Energy:
         """All of it; not to be read again."""
         ...
+
+
+class Seldom:
+    """A meter that takes long to read: it is read once in a while, and between two readings the last one stands.
+
+    Args:
+        meter: Which.
+        every: Seconds between two readings, at least.
+    """
+
+    def __init__(self, meter: Meter, *, every: float) -> None:
+        self._meter, self._every = meter, every
+        self._next = time.monotonic() + every
+        self._last = Energy(joules=0.0, measured=True, how="")
+
+    def read(self) -> Energy:
+        """As of the last reading."""
+        now = time.monotonic()
+        if now >= self._next or not self._last.how:
+            self._last = self._meter.read()
+            self._next = now + self._every
+        return self._last
+
+    def end(self) -> Energy:
+        """All of it."""
+        return self._meter.end()
 
 
 class Rapl:
@@ -134,6 +163,21 @@ def meter_for(device: torch.device, *, core_watts: float, device_watts: float | 
         zones = packages()
         return Rapl(zones) if zones else BusyCores(core_watts)
     return None if device_watts is None else BusyDevice(device_watts, device.type)
+
+
+def meter_of(kind: str, device: torch.device, *, core_watts: float, device_watts: float | None) -> Meter | None:
+    """The meter of that kind ("own" or "codecarbon"), started; None for a device of which nobody told the power."""
+    if kind == "codecarbon":
+        from steelyard_compute._codecarbon import CodeCarbon
+
+        return CodeCarbon()
+    return meter_for(device, core_watts=core_watts, device_watts=device_watts)
+
+
+def problems(kind: str, *, fix: str) -> Iterator[Problem]:
+    """A meter that is not there."""
+    if kind == "codecarbon" and find_spec("codecarbon") is None:
+        yield Problem("codecarbon is not installed: pip install 'steelyard[energy]'", fix=fix)
 
 
 def packages() -> list[Path]:

@@ -7,6 +7,7 @@ from steelyard.draft import Draft
 from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.in_words import ALLOCATOR
 from steelyard.problem import Problem
+from steelyard_compute import _energy
 from steelyard_compute.budget import Budget
 
 GB = 1e9
@@ -19,6 +20,7 @@ def problems(plugin: Budget, draft: Draft) -> Iterator[Problem]:
         yield Problem("no limit is set", fix="compute.budget.seconds=600")
     if plugin.euros is not None and not plugin.euros_per_kwh + plugin.euros_per_hour:
         yield Problem("euros are limited, but nothing has a price", fix="compute.budget.euros_per_kwh=0.3")
+    yield from _energy.problems(plugin.meter, fix="compute.budget.meter=own")
     if (plugin.gb is None and plugin.flops is None) or draft.forecast is None:
         return
     forecast = draft.forecast()

@@ -12,11 +12,13 @@ from torch import Tensor
 from steelyard.estimating._flops import FlopCount
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
-from steelyard_compute._energy import Meter, Rapl, meter_for
+from steelyard_compute._energy import Energy, Meter, Rapl, Seldom, meter_of
 from steelyard_compute.budget import Budget
 
 JOULES_PER_KWH = 3.6e6
 SECONDS_PER_HOUR = 3600.0
+SAMPLED = 1.0
+"""Seconds between two readings of codecarbon, which take longer than a small step."""
 
 
 @dataclass(slots=True)
@@ -95,6 +97,8 @@ class Till:
         self._seconds, self._joules = 0.0, 0.0
         self._counting: FlopCount | None = None
         self._shapes: dict[tuple[Any, ...], int] = {}
+        self._shared = False
+        self.unknown: set[str] = set()
         self.how, self.measured = "", True
 
     def start(self, module: LightningModule) -> None:
@@ -105,13 +109,21 @@ class Till:
         """
         if self._meters:
             plugin, device = self._plugin, module.device
-            self._meter = meter_for(device, core_watts=plugin.core_watts, device_watts=plugin.device_watts)
+            core, whole = plugin.core_watts, plugin.device_watts
+            self._meter = meter_of(plugin.meter, device, core_watts=core, device_watts=whole)
             if self._meter is None:
                 raise refuse(
                     f"energy is limited, there is no meter for {device.type}, and its power is not known",
                     fix="compute.budget.device_watts=300",
                 )
+            self._shared = isinstance(self._meter, Rapl)
+            if plugin.meter == "codecarbon":
+                self._meter = Seldom(self._meter, every=SAMPLED)
         self._lap()
+
+    def rest(self, trainer: Trainer, module: LightningModule) -> Cost:
+        """Ends the meter; what it says more than at the last look."""
+        return self._of_all(trainer, module, Cost(joules=self.end())) if self._meter is not None else Cost()
 
     def open(self, batch: Any) -> None:
         """A batch begins: operations are counted where its shape was not seen before."""
@@ -123,6 +135,7 @@ class Till:
         """A batch has ended."""
         if self._counting is not None:
             self._shapes[shapes(batch)] = self._counting.total
+            self.unknown |= set(self._counting.unknown)
             self.leave()
         seconds, joules = self._lap()
         flops = float(self._shapes.get(shapes(batch), 0)) if self._counts else 0.0
@@ -132,6 +145,11 @@ class Till:
         """Something that is no step has ended, such as a validation."""
         seconds, joules = self._lap()
         return self._of_all(trainer, module, Cost(seconds=seconds, joules=joules))
+
+    def end(self) -> float:
+        """The meter is not needed any more; gives the joules of this rank since the last look."""
+        meter, self._meter = self._meter, None
+        return 0.0 if meter is None else self._used(meter.end())
 
     def leave(self) -> None:
         """Takes the counter away, if there is one."""
@@ -143,10 +161,12 @@ class Till:
         before, self._seconds = self._seconds, time.monotonic()
         if self._meter is None:
             return self._seconds - before, 0.0
-        found = self._meter.read()
+        return self._seconds - before, self._used(self._meter.read())
+
+    def _used(self, found: Energy) -> float:
         used, self._joules = found.joules - self._joules, found.joules
         self.how, self.measured = found.how, found.measured
-        return self._seconds - before, used
+        return used
 
     def _of_all(self, trainer: Trainer, module: LightningModule, own: Cost) -> Cost:
         """The same on every rank, so that all of them decide alike."""
@@ -157,7 +177,7 @@ class Till:
         seconds, most = float(rows[:, 0].max()), float(rows[:, 1].max())
         joules, examples, flops = (float(rows[:, place].sum()) for place in (1, 2, 3))
         # The counters of a machine see all of its ranks.
-        joules = most if isinstance(self._meter, Rapl) else joules
+        joules = most if self._shared else joules
         return Cost(seconds=seconds, joules=joules, examples=examples, flops=flops)
 
 

@@ -13,7 +13,7 @@ from steelyard import resident
 from steelyard.measurement import Better, Measurement, Picture, Status
 from steelyard.runs import Run
 from steelyard_compute._clock import Clock
-from steelyard_compute._energy import Energy, Meter, meter_for
+from steelyard_compute._energy import Energy, Meter, meter_of
 from steelyard_compute._memory import MIB
 from steelyard_compute._throughput import matmul_peak, tokens
 from steelyard_compute.cost import Cost
@@ -67,12 +67,8 @@ class Telemetry:
         prefix = str(trainer.precision).partition("-")[0]
         self._format = FORMATS.get(prefix, torch.float32)
         plugin, device = self._plugin, module.device
-        if plugin.meter == "codecarbon":
-            from steelyard_compute._codecarbon import CodeCarbon
-
-            self._meter = CodeCarbon()
-        else:
-            self._meter = meter_for(device, core_watts=plugin.core_watts, device_watts=plugin.device_watts)
+        core, whole = plugin.core_watts, plugin.device_watts
+        self._meter = meter_of(plugin.meter, device, core_watts=core, device_watts=whole)
         self._no_meter = f"no meter for {device.type}, and compute.cost.device_watts does not say its power"
         self._next = time.perf_counter()
 

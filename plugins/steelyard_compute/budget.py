@@ -56,6 +56,10 @@ class Budget(Plugin):
     device_watts: Annotated[
         float | None, Option("power of a GPU at full load; none: energy cannot be told there", unit="W", gt=0)
     ] = None
+    meter: Annotated[
+        Literal["own", "codecarbon"],
+        Option("own: counters of the processor, else CPU time; codecarbon: its estimate, looked at once a second"),
+    ] = "own"
     on_breach: Annotated[
         Literal["stop", "fail"], Option("stop: the run ends well and says what ran out; fail: it ends with exit code 3")
     ] = "stop"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from steelyard.option import Option
 from steelyard.plugin import Plugin
-from steelyard.problem import Problem
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
     from steelyard.measurement import Artefact, Measurement
+    from steelyard.problem import Problem
     from steelyard.stored import StoredRun
 
 
@@ -58,8 +57,9 @@ class Cost(Plugin):
         """Looks ahead while the draft is as it was, if it shall; the meter that is named must be there."""
         if self.predict and draft.forecast is not None:
             draft.forecast()
-        if self.meter == "codecarbon" and find_spec("codecarbon") is None:
-            yield Problem("codecarbon is not installed: pip install 'steelyard[energy]'", fix="compute.cost.meter=own")
+        from steelyard_compute import _energy
+
+        yield from _energy.problems(self.meter, fix="compute.cost.meter=own")
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it reads clocks, and sees the operations of one step pass by."""

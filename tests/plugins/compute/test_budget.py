@@ -31,6 +31,9 @@ class Meter:
         self._looks += 1
         return Energy(joules=3.6e6 * self._looks, measured=False, how="estimated by the test")
 
+    def end(self) -> Energy:
+        return self.read()
+
 
 def metered(*_: Any, **__: Any) -> Meter:
     return Meter()
@@ -56,7 +59,7 @@ class Walk:
     def __init__(self, budget: Budget, monkeypatch: pytest.MonkeyPatch, *, ranks: int = 1, accumulate: int = 1) -> None:
         from steelyard_compute import _spending
 
-        monkeypatch.setattr(_spending, "meter_for", metered)
+        monkeypatch.setattr(_spending, "meter_of", metered)
         clock = iter(range(0, 100_000, 1800))
         monkeypatch.setattr(_spending, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
         self.attachment = BudgetAttachment(budget, TABLE)
@@ -156,7 +159,7 @@ def test_energy_without_any_known_power_is_refused(monkeypatch: pytest.MonkeyPat
     from steelyard_compute import _spending
 
     walk = Walk(Budget(kwh=1), monkeypatch)
-    monkeypatch.setattr(_spending, "meter_for", unmetered)
+    monkeypatch.setattr(_spending, "meter_of", unmetered)
     with pytest.raises(Refused, match="its power is not known") as caught:
         walk.go()
     assert caught.value.problems[0].fix == "compute.budget.device_watts=300"
@@ -192,3 +195,33 @@ def test_what_cannot_be_foreseen_is_noted() -> None:
 @pytest.mark.parametrize("value", [114000.0, 0.00123, 99.9, 1.0, 1e12])
 def test_what_is_offered_is_enough_and_not_much_more(value: float) -> None:
     assert value * (1 - 1e-12) <= rounded_up(value) <= 1.1 * value
+
+
+def test_a_meter_that_is_slow_to_read_is_read_once_a_second_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from steelyard_compute import _energy
+
+    seconds = iter([0.0, 0.1, 0.2, 0.6, 1.2, 1.3])
+    monkeypatch.setattr(_energy, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    meter = _energy.Seldom(Meter(), every=1.0)
+    assert [meter.read().joules / 3.6e6 for _ in range(5)] == [1, 1, 1, 2, 2]
+    assert meter.end().joules == 3 * 3.6e6
+
+
+def test_what_the_meter_says_after_the_last_step_is_spent_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = Walk(Budget(kwh=5, euros=9, euros_per_kwh=0.1, meter="codecarbon"), monkeypatch)
+    walk.go(most=3)
+    told = walk.told()
+    assert told["kwh"].value == pytest.approx(0)
+    walk.attachment.on_train_end(walk.trainer, walk.module)
+    told = walk.told()
+    assert told["kwh"].value == pytest.approx(1)
+    assert told["euros"].value == pytest.approx(0.1)
+
+
+def test_codecarbon_that_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from steelyard_compute import _energy
+
+    monkeypatch.setattr(_energy, "find_spec", lambda _: None)
+    with pytest.raises(Refused, match=r"pip install 'steelyard\[energy\]'") as caught:
+        preflight([Selected("compute.budget", Budget(kwh=1, meter="codecarbon"))], tiny.draft())
+    assert caught.value.problems[0].fix == "compute.budget.meter=own"

@@ -104,7 +104,7 @@ def test_codecarbon_adds_up_and_is_an_estimate_with_its_assumptions(monkeypatch:
 
 
 def test_codecarbon_that_is_missing_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "find_spec", lambda _: None)
+    monkeypatch.setattr(_energy, "find_spec", lambda _: None)
     (problem,) = cost.Cost(meter="codecarbon").preflight(SimpleNamespace(forecast=None))
     assert "pip install 'steelyard[energy]'" in problem.message
     assert problem.fix == "compute.cost.meter=own"

@@ -1,0 +1,90 @@
+"""What cannot be told or kept is said in words, and is never a silent 0."""
+
+import time
+from itertools import cycle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, library, nn
+
+from helpers import tiny
+from small_runs import TABLE
+from steelyard import planning
+from steelyard.measurement import Measurement, Status
+from steelyard.problem import Refused
+from steelyard.selection import Selected
+from steelyard_compute import Budget, Cost
+from steelyard_compute._budget import BudgetAttachment
+
+
+def chosen(**plugins: Any) -> list[Selected]:
+    return [Selected(f"compute.{name}", plugin) for name, plugin in plugins.items()]
+
+
+def test_a_clock_that_is_set_back_and_forth_changes_no_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Somebody sets the clock of the machine by a day, again and again."""
+    now, days = time.time(), cycle([0.0, 86400.0, -86400.0])
+    monkeypatch.setattr(time, "time", lambda: now + next(days))
+    begun = time.perf_counter()
+    card = tiny.run(monkeypatch, tmp_path, *chosen(cost=Cost(), budget=Budget(seconds=3600)))
+    took = time.perf_counter() - begun
+    for name in ("cost.train_seconds", "cost.step_seconds", "budget.seconds"):
+        value = card[f"compute.{name}"].value
+        assert value is not None
+        assert 0 < value < took
+    assert card["compute.budget.seconds"].note.startswith("of 3600; the training ended by itself")
+
+
+@pytest.mark.parametrize("limit", [96, 200])
+def test_a_batch_larger_than_the_data_is_as_large_as_the_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: int
+) -> None:
+    budget = chosen(budget=Budget(examples=limit))
+    card = tiny.run(monkeypatch, tmp_path, *budget, data={"batch_size": 1000})
+    assert card["compute.budget.examples"].value == 96 * (limit // 96)
+
+
+def test_a_budget_below_all_of_the_data_names_what_one_step_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(Refused, match="one batch has 96 examples, the budget is 95"):
+        tiny.run(monkeypatch, tmp_path, *chosen(budget=Budget(examples=95)), data={"batch_size": 1000})
+
+
+def test_a_plan_of_a_batch_larger_than_the_data_counts_the_data() -> None:
+    forecast = planning.foreseen(tiny.config(data={"batch_size": 1000}))
+    assert forecast.estimate is not None
+    assert (forecast.estimate.examples, forecast.steps) == (96, 2)
+
+
+@library.custom_op("steelyard_tests::unheard_of", mutates_args=())
+def unheard_of(inputs: Tensor) -> Tensor:
+    return inputs.cumsum(0).roll(1)
+
+
+class Walked(nn.Module):
+    """A step whose only work is an operator that nobody has a formula for."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return unheard_of(inputs)
+
+
+def test_an_operator_without_a_formula_makes_the_budget_of_operations_a_lower_bound() -> None:
+    attachment = BudgetAttachment(Budget(flops=1e6), TABLE)
+    model, batch = Walked(), (torch.ones(4, 3), torch.zeros(4, dtype=torch.long))
+    module: Any = SimpleNamespace(device=torch.device("cpu"), modules=model.modules)
+    trainer: Any = SimpleNamespace(
+        world_size=1, global_step=0, accumulate_grad_batches=1, train_dataloader=None, should_stop=False
+    )
+    attachment.on_train_start(trainer, module)
+    attachment.on_train_batch_start(trainer, module, batch, 0)
+    model(batch[0])
+    trainer.global_step = 1
+    attachment.on_train_batch_end(trainer, module, None, batch, 0)
+    run: Any = SimpleNamespace(trained=True)
+    (row,) = (row for row in attachment.measure(run) if isinstance(row, Measurement))
+    assert row.status is Status.MEASURED
+    assert "a lower bound, not counted: unheard_of" in row.note
