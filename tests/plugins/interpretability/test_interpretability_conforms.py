@@ -1,5 +1,5 @@
 from steelyard.testing import PluginSuite
-from steelyard_interpretability import Attribution, Drift, Faithfulness, Influence
+from steelyard_interpretability import Attribution, Concepts, Drift, Faithfulness, Influence
 
 
 class TestAttribution(PluginSuite):
@@ -8,6 +8,10 @@ class TestAttribution(PluginSuite):
 
 class TestFaithfulness(PluginSuite):
     plugin = Faithfulness(samples=4, random_orders=2, neighbours=1, draws=8)
+
+
+class TestConcepts(PluginSuite):
+    plugin = Concepts(sets=("label:0",), counterparts=2, random_concepts=10)
 
 
 class TestInfluence(PluginSuite):
