@@ -1,6 +1,5 @@
 """The arithmetic of one private step (Abadi et al. 2016, algorithm 1): clip each example, add up, add noise."""
 
-import torch
 from torch import Tensor
 
 from steelyard_privacy._randomness import Normals
@@ -22,13 +21,10 @@ def privatised(
     noise_multiplier: float,
     batch_size: float,
     normals: Normals,
-    out: Tensor | None = None,
 ) -> Tensor:
-    """The gradient that is released: (sum of clipped gradients + N(0, (sigma C)^2)) / expected batch size.
+    """The gradient that is released, in place: (sum of clipped gradients + N(0, (sigma C)^2)) / expected batch size.
 
-    The divisor is the expected size B, not the drawn one, which would tell how many were drawn. `out` is memory for
-    the result.
+    The divisor is the expected size B, not the drawn one, which would tell how many were drawn.
     """
-    released = torch.empty_like(total) if out is None else out
-    normals.fill(released, scale=noise_multiplier * max_norm / batch_size)
-    return released.add_(total, alpha=1 / batch_size)
+    normals.blur(total, factor=1 / batch_size, scale=noise_multiplier * max_norm / batch_size)
+    return total

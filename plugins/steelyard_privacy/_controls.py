@@ -40,33 +40,39 @@ class NoiseControl:
         self._places = self._owners = torch.empty(0, dtype=torch.long)
         self._squares = torch.empty(0, dtype=torch.float64)
         self._steps, self._products, self._pairs = 0, 0.0, 0
-        self._waiting: list[tuple[Tensor, Tensor, float, float]] = []
+        self._waiting: list[Tensor] = []
+        self._scales: list[float] = []
         self._before: Tensor | None = None
 
-    def add(self, released: Tensor, total: Tensor, *, sizes: tuple[int, ...], batch_size: float, scale: float) -> None:
-        """Looks at one step.
+    def begin(self, sizes: tuple[int, ...], device: torch.device) -> None:
+        """Says which weights are trained, by the numbers of each parameter; where others are, it begins anew."""
+        if sizes != self._sizes:
+            self._begin(sizes, device)
+
+    def picked(self, vector: Tensor) -> Tensor:
+        """What it looks at of all weights."""
+        return vector.take(self._places)
+
+    def add(self, noise: Tensor, *, scale: float) -> None:
+        """Looks at the noise of one step.
 
         Args:
-            released: What the optimizer gets, flat.
-            total: The clipped sum without noise, flat.
-            sizes: Numbers of each parameter, in the order of the vectors.
-            batch_size: By which the sum was divided.
+            noise: Of the weights, flat, or what is picked of it.
             scale: The promised standard deviation, above 0.
         """
-        if sizes != self._sizes:
-            self._begin(sizes, total.device)
-        self._waiting.append((released.take(self._places), total.take(self._places), batch_size, scale))
+        self._waiting.append(noise)
+        self._scales.append(scale)
         self._steps += 1
-        if len(self._waiting) * len(self._places) >= KEPT:
+        if len(self._waiting) * len(noise) >= KEPT:
             self._gather()
 
     def _gather(self) -> None:
         """Adds up the steps that were seen since; many at once, since each operation costs more than its numbers."""
         if not self._waiting:
             return
-        released, total, sizes, scales = zip(*self._waiting, strict=True)
-        sizes, scales = (torch.tensor(values, dtype=torch.float64)[:, None] for values in (sizes, scales))
-        noise = (torch.stack(released).cpu().double() * sizes - torch.stack(total).cpu().double()) / scales
+        found = torch.stack(self._waiting).cpu().double()
+        noise = found if found.shape[1] == len(self._places) else found[:, self._places.cpu()]
+        noise /= torch.tensor(self._scales, dtype=torch.float64)[:, None]
         self._squares.index_add_(0, self._owners, noise.square().sum(dim=0))
         series = noise if self._before is None else torch.cat([self._before[None], noise])
         older, newer = series[:-1], series[1:]
@@ -76,6 +82,7 @@ class NoiseControl:
         self._pairs += int(known.sum())
         self._before = noise[-1]
         self._waiting.clear()
+        self._scales.clear()
 
     def chances(self) -> dict[str, float]:
         """Probability of what was seen, or worse, under fresh noise of the promised size."""
@@ -93,7 +100,6 @@ class NoiseControl:
         return found
 
     def _begin(self, sizes: tuple[int, ...], device: torch.device) -> None:
-        """Where other weights are trained, it begins anew."""
         ends = np.cumsum([0, *sizes])
         parts = [torch.arange(min(size, PER_WEIGHT)) + int(start) for size, start in zip(sizes, ends[:-1], strict=True)]
         self._sizes = sizes
@@ -102,6 +108,7 @@ class NoiseControl:
         self._squares = torch.zeros(len(sizes), dtype=torch.float64)
         self._steps, self._products, self._pairs, self._before = 0, 0.0, 0, None
         self._waiting.clear()
+        self._scales.clear()
 
 
 @final

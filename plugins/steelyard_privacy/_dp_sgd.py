@@ -28,7 +28,7 @@ from steelyard_privacy._controls import Controls, seal
 from steelyard_privacy._crew import Crew, crew
 from steelyard_privacy._engine import Objective
 from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
-from steelyard_privacy._noise_test import NoiseTest
+from steelyard_privacy._noise_watch import NoiseWatch
 from steelyard_privacy._obstacles import layer_problems
 from steelyard_privacy._outputs import Output, returned
 from steelyard_privacy._plan import Plan, make_plan
@@ -95,8 +95,8 @@ class PrivateTraining(Attachment):
         )
         self._norm = ClippingNorm(plugin, batch_size=float(plan.population.batch_size))
         self._restored = False
-        self._noise_test = NoiseTest()
         self._controls = Controls(population=len(plan.population.indices), rate=mechanism.rate)
+        self._watch = NoiseWatch(self._controls.noise)
         self._tries = 0 if rehearsal else SENSITIVITY_TRIES
         self._clipped, self._seen = 0, 0
         self._optimizer: Optimizer | None = None
@@ -194,19 +194,17 @@ class PrivateTraining(Attachment):
         max_norm, noise_multiplier = self._norm.value, self._norm.noise_for(self._account.noise_multiplier)
         normals = self._randomness.noise(step=self._account.steps, device=total.device)
         batch_size = float(self._plan.population.batch_size)
+        if not self._rehearsal:
+            self._watch.before(total, sizes=sums.layout.sizes)
         released = privatised(
             total,
             max_norm=max_norm,
             noise_multiplier=noise_multiplier,
             batch_size=batch_size,
             normals=normals,
-            out=self._released,
         )
-        scale = noise_multiplier * max_norm
-        self._noise_test.add(released, total, batch_size=batch_size, scale=scale)
-        if scale > 0 and not self._rehearsal:
-            sizes = sums.layout.sizes
-            self._controls.noise.add(released, total, sizes=sizes, batch_size=batch_size, scale=scale)
+        if not self._rehearsal:
+            self._watch.after(released, batch_size=batch_size, scale=noise_multiplier * max_norm)
         if released is not self._released:
             self._released, self._parts = released, sums.layout.parts(released)
         for parameter, part in zip(sums.layout.parameters, self._parts, strict=True):
@@ -222,10 +220,10 @@ class PrivateTraining(Attachment):
         At the pace of the logger (`log_every_n_steps`) and at the end of an epoch: a call of `log` costs more than all
         else that a private step adds to a small one.
         """
-        self._controls.steps_taken = trainer.global_step
+        self._controls.steps_taken = taken = trainer.global_step
         # Lightning sets it on the instance, where type checkers do not look.
         pace = max(1, int(getattr(trainer, "log_every_n_steps", 1)))
-        if trainer.global_step % pace and not trainer.is_last_batch:
+        if taken % pace and not trainer.is_last_batch:
             return
         account, whole = self._account, self._whole
         spent = account.mechanism.live_epsilon(steps=account.steps)
@@ -261,7 +259,7 @@ class PrivateTraining(Attachment):
         if not run.trained and not self._restored:
             yield from untold("needs training: this checkpoint says nothing of a private one")
             return
-        found = ["the noise does not have the size that was promised"] if self._noise_test.failed() else []
+        found = ["the noise does not have the size that was promised"] if self._watch.test.failed() else []
         found += self._controls.complaints(steps=self._account.steps, seal=self._sealed())
         yield from promised(self._account, complaint="; ".join(found))
         yield from self._controls.measurements(found)
@@ -281,6 +279,9 @@ class PrivateTraining(Attachment):
 
     def _step(self, batch: Any, training_step: Callable[[Any], Any]) -> Any:
         sums, choice = self._ready()
+        # The last gradient lies where the next sum is made, which nobody may see without its noise.
+        for parameter in sums.layout.parameters:
+            parameter.grad = None
         count = self._count(batch)
         sums.reset()
         norms: list[Tensor] = []
@@ -288,7 +289,7 @@ class PrivateTraining(Attachment):
         with pooled(self._task, count=count) as pool:
 
             def objective(piece: Any) -> Tensor | None:
-                pool.weight = rows(piece)
+                pool.weight = count if piece is batch else rows(piece)
                 output = Output(training_step(piece), pool.weight)
                 outputs.append(output)
                 return output.loss

@@ -12,11 +12,13 @@ KEPT = 64
 """Steps that are looked at before they are added up."""
 WINDOW = 2**16
 """Weights looked at in one step. The window moves on from step to step, so that no weight is left out."""
+FEW = 2**12
+"""So few are kept as they are until they are added up, which is one operation less a step."""
 
 
 @final
 class NoiseTest:
-    """A chi-square test of (released gradient - clipped sum) against N(0, (sigma C)^2), over weights and steps.
+    """A chi-square test of what is added to the clipped sum against N(0, (sigma C)^2), over weights and steps.
 
     Only its verdict leaves the run: the size of the noise itself would help to take it off.
     """
@@ -24,22 +26,26 @@ class NoiseTest:
     def __init__(self) -> None:
         self._count = 0
         self._start = 0
-        self._norms: list[Tensor] = []
+        self._waiting: list[Tensor] = []
         self._scales: list[float] = []
         self._squares = 0.0
 
-    def add(self, released: Tensor, total: Tensor, *, batch_size: float, scale: float) -> None:
-        """Looks at one step's noise, which should have the standard deviation `scale`."""
-        if scale <= 0:
-            return
-        start = self._start if self._start < len(total) else 0
-        window = slice(start, start + WINDOW)
-        self._start = window.stop
-        less_noise = torch.sub(total[window], released[window], alpha=batch_size)
-        self._norms.append(torch.linalg.vector_norm(less_noise, dtype=torch.float64))
+    def window(self, size: int) -> slice:
+        """What is looked at in the next step, of so many weights."""
+        start = self._start if self._start < size else 0
+        self._start = start + WINDOW
+        return slice(start, start + WINDOW)
+
+    def add(self, noise: Tensor, *, scale: float) -> None:
+        """Looks at one step's noise within the window, which should have the standard deviation `scale`, above 0."""
+        self._count += len(noise)
+        if len(noise) > FEW:
+            noise = torch.linalg.vector_norm(noise, dtype=torch.float64).view(1)
+        if self._waiting and len(self._waiting[0]) != len(noise):
+            self._gather()
+        self._waiting.append(noise)
         self._scales.append(scale)
-        self._count += len(less_noise)
-        if len(self._norms) == KEPT:
+        if len(self._waiting) == KEPT:
             self._gather()
 
     def failed(self) -> bool:
@@ -53,8 +59,10 @@ class NoiseTest:
 
     def _gather(self) -> None:
         """One look at numbers that may lie on another device serves many steps."""
-        if self._norms:
-            norms: list[float] = torch.stack(self._norms).tolist()
+        if self._waiting:
+            norms: list[float] = torch.linalg.vector_norm(
+                torch.stack(self._waiting), dim=1, dtype=torch.float64
+            ).tolist()
             self._squares += sum((norm / scale) ** 2 for norm, scale in zip(norms, self._scales, strict=True))
-            self._norms.clear()
+            self._waiting.clear()
             self._scales.clear()

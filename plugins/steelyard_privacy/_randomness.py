@@ -20,6 +20,11 @@ KEY = 16
 """Bytes of a key."""
 CHUNK = 2**16
 """So many numbers are made at once: what they need then stays in the processor's cache."""
+PORTION = 2**24
+"""The same of a device of its own."""
+FEW = 2**12
+"""So few are taken from those made ahead: making them costs more calls than numbers."""
+ZEROS = memoryview(bytes(8 * CHUNK))
 
 
 class Normals(ABC):
@@ -29,6 +34,10 @@ class Normals(ABC):
     def fill(self, out: Tensor, *, scale: float) -> None:
         """Overwrites a contiguous tensor by independent numbers of mean 0 and standard deviation `scale`."""
 
+    @abstractmethod
+    def blur(self, out: Tensor, *, factor: float, scale: float) -> None:
+        """Multiplies a contiguous tensor by `factor` and adds such numbers, with little memory beside it."""
+
 
 @final
 class CipherNormals(Normals):
@@ -36,23 +45,55 @@ class CipherNormals(Normals):
 
     Args:
         key: 16 bytes, used for no other stream.
+        ahead: Whether numbers are made before they are asked for, each given once; for a stream that goes on.
     """
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, *, ahead: bool = False) -> None:
         self._cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(KEY))).encryptor()
-        self._bytes = bytearray(8 * CHUNK + KEY)
-        self._zeros = memoryview(bytes(8 * CHUNK))
+        self._bytes = bytearray()
+        self._ahead = ahead
+        self._made: dict[torch.dtype, tuple[Tensor, int]] = {}
 
     def fill(self, out: Tensor, *, scale: float) -> None:
         """See `Normals`."""
-        numbers: Any = out.view(-1).numpy()
+        out = out.view(-1)
+        if self._ahead and len(out) <= FEW:
+            torch.mul(self._taken(len(out), out.dtype), scale, out=out)
+            return
+        self._make(out, scale)
+
+    def blur(self, out: Tensor, *, factor: float, scale: float) -> None:
+        """See `Normals`."""
+        out = out.view(-1)
+        if self._ahead and len(out) <= FEW:
+            out.mul_(factor).add_(self._taken(len(out), out.dtype), alpha=scale)
+            return
+        noise = torch.empty(min(len(out), CHUNK), dtype=out.dtype)
+        for part in out.split(CHUNK):
+            self._make(noise[: len(part)], scale)
+            part.mul_(factor).add_(noise[: len(part)])
+
+    def _taken(self, count: int, dtype: torch.dtype) -> Tensor:
+        """The next ones of those made ahead, with a standard deviation of 1."""
+        made, start = self._made.get(dtype, (torch.empty(0, dtype=dtype), 0))
+        if start + count > len(made):
+            made, start = torch.empty(CHUNK, dtype=dtype), 0
+            self._make(made, 1.0)
+        self._made[dtype] = made, start + count
+        return made[start : start + count]
+
+    def _make(self, out: Tensor, scale: float) -> None:
+        numbers: Any = out.numpy()
+        needed = min(len(numbers) + 1, CHUNK) * out.dtype.itemsize + KEY
+        if len(self._bytes) < needed:
+            self._bytes = bytearray(needed)
         for start in range(0, len(numbers), CHUNK):
             self._fill(numbers[start : start + CHUNK], scale)
 
     def _fill(self, numbers: Any, scale: float) -> None:
         kind, size = numbers.dtype, numbers.dtype.itemsize
         pairs = (len(numbers) + 1) // 2
-        self._cipher.update_into(self._zeros[: 2 * pairs * size], self._bytes)
+        self._cipher.update_into(ZEROS[: 2 * pairs * size], self._bytes)
         bits = np.frombuffer(self._bytes, dtype=f"u{size}", count=2 * pairs)
         # Half a unit keeps the logarithm finite; unsigned, so that the smallest ones keep all their bits.
         radius = bits[:pairs].astype(kind)
@@ -81,6 +122,13 @@ class DeviceNormals(Normals):
         """See `Normals`."""
         out.normal_(mean=0.0, std=scale, generator=self._generator)
 
+    def blur(self, out: Tensor, *, factor: float, scale: float) -> None:
+        """See `Normals`."""
+        noise = torch.empty(min(out.numel(), PORTION), dtype=out.dtype, device=out.device)
+        for part in out.view(-1).split(PORTION):
+            self.fill(noise[: len(part)], scale=scale)
+            part.mul_(factor).add_(noise[: len(part)])
+
 
 @final
 class Randomness:
@@ -102,6 +150,11 @@ class Randomness:
     def agree(self, secret: bytes) -> None:
         """Draws as everybody does who has the same secret; a seed that was given stays. Before the first draw."""
         self._secret = secret
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the draws of a step follow from its number."""
+        return self._seed is not None
 
     def draws(self, *, step: int) -> np.random.Generator:
         """For the sampling of one step."""
@@ -129,7 +182,7 @@ class Randomness:
 
     def _normals(self, key: bytes, device: torch.device) -> Normals:
         if device.type == "cpu" and not self._simulated:
-            return CipherNormals(key)
+            return CipherNormals(key, ahead=self._seed is None)
         seed = int.from_bytes(key[:8], "big") >> 1
         return DeviceNormals(torch.Generator(device=device).manual_seed(seed))
 

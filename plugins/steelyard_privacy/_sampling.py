@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, final
 
 import numpy as np
@@ -42,6 +43,10 @@ class Unsuitable(ValueError):
 
 SPARE = 5
 """More gaps are drawn at once than are needed on average: by so many standard deviations."""
+
+
+AHEAD, FARTHEST = 4096, 64
+"""So many examples, of so many steps at most, are drawn at once where no step's draw has to be found again alone."""
 
 
 def poisson_draw(population: int, *, rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -225,15 +230,29 @@ class PoissonLoader(DealtOut):
 
     def draws(self) -> Iterator[list[int]]:
         """Indices, one list per batch; workers may run ahead, in order."""
-        start, population = self.step(), self.population
-        for position in range(len(self)):
-            generator = self.randomness.draws(step=start + position)
-            drawn = poisson_draw(len(population.indices), rate=population.rate, generator=generator)
+        indices = self.population.indices
+        for drawn in self._positions():
             self.watch(drawn)
-            drawn = drawn[self.part[0] :: self.part[1]]
+            if self.part[1] > 1:
+                drawn = drawn[self.part[0] :: self.part[1]]
             self._waiting.append(len(drawn))
             # Nothing can be collated from no example, so an empty batch starts as one that is cut to zero rows.
-            yield [population.indices[index] for index in drawn.tolist()] or [population.indices[0]]
+            yield [indices[index] for index in drawn.tolist()] or [indices[0]]
+
+    def _positions(self) -> Iterator[NDArray[np.int64]]:
+        """Positions in the population, one array per batch.
+
+        The draws of several steps are one draw from as many copies of the population.
+        """
+        start, size, rate = self.step(), len(self.population.indices), self.population.rate
+        together = 1 if self.randomness.repeats else max(1, min(AHEAD // self.population.batch_size, FARTHEST))
+        for first in range(0, len(self), together):
+            steps = min(together, len(self) - first)
+            generator = self.randomness.draws(step=start + first)
+            drawn = poisson_draw(steps * size, rate=rate, generator=generator)
+            ends = np.searchsorted(drawn, size * np.arange(1, steps)).tolist()
+            for number, (begin, end) in enumerate(pairwise([0, *ends, len(drawn)])):
+                yield drawn[begin:end] - number * size
 
     def _check(self, batch: Any) -> None:
         found = rows(batch)

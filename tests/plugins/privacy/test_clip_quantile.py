@@ -69,7 +69,7 @@ def test_a_training_follows_and_its_controls_agree() -> None:
     assert attachment._norm.value < seen[-1] < seen[0] / 2
     # They hold the noise against the norm and the multiplier of each step.
     assert not attachment._controls.complaints(steps=12, seal=attachment._sealed())
-    assert not attachment._noise_test.failed()
+    assert not attachment._watch.test.failed()
 
 
 def test_the_noise_of_the_count_is_not_that_of_the_gradient() -> None:

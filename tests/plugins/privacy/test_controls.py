@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,22 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import ModelCheckpoint
-from scipy.stats import kstest
+from scipy.stats import binom, kstest
 from torch import Tensor
 
 from private_runs import Fitted, Task, data, fit
-from steelyard_privacy import _choice, _dp_sgd, _engine, _sampling
+from steelyard_privacy import _choice, _dp_sgd, _draw_test, _engine, _sampling
 from steelyard_privacy._batches import take
 from steelyard_privacy._controls import FALSE_ALARM, TESTS, Controls, NoiseControl
 from steelyard_privacy._draw_test import DrawTest
+from steelyard_privacy._noise_test import FEW, WINDOW, NoiseTest
+from steelyard_privacy._noise_watch import NoiseWatch
 from steelyard_privacy._sensitivity import Clipped, sensitivity
 from steelyard_privacy._sums import Layout
 from steelyard_privacy.dp_sgd import DPSGD
 
 ROWS, BATCH, EPOCHS = 64, 16, 6
+CPU = torch.device("cpu")
 Inject = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -49,7 +53,7 @@ def noise(change: Callable[[Tensor, float], Tensor]) -> Inject:
     def inject(patch: pytest.MonkeyPatch) -> None:
         right = _dp_sgd.privatised
 
-        def wrong(total: Tensor, *, batch_size: float, out: Tensor | None, **others: Any) -> Tensor:
+        def wrong(total: Tensor, *, batch_size: float, **others: Any) -> Tensor:
             fresh = right(torch.zeros_like(total), batch_size=1.0, **others)
             return (total + change(fresh, batch_size)) / batch_size
 
@@ -264,14 +268,55 @@ def test_tests_of_noise_have_the_promised_distribution() -> None:
     found: dict[str, list[float]] = {}
     for _ in range(120):
         test = NoiseControl()
+        test.begin((70, 0, 20), CPU)
         for _ in range(8):
-            released = torch.randn(90, generator=generator) * 3.0 / 7
-            test.add(released, torch.zeros(90), sizes=(70, 0, 20), batch_size=7.0, scale=3.0)
+            test.add(torch.randn(90, generator=generator) * 3.0, scale=3.0)
         for name, chance in test.chances().items():
             found.setdefault(name, []).append(chance)
     assert len(found) == 2
     for chances in found.values():
         assert kstest(chances, "uniform", alternative="greater").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("size", [90, FEW + 500, WINDOW + 500])
+def test_noise_is_watched_where_it_is_added_in_place(size: int) -> None:
+    """What the tests see is the noise, whatever it is added to."""
+    watch, control = NoiseWatch(right := NoiseControl()), NoiseControl()
+    sizes, test = (70, size - 70), NoiseTest()
+    control.begin(sizes, CPU)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        total, noise = (3 * torch.randn(size, generator=generator, dtype=torch.float64) for _ in range(2))
+        watch.before(total, sizes=sizes)
+        window = test.window(size)
+        watch.after(total.add_(noise).div_(7), batch_size=7.0, scale=3.0)
+        control.add(-noise if size <= FEW else -control.picked(noise), scale=3.0)
+        test.add(-noise[window], scale=3.0)
+    assert right.chances() == pytest.approx(control.chances(), rel=1e-6)
+    assert test.failed() == watch.test.failed() is False
+    assert watch.test._squares == pytest.approx(test._squares, rel=1e-9)
+    assert watch.test._count == test._count
+
+
+def test_draws_are_counted_the_same_at_once_and_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    draws = [np.flatnonzero(generator.random(50) < 0.2) for _ in range(9)]
+
+    def chances() -> dict[str, float]:
+        test = DrawTest(population=50, rate=0.2)
+        for drawn in draws:
+            test.add(drawn)
+        assert test.drawn.examples == sum(map(len, draws))
+        return test.chances()
+
+    at_once = chances()
+    monkeypatch.setattr(_draw_test, "KEPT", 1)
+    assert chances() == pytest.approx(at_once)
+    again = [len(np.intersect1d(one, other)) for one, other in pairwise(draws)]
+    asked = sum(map(len, draws[:-1]))
+    tails = binom.cdf(sum(again), asked, 0.2), binom.sf(sum(again) - 1, asked, 0.2)
+    name = "the rate at which an example is drawn again in the next step"
+    assert at_once[name] == pytest.approx(min(1.0, 2 * min(tails)))
 
 
 def test_few_batches_of_just_the_expected_size_accuse_nobody_and_many_do() -> None:
@@ -291,15 +336,16 @@ def test_the_family_keeps_its_false_alarm() -> None:
 
 
 def _asked(control: NoiseControl) -> NoiseControl:
+    control.begin((5,), CPU)
     for seed in range(3):
-        noise = torch.randn(5, generator=torch.Generator().manual_seed(seed))
-        control.add(noise, torch.zeros(5), sizes=(5,), batch_size=1.0, scale=1.0)
+        control.add(torch.randn(5, generator=torch.Generator().manual_seed(seed)), scale=1.0)
     return control
 
 
 def test_noise_begins_anew_where_other_weights_are_trained() -> None:
     control = _asked(NoiseControl())
-    control.add(torch.ones(4), torch.zeros(4), sizes=(2, 2), batch_size=1.0, scale=1.0)
+    control.begin((2, 2), CPU)
+    control.add(torch.ones(4), scale=1.0)
     assert control.chances().keys() == {"the size of the noise of one parameter"}
 
 

@@ -110,5 +110,5 @@ def test_the_noise_test_accuses_no_correct_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(300):
         test = NoiseTest()
-        test.add(2.0 * torch.randn(50, generator=generator), torch.zeros(50), batch_size=1.0, scale=2.0)
+        test.add(2.0 * torch.randn(50, generator=generator), scale=2.0)
         assert not test.failed()

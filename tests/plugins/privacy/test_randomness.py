@@ -8,6 +8,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import chi2, kstest, norm
 
+from steelyard_privacy import _randomness
 from steelyard_privacy._randomness import CHUNK, CipherNormals, DeviceNormals, Normals, Randomness
 
 CPU = torch.device("cpu")
@@ -66,6 +67,30 @@ def test_a_stream_goes_on_and_does_not_repeat() -> None:
     first, second = filled(normals, 1000), filled(normals, 1000)
     assert len(np.intersect1d(first, second)) < 3
     assert bool(torch.isfinite(torch.cat([first, second])).all())
+
+
+@pytest.mark.parametrize("count", [3, CHUNK + 5])
+@pytest.mark.parametrize("ahead", [True, False])
+def test_noise_is_added_in_place(count: int, ahead: bool) -> None:
+    noise = filled(CipherNormals(KEY, ahead=ahead), count, scale=3.0)
+    found = torch.ones(count)
+    CipherNormals(KEY, ahead=ahead).blur(found, factor=0.5, scale=3.0)
+    torch.testing.assert_close(found, 0.5 + noise)
+
+
+def test_numbers_made_ahead_are_each_given_once_and_normal() -> None:
+    normals = CipherNormals(KEY, ahead=True)
+    found = torch.cat([filled(normals, 1000, dtype=dtype).double() for dtype in 70 * [torch.float32, torch.float64]])
+    assert len(found.unique()) > 0.999 * len(found)
+    assert kstest(found.numpy(), "norm").pvalue > 1e-4
+
+
+def test_a_device_adds_its_noise_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_randomness, "PORTION", 300)
+    found = torch.ones(1000)
+    DeviceNormals(torch.Generator().manual_seed(0)).blur(found, factor=0.5, scale=3.0)
+    assert len(found.unique()) == 1000
+    assert kstest((found.numpy() - 0.5) / 3, "norm").pvalue > 1e-4
 
 
 def test_without_a_seed_nothing_repeats_them_and_with_one_every_step_has_its_own() -> None:

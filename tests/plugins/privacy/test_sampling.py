@@ -1,6 +1,7 @@
 """Poisson sampling: who is drawn, how often, from whom."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,27 @@ def loader_of(source: DataLoader[Any], *, seed: int | None = None) -> PoissonLoa
     )
 
 
-def test_each_example_is_drawn_independently_with_the_rate() -> None:
+def step_by_step() -> list[list[int]]:
     generator = np.random.default_rng(0)
-    draws, population, rate = 4000, 25, 0.13
+    return [poisson_draw(25, rate=0.12, generator=generator).tolist() for _ in range(4000)]
+
+
+def many_steps_at_once() -> list[list[int]]:
+    loader = loader_of(DataLoader(TensorDataset(torch.arange(25)), batch_size=3))
+    loader.randomness.agree(bytes(16))
+    found: list[list[int]] = []
+    loader.watch = lambda drawn: found.append(drawn.tolist())
+    while len(found) < 4000:
+        list(loader.draws())
+    return found[:4000]
+
+
+@pytest.mark.parametrize("drawn", [step_by_step, many_steps_at_once])
+def test_each_example_is_drawn_independently_with_the_rate(drawn: Callable[[], list[list[int]]]) -> None:
+    draws, population, rate = 4000, 25, 0.12
     table = np.zeros((draws, population))
-    for row in range(draws):
-        table[row, poisson_draw(population, rate=rate, generator=generator)] = 1
+    for row, places in enumerate(drawn()):
+        table[row, places] = 1
     # Sizes follow the binomial distribution, which shuffled batches do not: chi-square over the sizes.
     sizes = np.bincount(table.sum(axis=1).astype(int), minlength=population + 1)[:9]
     expected = draws * binom.pmf(np.arange(9), population, rate)
@@ -51,6 +67,9 @@ def test_each_example_is_drawn_independently_with_the_rate() -> None:
     assert np.abs(table.mean(axis=0) - rate).max() < error
     correlation = np.corrcoef(table.T) - np.eye(population)
     assert np.abs(correlation).max() < 5 / math.sqrt(draws)
+    # Nor does a step know of the one before.
+    again = table[1:].ravel() - rate, table[:-1].ravel() - rate
+    assert abs(float((again[0] * again[1]).mean())) < 5 * rate * (1 - rate) / math.sqrt(len(again[0]))
 
 
 def test_the_extremes_of_the_rate() -> None:
