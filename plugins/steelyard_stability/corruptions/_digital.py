@@ -16,6 +16,7 @@ CONTRAST = (0.4, 0.3, 0.2, 0.1, 0.05)
 ELASTIC = (12.5, 16.25, 21.25, 25.0, 30.0)
 PIXELATE = (0.6, 0.5, 0.4, 0.3, 0.25)
 QUALITY = (25, 18, 15, 10, 7)
+Bytes = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
 def contrast(images: Tensor, severity: int, dice: Dice) -> Tensor:
@@ -63,13 +64,13 @@ def jpeg_compression(images: Tensor, severity: int, dice: Dice) -> Tensor:
     """Written as a JPEG file of low quality, and read again."""
     del dice
     seen, rest = colours(images)
-    bytes_ = (seen.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    read = torch.stack([_through_jpeg(image, QUALITY[severity - 1]) for image in bytes_])
-    return torch.cat([read.to(seen), rest], dim=1)
+    bytes_ = (seen.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    read = np.stack([_through_jpeg(image, QUALITY[severity - 1]) for image in bytes_])
+    unit = torch.from_numpy(read.reshape(bytes_.shape)).permute(0, 3, 1, 2).contiguous().float() / 255
+    return torch.cat([unit.to(seen), rest], dim=1)
 
 
-def _through_jpeg(image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", quality: int) -> Tensor:
+def _through_jpeg(image: Bytes, quality: int) -> Bytes:
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(file, "JPEG", quality=quality)
-    back = np.array(Image.open(file), dtype=np.float32) / 255
-    return torch.from_numpy(back.reshape(image.shape)).permute(2, 0, 1)
+    return np.asarray(Image.open(file))

@@ -6,7 +6,7 @@ batch; a library's convolution chooses another order of summation for another si
 (B, C, H, W).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,16 @@ from torch.nn.functional import conv2d
 
 MANY = 64
 """More taps than this are left to the library, image by image."""
+PIECE = 1 << 17
+"""Values that a processor keeps near while many sums pass over them."""
+
+
+def in_pieces(act: Callable[..., Tensor], *parts: Tensor) -> Tensor:
+    """What `act` makes of tensors (B, ...), a few examples at a time; for sums that treat each of them alone."""
+    rows = max(1, PIECE // max(1, parts[0][0].numel()))
+    if rows >= len(parts[0]):
+        return act(*parts)
+    return torch.cat([act(*piece) for piece in zip(*(part.split(rows) for part in parts), strict=True)])
 
 
 def mirrored(places: Tensor, size: int) -> Tensor:
@@ -36,14 +46,17 @@ def gaussian_taps(sigma: float, *, reach: float = 4.0) -> list[float]:
 def smoothed(images: Tensor, taps: Sequence[float], *, dim: int, mirror: bool = False) -> Tensor:
     """The weighted mean of neighbours along one dimension; the border goes on outside, or is mirrored there."""
     size, radius = images.shape[dim], len(taps) // 2
-    out = torch.zeros_like(images)
-    for place, weight in enumerate(taps):
-        if weight < 1e-9:
-            continue
-        sources = torch.arange(size, device=images.device) + place - radius
-        sources = mirrored(sources, size) if mirror else sources.clamp(0, size - 1)
-        out += images.index_select(dim, sources) * weight
-    return out
+    places = torch.arange(-radius, size + radius, device=images.device)
+    sources = mirrored(places, size) if mirror else places.clamp(0, size - 1)
+    passing = [(place, weight) for place, weight in enumerate(taps) if weight >= 1e-9]
+
+    def summed(some: Tensor) -> Tensor:
+        wide, out = some.index_select(dim, sources), torch.zeros_like(some)
+        for place, weight in passing:
+            out += wide.narrow(dim, place, size) * weight
+        return out
+
+    return in_pieces(summed, images)
 
 
 def gaussian(images: Tensor, sigma: float) -> Tensor:
@@ -63,10 +76,15 @@ def convolved(images: Tensor, kernel: Tensor) -> Tensor:
     if len(taps) > MANY:
         filters = kernel.to(images)[None, None]
         return torch.stack([conv2d(image[:, None], filters)[:, 0] for image in wide])
-    out = torch.zeros_like(images)
-    for row, column in taps:
-        out += wide[..., row : row + height, column : column + width] * float(kernel[row, column])
-    return out
+    weights = [float(kernel[row, column]) for row, column in taps]
+
+    def summed(some: Tensor) -> Tensor:
+        out = torch.zeros_like(some[..., :height, :width])
+        for (row, column), weight in zip(taps, weights, strict=True):
+            out += some[..., row : row + height, column : column + width] * weight
+        return out
+
+    return in_pieces(summed, wide)
 
 
 def picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -79,6 +97,10 @@ def picked(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def between(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Bilinear pixels at broken places (B, H, W), mirrored outside."""
+    return in_pieces(_between, images, rows, columns)
+
+
+def _between(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     top, left = rows.floor(), columns.floor()
     down, right = (rows - top)[:, None], (columns - left)[:, None]
@@ -99,8 +121,9 @@ def zooms(images: Tensor, factors: Sequence[float]) -> Tensor:
     height, width = images.shape[-2:]
     rows = torch.stack([_stretch(height, factor) for factor in factors]).to(images)
     columns = torch.stack([_stretch(width, factor).T for factor in factors]).to(images)
-    # (Z, 1, H, H) x (C, H, W) x (Z, 1, W, W)
-    return torch.stack([((rows[:, None] @ image) @ columns[:, None]).mean(dim=0) for image in images])
+    # (Z, C, H, H) x (C, H, W) x (Z, C, W, W)
+    rows, columns = (one[:, None].repeat(1, images.shape[1], 1, 1) for one in (rows, columns))
+    return torch.stack([((rows @ image) @ columns).mean(dim=0) for image in images])
 
 
 def _stretch(size: int, factor: float) -> Tensor:
@@ -125,19 +148,21 @@ def dragged(images: Tensor, angles: Tensor, *, radius: int, sigma: float) -> Ten
         sigma: How fast it fades, in pixels.
     """
     height, width = images.shape[-2:]
-    turns = torch.deg2rad(angles.double())
     steps = torch.arange(2 * radius + 1, dtype=torch.float64)
     weights = torch.exp(-0.5 * (steps / max(sigma, 1e-6)) ** 2)
     weights = weights / weights.sum()
+    passing = [pair for pair in zip(steps.tolist(), weights.tolist(), strict=True) if pair[1] >= 1e-9]
     rows, columns = torch.arange(height)[None, :, None], torch.arange(width)[None, None, :]
-    out = torch.zeros_like(images)
-    for step, weight in zip(steps.tolist(), weights.tolist(), strict=True):
-        if weight < 1e-9:
-            break
-        down, right = ((step * way - 0.5).ceil().long()[:, None, None] for way in (turns.sin(), turns.cos()))
-        there = torch.broadcast_tensors(rows + down, columns + right)
-        out += picked(images, there[0].to(images.device), there[1].to(images.device)) * weight
-    return out
+
+    def summed(some: Tensor, turns: Tensor) -> Tensor:
+        out = torch.zeros_like(some)
+        for step, weight in passing:
+            down, right = ((step * way - 0.5).ceil().long()[:, None, None] for way in (turns.sin(), turns.cos()))
+            there = torch.broadcast_tensors(rows + down, columns + right)
+            out += picked(some, there[0].to(some.device), there[1].to(some.device)) * weight
+        return out
+
+    return in_pieces(summed, images, torch.deg2rad(angles.double()))
 
 
 def per_image(images: Tensor, value: Tensor) -> Tensor:
