@@ -16,6 +16,7 @@ from steelyard_stability._assault import Assault, assault
 from steelyard_stability._attack_pictures import radius_curve, worst_examples
 from steelyard_stability._staging import SPLIT
 from steelyard_stability.adversarial import Adversarial
+from steelyard_stability.masking import Check
 
 MEANINGS = {
     "worst_flips": "share of the test examples whose answer an attacker can change within the largest radius",
@@ -23,6 +24,8 @@ MEANINGS = {
     "robust_accuracy": "how right the answers still are when an attacker may change each input within this radius",
     "masking_flags": "tests of the attack itself that it failed; with one of them failed its numbers mean nothing",
 }
+FALLEN = 0.95
+"""From this share on a radius is too wide to tell examples apart."""
 WORDS = {"linf": "every value changed by at most the radius", "l2": "a change of at most the radius in length"}
 
 
@@ -67,10 +70,14 @@ def _note(run: Run, plugin: Adversarial, found: Assault) -> str:
     less = "" if count == found.wanted else f"; time was up after {count} of {found.wanted} examples"
     return (
         f"{plugin.norm}: {WORDS[plugin.norm]}, in {_unit(run)}{limits}; untargeted, the attacker knows the weights; "
-        f"{', '.join(plugin.attacks)} with {plugin.steps} steps, {plugin.restarts} random starts, "
-        f"{plugin.targets} targets, {plugin.queries} questions; "
+        f"{', '.join(plugin.attacks)} with {plugin.steps} steps, {_counted(plugin.restarts, 'random start')}, "
+        f"{_counted(plugin.targets, 'target')}, {_counted(plugin.queries, 'question')}; "
         f"{found.looks / count:.0f} looks an example{tested}{less}"
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _unit(run: Run) -> str:
@@ -81,9 +88,8 @@ def _unit(run: Run) -> str:
 
 def _rows(plugin: Adversarial, found: Assault, note: str) -> Iterator[Measurement]:
     last = len(plugin.radii) - 1
-    yield replace(
-        _flips(found, last, f"at radius {plugin.radii[last]:g}; {note}"), name="worst_flips", better=Better.LOWER
-    )
+    words = f"at radius {plugin.radii[last]:g}; {note}{_too_wide(plugin, found)}"
+    yield replace(_flips(found, last, words), name="worst_flips", better=Better.LOWER)
     for place, radius in enumerate(plugin.radii):
         yield replace(_flips(found, place, note), at={"radius": radius})
     yield _accuracy(found.clean, found.clean, note, undecided=0, radius=0.0)
@@ -93,6 +99,14 @@ def _rows(plugin: Adversarial, found: Assault, note: str) -> Iterator[Measuremen
         yield _accuracy(
             highest, torch.where(open_, 0.0, highest), note, undecided=int(open_.sum()), radius=float(radius)
         )
+
+
+def _too_wide(plugin: Adversarial, found: Assault) -> str:
+    """Smaller radii to ask for, where next to none is left at the smallest."""
+    if float(found.fooled[0].double().mean()) < FALLEN:
+        return ""
+    smaller = ",".join(f"{radius / 10:g}" for radius in plugin.radii)
+    return f"; nearly all fall at the smallest radius: stability.adversarial.radii=[{smaller}] tells more"
 
 
 def _flips(found: Assault, place: int, note: str) -> Measurement:
@@ -152,9 +166,14 @@ def _tests(found: Assault) -> Iterator[Measurement | Artefact]:
         name="masking",
         title="Is the attack to be believed?",
         columns=["test", "value", "limit", "flagged", "what it would mean"],
-        rows=[[check.name, check.value, check.limit, check.flagged, check.words] for check in found.checks],
+        rows=[[check.name, *_short(check), "yes" if check.flagged else "no", check.words] for check in found.checks],
         split=SPLIT,
     )
+
+
+def _short(check: Check) -> tuple[float, float]:
+    """Value and limit by three digits."""
+    return float(f"{check.value:.3g}"), float(f"{check.limit:.3g}")
 
 
 def _credits(plugin: Adversarial, found: Assault) -> Table:

@@ -146,7 +146,9 @@ class CalibrationAttachment(Attachment):
         sets = test.probabilities >= edge
         caught = sets[np.arange(len(test.targets)), test.targets]
         few = "" if edge > 0 else f"; {len(held.targets)} validation examples are too few to rule anything out"
-        note = f"promised: {1 - wanted:.0%} on average over validation splits; {len(held.targets)} of them{few}"
+        note = (
+            f"promised: {1 - wanted:.0%} on average over validation splits; by {len(held.targets):,} examples here{few}"
+        )
         yield proportion(
             "set_coverage",
             int(caught.sum()),

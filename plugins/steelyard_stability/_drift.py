@@ -53,7 +53,7 @@ class DriftAttachment(Attachment):
                 count=count,
                 split=NEW,
                 at={"view": view},
-                note=_joined(doubt, self._words(one), f"against {len(known.targets)} examples of the {KNOWN} split"),
+                note=_joined(doubt, self._words(one), f"against {len(known.targets):,} validation examples"),
                 meaning=MEANINGS["gap"],
             )
         alarms = self._alarms(found)

@@ -48,8 +48,12 @@ class Row:
 
 
 def rows(measurements: Sequence[Measurement], key: str) -> list[Row]:
-    """The rows of one name in the section `key`; the first one says what they mean."""
-    return [row(item if not place else replace(item, meaning=""), key) for place, item in enumerate(measurements)]
+    """The rows of one name in the section `key`; each says what it means unless the one before it did."""
+    said = ["", *(item.meaning for item in measurements)]
+    return [
+        row(replace(item, meaning="" if item.meaning == before else item.meaning), key)
+        for item, before in zip(measurements, said, strict=False)
+    ]
 
 
 def row(measurement: Measurement, key: str) -> Row:

@@ -7,7 +7,25 @@ from steelyard.measurement import Better, Measurement
 from steelyard.report.numbers import number
 
 _ACRONYMS = (
-    *("AUC", "BLEU", "CER", "CPU", "ECE", "F1", "FID", "FLOP", "FLOPs", "FPR", "GPU", "IoU", "KL", "L1", "L2", "MAE"),
+    *(
+        "AUC",
+        "AUROC",
+        "BLEU",
+        "CER",
+        "CPU",
+        "ECE",
+        "F1",
+        "FID",
+        "FLOP",
+        "FLOPs",
+        "FPR",
+        "GPU",
+        "IoU",
+        "KL",
+        "L1",
+        "L2",
+        "MAE",
+    ),
     *("MFU", "MIA", "MRR", "MSE", "NDCG", "NLL", "PSNR", "RMSE", "ROC", "ROUGE", "SSIM", "TPR", "WER"),
     *("AP", "chrF", "COCO", "L", "mAP50"),
 )

@@ -82,7 +82,7 @@ class Region:
             return torch.add(inputs, direction, alpha=length).clamp_(self.low, self.high)
         return self.project(inputs + length * direction)
 
-    def take(self, rows: Tensor) -> "Region":
+    def take(self, rows: Tensor | slice) -> "Region":
         """The regions of some examples."""
         return Region(
             ball=self.ball,

@@ -40,6 +40,12 @@ class Scene:
         """Whether the time is up."""
         return self.until is not None and time.monotonic() >= self.until
 
+    def parts(self, count: int) -> list[slice]:
+        """Batches of so many rows: as few as there can be, of nearly one length, as a small rest costs as much."""
+        number = -(-count // self.batch)
+        edges = [count * place // number for place in range(number + 1)] if number else []
+        return [slice(first, last) for first, last in pairwise(edges)]
+
     def look(self, inputs: Tensor, rows: Tensor, loss: Loss) -> "Look":
         """One pass forward and back.
 
@@ -48,20 +54,20 @@ class Scene:
             rows: Which rows of the scene these are (b,).
             loss: Whose gradient is asked for.
         """
-        parts = [self._whole(inputs[part], rows[part], loss) for part in _parts(len(rows), self.batch)]
+        parts = [self._whole(inputs[part], rows[part], loss) for part in self.parts(len(rows))]
         gradient, fooled, losses = (_joined(column) for column in zip(*parts, strict=True))
         return Look(gradient=gradient, fooled=fooled, losses=losses)
 
     def slopes(self, inputs: Tensor, rows: Tensor, loss: Loss) -> Tensor:
         """The gradient of a look alone (b, ...), for an attack that does not ask how it stands."""
-        return _joined([self._slope(inputs[part], rows[part], loss)[0] for part in _parts(len(rows), self.batch)])
+        return _joined([self._slope(inputs[part], rows[part], loss)[0] for part in self.parts(len(rows))])
 
     @torch.no_grad()
     def judge(self, inputs: Tensor, rows: Tensor, loss: Loss | None = None) -> tuple[Tensor, Tensor]:
         """Whether each decision has changed (b,), and the losses (b,); one pass forward."""
         fooled: list[Tensor] = []
         losses: list[Tensor] = []
-        for part in _parts(len(rows), self.batch):
+        for part in self.parts(len(rows)):
             outputs = self.aim.ask(inputs[part], rows[part])
             fooled.append(self.aim.fooled(outputs, rows[part]))
             if loss is not None:
@@ -71,7 +77,7 @@ class Scene:
     @torch.no_grad()
     def answers(self, inputs: Tensor, rows: Tensor) -> Tensor:
         """The raw outputs, where they are one tensor; one pass forward."""
-        return torch.cat([self.aim.ask(inputs[part], rows[part]) for part in _parts(len(rows), self.batch)])
+        return torch.cat([self.aim.ask(inputs[part], rows[part]) for part in self.parts(len(rows))])
 
     def _slope(self, inputs: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Any, Tensor]:
         with torch.enable_grad():
@@ -129,10 +135,3 @@ def slope(losses: Tensor, leaf: Tensor) -> Tensor:
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat([*parts])
-
-
-def _parts(count: int, size: int) -> list[slice]:
-    """As few parts as `size` allows, all of nearly one length: a small rest would cost as much as a full part."""
-    number = -(-count // size)
-    edges = [count * place // number for place in range(number + 1)] if number else []
-    return [slice(first, last) for first, last in pairwise(edges)]

@@ -41,7 +41,7 @@ class CorruptionsAttachment(Attachment):
             yield from _skipped("none of the kinds found anything to change in the test examples")
             return
         doubt = _doubt(answers)
-        for row in rows(answers, split=SPLIT, note=_note(family, answers)):
+        for row in rows(answers, split=SPLIT, note=_note(family), cut=_cut(answers)):
             told = replace(row, meaning=MEANINGS[row.name])
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
         yield from curves(answers, split=SPLIT)
@@ -62,6 +62,9 @@ def _doubt(answers: Answers) -> str:
     return ""
 
 
-def _note(family: Family, answers: Answers) -> str:
-    cut = "" if answers.whole else f"; the deadline left time for the first {len(answers.right)} examples"
-    return f"one draw per example, kind and severity; {family.note}{cut}".replace("; ;", ";").rstrip("; ")
+def _note(family: Family) -> str:
+    return f"one draw per example, kind and severity; {family.note}".rstrip("; ")
+
+
+def _cut(answers: Answers) -> str:
+    return "" if answers.whole else f"; the deadline left time for the first {len(answers.right)} examples"

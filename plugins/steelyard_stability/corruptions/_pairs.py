@@ -11,9 +11,12 @@ from torch import Tensor
 
 from steelyard.measurement import Picture, Sound, Table
 from steelyard.runs import Run
+from steelyard_stability.corruptions._contrast import contrasted, overheard
 
 HEARD = 3
 """Pairs that are heard, at most."""
+SEEN = ("image", "detection")
+"""Modalities whose examples are pictures."""
 PAUSE = 0.4
 """Seconds of silence between a clean sound and the damaged one."""
 
@@ -52,23 +55,44 @@ class Pair:
 
 def pictured(run: Run, pairs: Sequence[Pair], *, split: str) -> Picture:
     """Each clean example before the damaged one, with what was changed."""
-    adapter = run.adapter
-    seen = [_view(run, batch) for pair in pairs for batch in (pair.clean, pair.damaged)]
-    inputs = torch.cat(seen)
-    changes = torch.cat([part for at in range(0, len(seen), 2) for part in (seen[at] * 0, seen[at + 1] - seen[at])])
-    both = run.batch(split, [pair.number for pair in pairs for _ in range(2)])
-    titles = [
-        words
-        for pair in pairs
-        for words in (f"{pair.number}: {pair.before} ({pair.wanted} is right)", f"{pair.damage}: {pair.after}")
-    ]
+    before = [f"{pair.number}: {pair.before} ({pair.wanted} is right)" for pair in pairs]
+    after = [f"{pair.damage}: {pair.after}" for pair in pairs]
+    beside = _beside(run, pairs, before, after)
+    colours = ": red brighter, blue darker" if beside and run.adapter.modality in SEEN else ""
     return Picture(
         name="worst",
-        title="Answers that change most easily: each example clean, then damaged, with what was changed",
-        png=adapter.draw(adapter.replace(both, inputs), changes, titles=titles),
+        title=f"Answers that change most easily: each example clean, then damaged, with what was changed{colours}",
+        png=beside or _drawn(run, pairs, before, after, split=split),
         alt="; ".join(f"example {pair.number}, {pair.damage}: {pair.before} becomes {pair.after}" for pair in pairs),
         split=split,
     )
+
+
+def _beside(run: Run, pairs: Sequence[Pair], before: Sequence[str], after: Sequence[str]) -> bytes:
+    """Pictures and sounds in a row each; nothing where they are neither, or of several sizes."""
+    adapter = run.adapter
+    clean, damaged = ([_view(run, batch).float().cpu() for batch in column] for column in _columns(pairs))
+    if len({part.shape for part in clean}) > 1:
+        return b""
+    one, other = torch.cat(clean), torch.cat(damaged)
+    if adapter.modality in SEEN and one.dim() == 4:
+        return contrasted(one, other, before=before, after=after, bounds=adapter.bounds)
+    if adapter.modality == "audio" and one.dim() == 2:
+        return overheard(one, other, before=before, after=after, rate=getattr(adapter, "sample_rate", None))
+    return b""
+
+
+def _drawn(run: Run, pairs: Sequence[Pair], before: Sequence[str], after: Sequence[str], *, split: str) -> bytes:
+    """As the adapter draws what speaks for an answer, with the change in its place."""
+    seen = [_view(run, batch) for pair in pairs for batch in (pair.clean, pair.damaged)]
+    changes = torch.cat([part for at in range(0, len(seen), 2) for part in (seen[at] * 0, seen[at + 1] - seen[at])])
+    both = run.batch(split, [pair.number for pair in pairs for _ in range(2)])
+    titles = [words for two in zip(before, after, strict=True) for words in two]
+    return run.adapter.draw(run.adapter.replace(both, torch.cat(seen)), changes, titles=titles)
+
+
+def _columns(pairs: Sequence[Pair]) -> tuple[list[Any], list[Any]]:
+    return [pair.clean for pair in pairs], [pair.damaged for pair in pairs]
 
 
 def heard(run: Run, pairs: Sequence[Pair], *, split: str, rate: int) -> Iterator[Sound]:

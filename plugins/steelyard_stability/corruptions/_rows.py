@@ -52,15 +52,22 @@ def worst(shares: dict[str, Tensor]) -> Worst:
     return Worst(kind=kind, shares=shares[kind])
 
 
-def rows(answers: Answers, *, split: str, note: str) -> Iterator[Measurement]:
-    """The summary, then the curves."""
+def rows(answers: Answers, *, split: str, note: str, cut: str = "") -> Iterator[Measurement]:
+    """The summary, then the curves.
+
+    Args:
+        answers: What was answered.
+        split: Of the examples.
+        note: How they were damaged: said once in the summary, and of each curve.
+        cut: That there was no time for more of them, or "".
+    """
     points = answers.points
     same, still = by_kind(points, answers.same), by_kind(points, answers.still)
     idle = f"; nothing to change was found by {', '.join(answers.idle)}" if answers.idle else ""
-    over = f"mean over {len(same)} kinds and {len({severity for _, severity in points})} severities{idle}; {note}"
+    over = f"mean over {len(same)} kinds and {len({severity for _, severity in points})} severities{idle}{cut}"
 
-    yield _share("unchanged_mean", torch.stack([*same.values()]).mean(0), split=split, note=over)
-    yield _worst("unchanged_worst", same, split=split, note=note)
+    yield _share("unchanged_mean", torch.stack([*same.values()]).mean(0), split=split, note=f"{over}; {note}")
+    yield _worst("unchanged_worst", same, split=split, cut=cut)
     always = torch.stack([answers.same[point] for point in points]).all(dim=0)
     yield proportion(
         "unchanged_always",
@@ -68,11 +75,11 @@ def rows(answers: Answers, *, split: str, note: str) -> Iterator[Measurement]:
         len(always),
         better=Better.HIGHER,
         split=split,
-        note=f"all of {len(points)} damaged copies{idle}; {note}",
+        note=f"all of {len(points)} damaged copies{idle}{cut}",
     )
     mean = torch.stack([*still.values()]).mean(0)
     yield _share("accuracy_mean", mean, split=split, note=over)
-    yield _worst("accuracy_worst", still, split=split, note=note)
+    yield _worst("accuracy_worst", still, split=split, cut=cut)
     drop, interval = mean_interval(answers.right - mean)
     yield Measurement(
         name="accuracy_drop_mean",
@@ -84,7 +91,7 @@ def rows(answers: Answers, *, split: str, note: str) -> Iterator[Measurement]:
         note=f"paired with the clean answer; {over}",
     )
     for point in points:
-        yield from _at(answers, point, split=split, note=note)
+        yield from _at(answers, point, split=split, note=f"{note}{cut}")
 
 
 def _at(answers: Answers, point: Point, *, split: str, note: str) -> Iterator[Measurement]:
@@ -105,8 +112,8 @@ def _share(name: str, shares: Tensor, *, split: str, note: str, level: float = 0
     )
 
 
-def _worst(name: str, shares: dict[str, Tensor], *, split: str, note: str) -> Measurement:
+def _worst(name: str, shares: dict[str, Tensor], *, split: str, cut: str) -> Measurement:
     found, count = worst(shares), len(shares)
     # The worst of many is also the unluckiest, so each gets its part of the error probability (Bonferroni).
-    words = f"{found.kind}, mean over its severities; the interval holds for all {count} kinds at once; {note}"
+    words = f"{found.kind}, mean over its severities; the interval holds for all {count} kinds at once{cut}"
     return _share(name, found.shares, split=split, note=words, level=1 - 0.05 / count)

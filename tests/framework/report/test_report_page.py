@@ -55,6 +55,17 @@ def test_a_number_for_each_plugin_says_once_what_it_means(tmp_path):
     assert words.count("What it took.") == 1
 
 
+def test_numbers_of_one_name_with_several_meanings_say_each(tmp_path):
+    rows = tuple(
+        Measurement(name="a.b.changed", value=0.0, at={"way": way}, meaning=f"what changed {way}")
+        for way in ("alone", "again")
+    )
+    section = Section(key="a.b", status=Status.MEASURED, measurements=rows)
+    words = page(render(samples.write(tmp_path / "run", samples.scorecard(extra=(section,))))).words
+    assert "What changed alone." in words
+    assert "What changed again." in words
+
+
 def test_parts_of_a_cell_do_not_run_together(good):
     words = page(render(good)).words
     assert "0.905 to 0.939, 95 % interval" in words

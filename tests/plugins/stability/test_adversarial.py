@@ -57,6 +57,13 @@ def test_the_curve_falls_and_every_number_names_its_threat() -> None:
         assert row.meaning
 
 
+def test_where_nearly_all_fall_at_once_smaller_radii_are_named() -> None:
+    few = replace(QUICK, attacks=("fgsm", "pgd"), radii=(0.5, 0.6))
+
+    assert told(image_run(), few)[0].note.endswith("stability.adversarial.radii=[0.05,0.06] tells more")
+    assert "tells more" not in told(image_run(), replace(few, radii=(0.01,)))[0].note
+
+
 def test_a_linear_model_has_the_robust_accuracy_of_its_closed_form() -> None:
     model = fitted(linear)
     inputs, targets = held(80)
