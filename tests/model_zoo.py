@@ -11,7 +11,7 @@ from torch.nn import functional as F
 ROWS, PICTURES = (6,), (1, 4, 4)
 EVERY = frozenset({"every"})
 GRADIENT = frozenset({"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "gradient_shap"})
-LAYERS = frozenset({"deep_lift", "guided_backprop", "grad_cam"})
+LAYERS = frozenset({"deep_lift", "deep_lift_shap", "guided_backprop", "grad_cam"})
 BASED = frozenset(
     {
         "integrated_gradients",
@@ -25,8 +25,8 @@ BASED = frozenset(
         "lime",
     }
 )
-TWO = frozenset({"deep_lift", "guided_backprop"})
-DEEP = frozenset({"deep_lift"})
+DEEP = frozenset({"deep_lift", "deep_lift_shap"})
+TWO = DEEP | {"guided_backprop"}
 
 
 class Made(nn.Module):

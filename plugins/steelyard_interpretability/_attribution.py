@@ -1,11 +1,13 @@
 """The live half of `interpretability.attribution`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Measurement, Status
 from steelyard.runs import Run
 from steelyard_interpretability._explain import Study, study
+from steelyard_interpretability._layer_picture import layer_picture
 from steelyard_interpretability._rows import MEANINGS, curves, one_method
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability._side_by_side import picture
@@ -24,34 +26,56 @@ class AttributionAttachment(Attachment):
 
         A single method's rows stand without its name; those of several say of which one they are.
         """
-        plugin, found = self._plugin, study(run, self._plugin)
-        note, several = self._note(found), len(plugin.methods) > 1
+        plugin, several = self._plugin, len(self._plugin.methods) > 1
+        try:
+            found = study(run, plugin)
+        except ValueError as error:
+            if plugin.layer is None:
+                raise
+            yield _skipped(str(error), {})
+            return
+        note = self._note(found)
         rows: list[Measurement] = []
         for name in found.maps:
             rows += one_method(plugin, found, name, note=note, at={"method": name} if several else {})
         for name, reason in found.refused.items():
-            rows.append(
-                Measurement(
-                    name="deletion_gap",
-                    status=Status.SKIPPED,
-                    at={"method": name} if several else {},
-                    split=SPLIT,
-                    note=f"{name} is refused: {reason}",
-                    meaning=MEANINGS["deletion_gap"],
-                )
-            )
+            rows.append(_skipped(f"{name} is refused: {reason}", {"method": name} if several else {}))
+        if plugin.neuron:
+            rows = [replace(row, meaning=row.meaning.replace("certainty", "the neuron's value")) for row in rows]
         yield from rows
         yield from curves(found, several=several)
         if several:
             yield by_method(rows, refused=found.refused)
-        if found.judged:
+        # The same place in a layer means another thing in another run.
+        if found.judged and plugin.layer is None:
             yield by_part(run, found)
         if found.shown is not None:
-            yield picture(run, plugin, found.shown)
+            by_layer = plugin.layer is not None and not plugin.neuron
+            yield (layer_picture if by_layer else picture)(run, plugin, found.shown)
 
     def _note(self, found: Study) -> str:
         done, chosen = len(found.common.decisions), len(found.samples.numbers)
         cut = "" if done == chosen else f"; the deadline left time for {done} of {chosen} examples"
         fewer = "" if bool(found.common.present.all()) else "up to "
         limits = f"; {found.limits}" if found.limits else ""
-        return f"baseline {self._plugin.baseline}, {fewer}{found.counts[-1]} units{cut}{limits}"
+        return f"baseline {self._plugin.baseline}, {fewer}{found.counts[-1]} units{self._of()}{cut}{limits}"
+
+    def _of(self) -> str:
+        plugin = self._plugin
+        if plugin.layer is None:
+            return ""
+        place = ", ".join(map(str, plugin.neuron))
+        return (
+            f"; of the value of neuron {place} in {plugin.layer}" if plugin.neuron else f" of the layer {plugin.layer}"
+        )
+
+
+def _skipped(reason: str, at: dict[str, str | float]) -> Measurement:
+    return Measurement(
+        name="deletion_gap",
+        status=Status.SKIPPED,
+        at=at,
+        split=SPLIT,
+        note=reason,
+        meaning=MEANINGS["deletion_gap"],
+    )

@@ -21,7 +21,8 @@ from steelyard_interpretability._samples import SPLIT, Samples, collect, others,
 from steelyard_interpretability.attribution import Attribution
 from steelyard_interpretability.measures.curves import deletion, order_of
 from steelyard_interpretability.methods.gradient import stepped
-from steelyard_interpretability.methods.probe import probed
+from steelyard_interpretability.methods.layered import at_layer, of_neuron
+from steelyard_interpretability.methods.probe import OF_NEURON, probed
 from steelyard_interpretability.methods.question import Question, asked
 from steelyard_interpretability.methods.registry import METHODS, finite
 
@@ -91,6 +92,8 @@ class Shown:
         decisions: What is explained.
         probabilities: That the model gave to the decision.
         maps: By method.
+        inputs: What is explained by: the examples' inputs, or what a layer gives for them (N, ...).
+        units: The unit of each of its elements, shaped as one example.
     """
 
     samples: Samples
@@ -98,6 +101,8 @@ class Shown:
     decisions: Tensor
     probabilities: Tensor
     maps: Mapping[str, Map]
+    inputs: Tensor
+    units: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +148,14 @@ def study(run: Run, plugin: Attribution) -> Study:
     refused: dict[str, str] = {}
     with explaining(run.task):
         started = time.monotonic()
-        samples = collect(run, count=plugin.samples, baseline=plugin.baseline)
-        units = int(run.adapter.features(samples.inputs).max()) + 1
-        counts = removal_counts(units, points=plugin.removals)
+        wide = plugin.background if "deep_lift_shap" in plugin.methods else 0
+        samples = collect(run, count=plugin.samples, baseline=plugin.baseline, background=wide)
         twin = reinitialised(run.task, seed=run.seed)
         one = asked_of(run, some(run, samples, [0]))
-        passes = fitting(one.pose(run.task, one.decisions), max_memory_mb=plugin.max_memory_mb)
+        first = one.pose(run.task, one.decisions)
+        passes = fitting(first, max_memory_mb=plugin.max_memory_mb)
+        units = placed(first, plugin).present.shape[1]
+        counts = removal_counts(units, points=plugin.removals)
 
         def pilot(places: Sequence[int], share: float) -> None:
             effort = _Effort(share=share, at_once=passes.at_once)
@@ -199,7 +206,7 @@ def _part(
     first: bool,
 ) -> _Part:
     whole = _asked(run, plugin, samples, effort)
-    question = whole.pose(run.task, whole.decisions)
+    question = placed(whole.pose(run.task, whole.decisions), plugin)
     if first:
         probe = probed(question)
         refused |= {name: words for name in plugin.methods if (words := probe.objection(name))}
@@ -214,7 +221,7 @@ def _part(
             continue
         try:
             maps[name] = mapped(name, question)
-            theirs = mapped(name, whole.pose(twin, whole.decisions)).attributions
+            theirs = mapped(name, placed(whole.pose(twin, whole.decisions), plugin)).attributions
         except ValueError as error:
             refused[name] = str(error)
             continue
@@ -247,8 +254,7 @@ def mapped(name: str, question: Question) -> Map:
         found = stepped(question)
         return Map(attributions=found.attributions, errors=found.errors, steps=found.steps, converged=found.converged)
     attributions = finite(METHODS[name].explain(question).detach())
-    ends = [asked(question.score, question, end.clone(), question.rows()) for end in _ends(question)]
-    errors = completeness_errors(attributions, difference=ends[0] - ends[1])
+    errors = completeness_errors(attributions, difference=_difference(name, question))
     return Map(
         attributions=attributions,
         errors=errors,
@@ -257,8 +263,29 @@ def mapped(name: str, question: Question) -> Map:
     )
 
 
-def _ends(question: Question) -> tuple[Tensor, Tensor]:
-    return question.inputs, question.baselines
+def _difference(name: str, question: Question) -> Tensor:
+    """What the contributions should add up to (N,)."""
+    rows = question.rows()
+    if name in OF_NEURON and question.below is not None:
+        question = question.below
+    whole = asked(question.score, question, question.inputs.clone(), rows)
+    if name != "deep_lift_shap" or question.background is None:
+        return whole - asked(question.score, question, question.baselines.clone(), rows)
+    ends = [asked(question.score, question, base.expand_as(question.inputs), rows) for base in question.background]
+    return whole - torch.stack(ends).mean(dim=0)
+
+
+def placed(question: Question, plugin: Attribution) -> Question:
+    """The question about the inputs, or the one about a layer or a neuron that the plugin asks.
+
+    Raises:
+        ValueError: If the layer has no one output, or no such neuron.
+    """
+    if plugin.layer is None:
+        return question
+    if plugin.neuron:
+        return of_neuron(question, plugin.layer, plugin.neuron)
+    return at_layer(question, plugin.layer)
 
 
 def _asked(run: Run, plugin: Attribution, samples: Samples, effort: _Effort) -> Asked:
@@ -269,6 +296,8 @@ def _asked(run: Run, plugin: Attribution, samples: Samples, effort: _Effort) -> 
         max_steps=plugin.max_steps,
         effort=effort.share,
         at_once=effort.at_once,
+        layer=plugin.cam_layer,
+        background=samples.background,
     )
 
 
@@ -278,13 +307,15 @@ def _shown(run: Run, plugin: Attribution, samples: Samples, methods: Sequence[st
     kinds, numbers = chosen(run.predict(SPLIT), kinds=plugin.shown, count=plugin.pictures, seed=run.seed)
     picked = others(run, samples, numbers)
     whole = _asked(run, plugin, picked, effort)
-    question = whole.pose(run.task, whole.decisions)
+    question = placed(whole.pose(run.task, whole.decisions), plugin)
     return Shown(
         samples=picked,
         kinds=kinds,
         decisions=whole.decisions.cpu(),
         probabilities=asked(question.probability, question, question.inputs, question.rows()).cpu(),
         maps={name: _joined([mapped(name, question)]) for name in methods},
+        inputs=question.inputs.cpu(),
+        units=question.units.cpu(),
     )
 
 

@@ -24,6 +24,7 @@ class Samples:
         targets: (N,) or (N, ...).
         baseline: The input that says nothing, shaped as one example.
         population: Examples in the split.
+        background: Inputs of examples that stand for all (B, ...); None where nobody asked for them.
     """
 
     numbers: tuple[int, ...]
@@ -32,6 +33,7 @@ class Samples:
     targets: Tensor
     baseline: Tensor
     population: int
+    background: Tensor | None = None
 
 
 def evenly_spaced(population: int, *, count: int) -> tuple[int, ...]:
@@ -68,8 +70,15 @@ def others(run: Run, samples: Samples, numbers: Sequence[int]) -> Samples:
     )
 
 
-def collect(run: Run, *, count: int, baseline: Literal["mean", "zero"]) -> Samples:
-    """One pass over the validation split."""
+def collect(run: Run, *, count: int, baseline: Literal["mean", "zero"], background: int = 0) -> Samples:
+    """One pass over the validation split.
+
+    Args:
+        run: Left as it was found.
+        count: Examples to explain.
+        baseline: Which.
+        background: Examples that stand for all; 0 for none.
+    """
     loader = run.loader(SPLIT)
     assert isinstance(loader.dataset, Sized)
     population = len(loader.dataset)
@@ -84,7 +93,12 @@ def collect(run: Run, *, count: int, baseline: Literal["mean", "zero"]) -> Sampl
         targets=run.adapter.targets(batch),
         baseline=(mean if baseline == "mean" else torch.zeros_like(mean)).expand(inputs.shape[1:]),
         population=population,
+        background=_background(run, evenly_spaced(population, count=background)) if background else None,
     )
+
+
+def _background(run: Run, numbers: Sequence[int]) -> Tensor:
+    return run.adapter.inputs(run.task, run.batch(SPLIT, numbers)).detach().clone()
 
 
 def _mean(run: Run) -> Tensor:

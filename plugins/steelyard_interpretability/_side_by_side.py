@@ -25,16 +25,19 @@ def picture(run: Run, plugin: Attribution, shown: Shown) -> Picture:
         shown.samples.batch,
         [shares(map_) for map_ in values] if several else values,
         names=spoken if several else [],
-        titles=[_title(run.adapter, shown, row) for row in range(count)],
+        titles=[title(run.adapter, shown, row) for row in range(count)],
         decisions=shown.decisions,
     )
+    of = "the decision"
+    if plugin.layer is not None:
+        of = f"neuron {', '.join(map(str, plugin.neuron))} of {plugin.layer}"
     how = "; each map in shares of all that the method gives to the example" if several else ""
     return Picture(
         name="attributions",
-        title=f"What spoke for the decision: {count} validation examples, baseline {plugin.baseline}{how}",
+        title=f"What spoke for {of}: {count} validation examples, baseline {plugin.baseline}{how}",
         png=png,
         alt=f"Each input with its attributions by {', '.join(spoken)}. "
-        + " ".join(_words(run.adapter, shown, row) for row in range(count)),
+        + " ".join(in_words(run.adapter, shown, row) for row in range(count)),
         split=SPLIT,
     )
 
@@ -51,7 +54,7 @@ def _off(shown: Shown, row: int) -> float | None:
     return None if found is None or bool(found.converged[row]) else float(found.errors[row])
 
 
-def _title(adapter: Adapter, shown: Shown, row: int) -> str:
+def title(adapter: Adapter, shown: Shown, row: int) -> str:
     """Short lines: pictures stand side by side."""
     flag = "" if _off(shown, row) is None else "\nnot complete"
     certain, why = float(shown.probabilities[row]), KINDS[shown.kinds[row]]
@@ -74,7 +77,7 @@ def _answers(adapter: Adapter, shown: Shown, row: int) -> tuple[str, str]:
     return adapter.told(said), adapter.told(wanted)
 
 
-def _words(adapter: Adapter, shown: Shown, row: int) -> str:
+def in_words(adapter: Adapter, shown: Shown, row: int) -> str:
     decision, target = _answers(adapter, shown, row)
     off = _off(shown, row)
     flag = "" if off is None else f", not complete: {off:.0%} off"

@@ -37,6 +37,10 @@ class Attribution(Plugin):
       2018) must do worse on the trained model. Where they do not, the deletion score is `invalid`: it would be owed to
       the input and not to the model.
 
+    With `layer` the units are those of the layer (channels, places or elements), every method is Captum's layer method,
+    and removal sets them to what they are for the baseline; with `neuron` beside it the inputs explain the value of the
+    neuron, as Captum's neuron methods do, and certainty in the numbers' meanings is that value.
+
     Runs that explained the same examples compare by the rank correlation of their explanations, at most 64 parts an
     example, beside that of runs that differ in their seed alone: without it the luck of training looks like an effect.
 
@@ -64,15 +68,29 @@ class Attribution(Plugin):
     max_steps: Annotated[int, Option("steps at which the doubling from 8 ends", ge=8)] = 512
     removals: Annotated[int, Option("points of the deletion curve after the untouched input", ge=2)] = 10
     random_orders: Annotated[int, Option("random orders per example to compare with", ge=1)] = 8
+    layer: Annotated[
+        str | None, Option("layer to explain by what it gives, instead of by the inputs; its name in the task")
+    ] = None
+    neuron: Annotated[
+        tuple[int, ...],
+        Option("place of a neuron in what the layer gives: explain its value by the inputs, instead of the decision"),
+    ] = ()
+    cam_layer: Annotated[str | None, Option("layer that grad_cam looks at; null: the last spatial one")] = None
+    background: Annotated[int, Option("validation examples that stand for all in deep_lift_shap", ge=1)] = 50
     max_seconds: MaxSeconds = None
     max_memory_mb: MaxMemory = 256.0
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
-        """A method that nobody knows, and pictures of nothing."""
-        del draft
-        from steelyard_interpretability.methods.registry import unknown
+        """A method that nobody knows, one that lacks its layer, a layer that is none, and pictures of nothing."""
+        from steelyard_interpretability.methods.layers import no_such_layer
+        from steelyard_interpretability.methods.registry import lacking, unknown
 
-        yield from unknown(self.methods, option="interpretability.attribution.methods")
+        option = "interpretability.attribution"
+        yield from unknown(self.methods, option=f"{option}.methods")
+        yield from lacking(self.methods, layer=self.layer, neuron=self.neuron, task=lambda: draft.task, option=option)
+        for name, layer in (("layer", self.layer), ("cam_layer", self.cam_layer)):
+            if layer is not None:
+                yield from no_such_layer(draft.task, layer, option=f"{option}.{name}")
         if self.pictures and not self.shown:
             yield Problem("no kind of example is chosen to be drawn", fix="interpretability.attribution.pictures=0")
 

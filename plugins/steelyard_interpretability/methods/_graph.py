@@ -29,7 +29,7 @@ class Graph:
     Attributes:
         steps: Name of an operation, as torch calls it without "Backward0" -> how often it stands on the inputs' way.
         products: Those operations in which both factors depend on the inputs.
-        calls: Name of a layer that was called -> how often.
+        calls: Name of a layer that was called on the inputs' way -> how often; where it gives no single tensor, at all.
         layers: All layers by name.
         hooked: Layers that carried backward hooks before anybody explained.
         compiled: Whether a part of the model is compiled, so that hooks on its layers are not called.
@@ -46,11 +46,11 @@ class Graph:
 def traced(question: Question) -> Graph | None:
     """The graph of the score of a question's examples; None where the score carries no gradient."""
     layers = {} if question.task is None else named_modules(question.task)
-    calls: Counter[str] = Counter()
+    seen: list[tuple[str, Any]] = []
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, given: Any, output: Any) -> None:
-            calls[name] += 1
+            seen.append((name, getattr(output, "grad_fn", None)))
 
         return hook
 
@@ -65,7 +65,9 @@ def traced(question: Question) -> Graph | None:
     root, leaf = score.grad_fn, start.grad_fn
     if root is None or leaf is None:
         return None
-    steps, products = _walk(root, leaf)
+    steps, products, way = _walk(root, leaf)
+    # A layer beside the way, or below the layer that is asked about, does nothing on it.
+    calls = Counter(name for name, made in seen if made is None or made in way)
     return Graph(
         steps=steps,
         products=frozenset(products),
@@ -92,8 +94,8 @@ def reaches(question: Question, layer: nn.Module) -> bool:
     return found is not None and bool((found != 0).any())
 
 
-def _walk(root: Any, leaf: Any) -> tuple[Counter[str], set[str]]:
-    """Operations between the two ends, each node once."""
+def _walk(root: Any, leaf: Any) -> tuple[Counter[str], set[str], set[Any]]:
+    """Operations between the two ends, each node once, those with two factors on the way, and the nodes themselves."""
     below: dict[Any, int] = {leaf: 1}
     todo: list[tuple[Any, bool]] = [(root, False)]
     steps: Counter[str] = Counter()
@@ -113,4 +115,4 @@ def _walk(root: Any, leaf: Any) -> tuple[Counter[str], set[str]]:
             steps[name] += 1
             if below[node] > 1:
                 products.add(name)
-    return steps, products
+    return steps, products, {node for node, count in below.items() if count}

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -58,6 +59,20 @@ def deep_lift(question: Question) -> Tensor:
     return found
 
 
+def deep_lift_shap(question: Question) -> Tensor:
+    """The mean of DeepLIFT over the question's background (Lundberg and Lee 2017), in passes of bounded size.
+
+    Raises:
+        ValueError: If DeepLIFT does not add up.
+    """
+    background = question.background
+    assert background is not None
+    total = torch.zeros_like(question.inputs)
+    for base in background:
+        total += deep_lift(replace(question, baselines=base.expand_as(question.inputs)))
+    return total / len(background)
+
+
 def guided_backprop(question: Question) -> Tensor:
     """Guided backpropagation (Springenberg et al. 2014): only what adds passes back through a ReLU."""
     method: Any = GuidedBackprop(Scored(question))
@@ -72,7 +87,7 @@ def grad_cam(question: Question) -> Tensor:
     The map is shared evenly by a pixel's channels; negative evidence is left out, as in the paper.
     """
     scored = Scored(question)
-    layer = named_modules(scored.task)[question.layer or spatial_layer(question)]
+    layer = named_modules(scored.task)[cam_layer(question)]
     method: Any = LayerGradCam(scored, layer)
     sides = grid(question.units)
 
@@ -84,6 +99,12 @@ def grad_cam(question: Question) -> Tensor:
         return (shown / inputs.shape[1]).expand_as(inputs)
 
     return _in_passes(question, attribute)
+
+
+def cam_layer(question: Question) -> str:
+    """The layer that is named, or the last spatial one."""
+    named = question.layer if question.below is None else None
+    return named or spatial_layer(question)
 
 
 def spatial_layer(question: Question) -> str:

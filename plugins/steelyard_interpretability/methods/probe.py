@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from steelyard_interpretability._gradients import integrated
 from steelyard_interpretability.methods._graph import Graph, reaches, traced
-from steelyard_interpretability.methods.hooked import spatial_layer
+from steelyard_interpretability.methods.hooked import cam_layer
 from steelyard_interpretability.methods.question import Question, asked
 from steelyard_interpretability.methods.removal import grid
 
@@ -40,7 +40,9 @@ FROM_BASELINE = frozenset(
     }
 )
 GRADIENT = frozenset({"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "gradient_shap"})
-LAYERS = frozenset({"deep_lift", "guided_backprop", "grad_cam"})
+LAYERS = frozenset({"deep_lift", "deep_lift_shap", "guided_backprop", "grad_cam"})
+OF_LAYER = frozenset({"conductance", "internal_influence", "layer_activation"})
+OF_NEURON = frozenset({"neuron_conductance"})
 RULES: Mapping[str, tuple[type[nn.Module], ...]] = {
     "Relu": (nn.ReLU,),
     "Elu": (nn.ELU,),
@@ -159,20 +161,24 @@ class Probe:
         baseline: Why none can that starts from the baseline.
         gradient: Why none can that follows the gradient.
         layers: Method of layers -> why it cannot.
+        asked: Methods of a layer or neuron that there is one for.
     """
 
     every: str
     baseline: str
     gradient: str
     layers: Mapping[str, str]
+    asked: frozenset[str] = frozenset()
 
     def objection(self, name: str) -> str:
         """Why a method would be wrong, and what to take instead; "" where nothing speaks against it."""
         if self.every:
             return self.every
+        if name in OF_LAYER | OF_NEURON and name not in self.asked:
+            return f"no {'layer' if name in OF_LAYER else 'neuron'} is named that it could be of; {OTHERS}"
         if self.baseline and name in FROM_BASELINE:
             return self.baseline
-        if self.gradient and name in GRADIENT | LAYERS:
+        if self.gradient and name in GRADIENT | LAYERS | OF_NEURON | OF_LAYER - {"layer_activation"}:
             return self.gradient
         return self.layers.get(name, "")
 
@@ -183,6 +189,7 @@ def probed(question: Question) -> Probe:
     every = _restless(some)
     if every:
         return Probe(every=every, baseline="", gradient="", layers={})
+    answerable = frozenset[str]() if some.below is None else OF_LAYER if some.neuron is None else OF_NEURON
     ends = [asked(some.score, some, end.clone(), some.rows()) for end in (some.inputs, some.baselines)]
     baseline = (
         ""
@@ -191,9 +198,20 @@ def probed(question: Question) -> Probe:
     )
     graph = traced(some)
     if graph is None:
-        return Probe(every="", baseline=baseline, gradient=f"the score carries no gradient; {BLIND}", layers={})
+        words = f"the score carries no gradient; {BLIND}"
+        return Probe(every="", baseline=baseline, gradient=words, layers={}, asked=answerable)
     gradient = "" if baseline else _unaccounted(some, ends[0] - ends[1])
-    return Probe(every="", baseline=baseline, gradient=gradient, layers={} if gradient else _layers(some, graph))
+    layers = {} if gradient else _layers(some, graph)
+    if some.below is not None:
+        layers = {**layers, **_on_the_way(some.below)}
+    return Probe(every="", baseline=baseline, gradient=gradient, layers=layers, asked=answerable)
+
+
+def _on_the_way(below: Question) -> dict[str, str]:
+    """Why methods that go from the inputs' baseline to the inputs would be wrong, if so."""
+    found = probed(below)
+    words = found.every or found.baseline or found.gradient
+    return dict.fromkeys((OF_LAYER - {"layer_activation"}) | OF_NEURON, words) if words else {}
 
 
 def _restless(question: Question) -> str:
@@ -246,7 +264,13 @@ def _layers(question: Question, graph: Graph) -> dict[str, str]:
         return dict.fromkeys(LAYERS, f"there are no layers to look at; {OTHERS}")
     if graph.compiled:
         return dict.fromkeys(LAYERS, f"the model is compiled, and hooks on its layers are not called; {OTHERS}")
-    objections = {"deep_lift": _deep_lift(graph), "guided_backprop": _guided(graph), "grad_cam": _cam(question, graph)}
+    deep = _deep_lift(graph)
+    objections = {
+        "deep_lift": deep,
+        "deep_lift_shap": deep or _background(question),
+        "guided_backprop": _guided(graph),
+        "grad_cam": _cam(question, graph),
+    }
     for name, words in objections.items():
         if words:
             found[name] = words
@@ -261,6 +285,12 @@ def _deep_lift(graph: Graph) -> str:
     if products:
         return f"DeepLIFT has no rule for products of two things that depend on the input; {OTHERS}"
     return _by_hooks(graph, "DeepLIFT", [step for step in RULES if step in graph.steps])
+
+
+def _background(question: Question) -> str:
+    if question.background is None or question.background.shape[1:] != question.inputs.shape[1:]:
+        return "there are no examples of the inputs' shape to stand for all; take gradient_shap"
+    return ""
 
 
 def _guided(graph: Graph) -> str:
@@ -291,7 +321,7 @@ def _by_hooks(graph: Graph, who: str, steps: list[str]) -> str:
 
 def _cam(question: Question, graph: Graph) -> str:
     try:
-        name = question.layer or spatial_layer(question)
+        name = cam_layer(question)
     except ValueError as error:
         return f"{error}; take occlusion"
     if question.inputs.dim() != 4 or len(grid(question.units)) != 2:

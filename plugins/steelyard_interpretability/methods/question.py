@@ -31,6 +31,9 @@ class Question:
         at_once: Inputs in one pass.
         effort: The share of the samples or steps that a method would take, above 0 to 1; less where time is short.
         layer: The name of the layer for methods of layers; None where the method is to choose.
+        neuron: The place of the neuron in it whose value is explained in place of the decision.
+        below: The question about the inputs and the decision, where this one is about a layer or a neuron.
+        background: Inputs that stand for all (B, ...), for methods with more baselines than one.
         tolerance: The completeness error up to which the steps of integrated gradients double.
         max_steps: The number of steps at which they no longer double.
     """
@@ -47,12 +50,16 @@ class Question:
     at_once: int = CHUNK
     effort: float = 1.0
     layer: str | None = None
+    neuron: tuple[int, ...] | None = None
+    below: "Question | None" = None
+    background: Tensor | None = None
     tolerance: float = 0.05
     max_steps: int = 512
 
     def at(self, inputs: Tensor) -> "Question":
         """The same question about other inputs (N, ...)."""
-        return replace(self, inputs=inputs)
+        below = None if self.below is None or self.neuron is None else self.below.at(inputs)
+        return replace(self, inputs=inputs, below=below)
 
     def rows(self) -> Tensor:
         """The numbers of the examples as the score takes them: (N,)."""
@@ -72,6 +79,7 @@ class Question:
             numbers=tuple(self.numbers[int(row)] for row in rows),
             score=at(self.score),
             probability=at(self.probability),
+            below=None if self.below is None else self.below.only(rows),
         )
 
     def streams(self, stream: int) -> list[np.random.Generator]:

@@ -1,13 +1,14 @@
 """Methods by name."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from steelyard._untyped import named_modules
 from steelyard.problem import Problem, refuse
 from steelyard_interpretability.methods.gradient import (
     gradient_shap,
@@ -16,7 +17,13 @@ from steelyard_interpretability.methods.gradient import (
     saliency,
     smoothgrad,
 )
-from steelyard_interpretability.methods.hooked import deep_lift, grad_cam, guided_backprop
+from steelyard_interpretability.methods.hooked import deep_lift, deep_lift_shap, grad_cam, guided_backprop
+from steelyard_interpretability.methods.layered import (
+    conductance,
+    internal_influence,
+    layer_activation,
+    neuron_conductance,
+)
 from steelyard_interpretability.methods.probe import probed
 from steelyard_interpretability.methods.question import Explain, Question
 from steelyard_interpretability.methods.removal import ablation, occlusion
@@ -31,6 +38,14 @@ class Family(StrEnum):
     REMOVAL = "removal"
 
 
+class Of(StrEnum):
+    """What a method asks for beside the inputs."""
+
+    ANYTHING = "anything"
+    LAYER = "layer"
+    NEURON = "neuron"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """One way to explain.
@@ -41,6 +56,7 @@ class Method:
         complete: Whether its values must add up to the score's difference from the baseline, where it is right.
         signed: Whether it tells for from against.
         drawn: Whether it draws samples, and so is an estimate.
+        of: Whether there must be a layer, or a neuron, that it is a method of.
         bias: What to keep in mind when looking at its pictures.
     """
 
@@ -49,6 +65,7 @@ class Method:
     complete: bool = False
     signed: bool = True
     drawn: bool = False
+    of: Of = Of.ANYTHING
     bias: str
 
 
@@ -126,6 +143,36 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             drawn=True,
             bias="a linear fit, which depends on what counts as near; does not add up to the score",
         ),
+        "deep_lift_shap": Method(
+            explain=deep_lift_shap,
+            family=Family.LAYERS,
+            complete=True,
+            bias="adds up to the score above its mean over the background, not above the baseline",
+        ),
+        "layer_activation": Method(
+            explain=layer_activation,
+            family=Family.LAYERS,
+            of=Of.LAYER,
+            bias="what the layer gives, whatever the decision makes of it",
+        ),
+        "conductance": Method(
+            explain=conductance,
+            family=Family.LAYERS,
+            of=Of.LAYER,
+            bias="in 64 steps; adds up where all of the score goes through the layer",
+        ),
+        "internal_influence": Method(
+            explain=internal_influence,
+            family=Family.LAYERS,
+            of=Of.LAYER,
+            bias="a mean gradient: says nothing of how much the layer gives",
+        ),
+        "neuron_conductance": Method(
+            explain=neuron_conductance,
+            family=Family.LAYERS,
+            of=Of.NEURON,
+            bias="of the decision, through the neuron; in 64 steps",
+        ),
     }
 )
 
@@ -147,6 +194,37 @@ def unknown(names: Sequence[str], *, option: str) -> Iterator[Problem]:
             )
         elif names.count(name) > 1:
             yield Problem(f"{name} is chosen twice", fix=f"{option}=[{','.join(dict.fromkeys(names))}]")
+
+
+def lacking(
+    names: Sequence[str], *, layer: str | None, neuron: Sequence[int], task: Callable[[], nn.Module], option: str
+) -> Iterator[Problem]:
+    """Methods of a layer or neuron without one, and a neuron without its layer.
+
+    Args:
+        names: As they were chosen.
+        layer: That is named.
+        neuron: Its place.
+        task: Gives what has the layers.
+        option: Of the plugin, e.g. "interpretability.attribution".
+    """
+    if neuron and layer is None:
+        yield Problem("the place of a neuron is named without its layer", fix=f"{option}.layer={_some_layer(task())}")
+    for name in dict.fromkeys(names):
+        of = METHODS[name].of if name in METHODS else Of.ANYTHING
+        if of is Of.LAYER and (layer is None or neuron):
+            yield Problem(
+                f"{name} explains by a layer's units, and {'a neuron' if neuron else 'no layer'} is named",
+                fix=f"{option}.neuron=[]" if neuron else f"{option}.layer={_some_layer(task())}",
+            )
+        elif of is Of.NEURON and not neuron:
+            fix = f"{option}.layer={layer or _some_layer(task())} {option}.neuron=[0]"
+            yield Problem(f"{name} is of a neuron, and none is named", fix=fix)
+
+
+def _some_layer(task: nn.Module) -> str:
+    parts = {name: part for name, part in named_modules(task).items() if not [*part.children()]}
+    return next((name for name, part in reversed(parts.items()) if [*part.parameters()]), "NAME")
 
 
 def method(name: str) -> Method:
@@ -180,5 +258,5 @@ def finite(attributions: Tensor) -> Tensor:
         ValueError: If one is not finite.
     """
     if not bool(torch.isfinite(attributions).all()):
-        raise ValueError("its attributions are not finite: so are scores between the baseline and the input")
+        raise ValueError("not every attribution is finite, nor every score towards the baseline; take saliency")
     return attributions

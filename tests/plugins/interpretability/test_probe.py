@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from model_zoo import CLEAN, EVERY, ROWS, TRAPS, Trap
 from questions_to_models import noise, to_model
 from steelyard_interpretability.methods import _graph
-from steelyard_interpretability.methods.probe import probed
+from steelyard_interpretability.methods.layered import at_layer, of_neuron
+from steelyard_interpretability.methods.probe import OF_LAYER, OF_NEURON, probed
 from steelyard_interpretability.methods.question import Question
 from steelyard_interpretability.methods.registry import METHODS, explain
 
@@ -31,6 +32,7 @@ def asked(make: Any, shape: tuple[int, ...], *, zero: bool = False, inputs: Any 
         x if inputs is None else inputs(x),
         baselines=base,
         decisions=decisions,
+        background=noise(2, *shape, seed=2).double(),
         effort=0.1,
         tolerance=1e-3,
         max_steps=5120,
@@ -94,6 +96,8 @@ def oracle(name: str, question: Question) -> Tensor | None:
     return values
 
 
+WITHOUT = OF_LAYER | OF_NEURON
+"""Methods that ask for a layer or a neuron; the questions here are about neither."""
 RIGHT = {"integrated_gradients": 0.05, "saliency": 1e-4, "input_x_gradient": 1e-4}
 """As a part of the largest value: steps end at 5 %, and differences round."""
 
@@ -105,22 +109,53 @@ def said(method: str, question: Question) -> Tensor | str:
         return str(error)
 
 
+def is_refused(method: str, question: Question) -> bool:
+    """Whether it is, with the method to take instead; what is not refused is right, where there is an oracle."""
+    found = said(method, question)
+    if isinstance(found, str):
+        assert "take " in found or "no method" in found
+        return True
+    right = oracle(method, question)
+    if right is not None:
+        error = float((found - right).abs().max() / right.abs().max().clamp(min=1e-9))
+        assert error <= RIGHT.get(method, 1e-6 if method != "kernel_shap" else 0.35), (method, error)
+    return False
+
+
 @pytest.mark.parametrize("name", TRAPS)
 def test_on_a_trap_every_method_is_right_or_refused(name: str) -> None:
     trap, question = TRAPS[name], of_trap(TRAPS[name])
     refused: set[str] = set()
     for method in METHODS:
-        found = said(method, question)
-        if isinstance(found, str):
-            assert "take " in found or "no method" in found
+        if is_refused(method, question):
             refused.add(method)
-            continue
-        right = oracle(method, question)
-        if right is not None:
-            error = float((found - right).abs().max() / right.abs().max().clamp(min=1e-9))
-            assert error <= RIGHT.get(method, 1e-6 if method != "kernel_shap" else 0.35), (method, error)
     wanted = {*METHODS} if trap.refused == EVERY else trap.refused | ({"grad_cam"} if trap.shape == ROWS else set())
-    assert refused == wanted
+    assert refused == wanted | WITHOUT
+
+
+ABOVE = {"a relu used twice": "2", "rounding that hides": "first"}
+"""Traps, and the layer below what makes them one."""
+BELOW = {
+    **{name: "0" for name in ("hooks of somebody else", "maxpool with a noisy baseline", "maxpool before relu")},
+    **{name: "0" for name in ("gelu", "silu", "relu6", "mish", "hardswish", "tanh", "gelu after relu", "layer norm")},
+    "softmax at the end": "0.0",
+    **{name: "first" for name in ("relu as a function", "relu as a method", "rounding")},
+    **{name: "first" for name in ("a gradient by hand", "infinite gradient")},
+    **{name: "first" for name in ("no gradient at all", "not finite at the baseline", "clamp instead of relu")},
+    **{name: "conv" for name in ("maxpool as a function", "a last convolution that leads nowhere")},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [*ABOVE.items(), *(pytest.param(*others, marks=pytest.mark.slow) for others in BELOW.items())],
+)
+def test_on_a_trap_every_method_of_a_layer_and_of_a_neuron_is_right_or_refused(name: str, layer: str) -> None:
+    question = of_trap(TRAPS[name])
+    for posed, others in ((at_layer(question, layer), OF_NEURON), (of_neuron(question, layer, (0,)), OF_LAYER)):
+        answered = {method for method in METHODS if not is_refused(method, posed)}
+        assert not answered & others
+        assert {"shapley", "ablation"} <= answered or name == "not finite at the baseline"
 
 
 def guided(model: nn.Module, question: Question) -> Tensor:
@@ -155,19 +190,17 @@ def test_on_a_clean_model_nothing_is_refused_and_layers_are_right(name: str) -> 
     make, shape = CLEAN[name]
     question = asked(make, shape)
     probe = probed(question)
-    assert {method: probe.objection(method) for method in METHODS if probe.objection(method)}.keys() == (
+    assert {method for method in METHODS if probe.objection(method)} == (
         {"grad_cam"} if shape == ROWS else set()
-    )
+    ) | WITHOUT
     assert question.task is not None
-    deep = METHODS["deep_lift"].explain(question)
-    difference = torch.cat(
-        [
-            scores(question, end[row : row + 1], row)
-            for end in (question.inputs, question.baselines)
-            for row in range(COUNT)
-        ]
-    )
-    torch.testing.assert_close(deep.flatten(1).sum(dim=1), difference[:COUNT] - difference[COUNT:], rtol=0, atol=1e-6)
+    assert question.background is not None
+    whole = torch.cat([scores(question, question.inputs[row : row + 1], row) for row in range(COUNT)])
+    bases = {"deep_lift": question.baselines[:, None], "deep_lift_shap": [question.background] * COUNT}
+    for method, ends in bases.items():
+        below = torch.stack([scores(question, end, row).mean() for row, end in enumerate(ends)])
+        deep = METHODS[method].explain(question).flatten(1).sum(dim=1)
+        torch.testing.assert_close(deep, whole - below, rtol=0, atol=1e-6)
     torch.testing.assert_close(
         METHODS["guided_backprop"].explain(question), guided(question.task, question), rtol=0, atol=1e-9
     )
