@@ -50,6 +50,7 @@ class Draft:
             run, and draw the same every time.
         forecast: What the training would need, from shapes alone; a few seconds of work when it is first asked for,
             which is in `preflight`, before any plugin changes the draft. None where nobody can tell, as in a rehearsal.
+        spenders: Plugins that keep an account of something that adds up over runs, such as a privacy budget, by key.
     """
 
     task: LightningModule
@@ -62,3 +63,4 @@ class Draft:
     optimizers: list[OptimizerWrap] = field(default_factory=list[OptimizerWrap])
     rehearsal: bool = False
     forecast: "Callable[[], Forecast] | None" = None
+    spenders: tuple[str, ...] = ()

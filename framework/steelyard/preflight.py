@@ -7,6 +7,7 @@ from typing import Any
 
 from steelyard import ranks
 from steelyard.draft import Draft
+from steelyard.plugin import Plugin
 from steelyard.problem import Problem, Refused
 from steelyard.seam import TRAINER_ARGUMENTS, Seam
 from steelyard.selection import Selected
@@ -68,6 +69,8 @@ def preflight(selected: Sequence[Selected], draft: Draft) -> tuple[Problem, ...]
     Raises:
         Refused: With every problem of every party, if one of them is an error.
     """
+    # Also where it cannot be told yet how much: a plugin that spends says so by its own `spends`.
+    draft.spenders = tuple(choice.key for choice in selected if type(choice.plugin).spends is not Plugin.spends)
     problems = [*conflicts(list(claims(selected, draft.trainer))), *ranks.problems(selected, draft.trainer)]
     for choice in selected:
         found = [replace(problem, party=choice.key) for problem in choice.plugin.preflight(draft)]

@@ -1,6 +1,7 @@
 """The live half of `interpretability.drift`."""
 
 import copy
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import final
@@ -15,6 +16,7 @@ from steelyard.statistics import mean_interval
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._asking import asked_of
 from steelyard_interpretability._keeping import Keeper
+from steelyard_interpretability._limits import fitting, left_of, planned
 from steelyard_interpretability._randomize import reinitialised
 from steelyard_interpretability._safe import explaining
 from steelyard_interpretability._samples import SPLIT, Samples, collect, some
@@ -44,6 +46,7 @@ class Story:
         maps: Of each epoch, shaped as the inputs, then of the finished model.
         agreements: Of each epoch with the finished model (M,).
         floor: Of an untrained copy with it (M,).
+        limits: What `max_seconds`, the deadline and `max_memory_mb` took away; empty for nothing.
     """
 
     samples: Samples
@@ -52,6 +55,7 @@ class Story:
     maps: tuple[Tensor, ...]
     agreements: tuple[Tensor, ...]
     floor: Tensor
+    limits: str
 
 
 @final
@@ -82,7 +86,8 @@ class DriftAttachment(Keeper):
         )
         for epoch, rows in zip(found.epochs, found.agreements, strict=True):
             mean, ends = mean_interval(rows)
-            note = f"{failed}Spearman's rank correlation of {self._plugin.method}, mean over examples"
+            cut = f"; {found.limits}" if found.limits else ""
+            note = f"{failed}Spearman's rank correlation of {self._plugin.method}, mean over examples{cut}"
             yield _row("agreement", mean, ends, len(rows), status, note, {"epoch": epoch})
         yield _row("untrained_agreement", floor, floor_ends, len(found.floor), Status.MEASURED, "control")
         yield self._settled(found, status, failed)
@@ -96,8 +101,28 @@ class DriftAttachment(Keeper):
             ValueError: If the method would be wrong on this model.
         """
         plugin = self._plugin
+        started = time.monotonic()
         samples = collect(run, count=plugin.samples, baseline=plugin.baseline)
-        asked = asked_of(run, samples)
+        one = asked_of(run, some(run, samples, [0]))
+        passes = fitting(one.pose(run.task, one.decisions), max_memory_mb=plugin.max_memory_mb)
+
+        def pilot(places: Sequence[int], effort: float) -> None:
+            few = asked_of(run, some(run, samples, places), at_once=passes.at_once, effort=effort)
+            explain(plugin.method, few.pose(run.task, few.decisions))
+
+        left = left_of(run, max_seconds=plugin.max_seconds, started=started)
+        plan = planned(
+            pilot,
+            count=len(samples.numbers),
+            extra=0,
+            max_seconds=left.seconds,
+            started=started,
+            times=len(self.kept) + 2,
+            what=left.what,
+        )
+        samples = some(run, samples, plan.places)
+        settings = {"at_once": passes.at_once, "effort": plan.effort}
+        asked = asked_of(run, samples, **settings)
         question = asked.pose(run.task, asked.decisions)
         final = explain(plugin.method, question)
         units = per_unit(final, question)
@@ -105,8 +130,8 @@ class DriftAttachment(Keeper):
         def of(task: LightningModule) -> Tensor:
             # Weights of another epoch may embed another way.
             seen = replace(run, task=task, _predictions={})
-            theirs = collect(seen, count=plugin.samples, baseline=plugin.baseline)
-            return explain(plugin.method, asked_of(seen, theirs).pose(task, asked.decisions))
+            theirs = some(seen, collect(seen, count=plugin.samples, baseline=plugin.baseline), plan.places)
+            return explain(plugin.method, asked_of(seen, theirs, **settings).pose(task, asked.decisions))
 
         twin = copy.deepcopy(run.task)
         maps: list[Tensor] = []
@@ -128,6 +153,7 @@ class DriftAttachment(Keeper):
             maps=tuple(part.cpu() for part in (*maps, final)),
             agreements=tuple(agreement(part) for part in maps),
             floor=floor,
+            limits="; ".join(words for words in (plan.words, passes.words) if words),
         )
 
     def _settled(self, found: Story, status: Status, failed: str) -> Measurement:

@@ -1,6 +1,7 @@
 """The live half of `interpretability.influence`."""
 
 import copy
+import time
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, final
@@ -14,14 +15,18 @@ from steelyard.adapters import ClassScoring
 from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval
+from steelyard_interpretability._asking import asked_of
 from steelyard_interpretability._keeping import Keeper, Kept
 from steelyard_interpretability._last_layer import Ends, ends_of, joined, products, squares
+from steelyard_interpretability._limits import fitting, left_of
 from steelyard_interpretability._safe import explaining
-from steelyard_interpretability._samples import evenly_spaced
+from steelyard_interpretability._samples import collect, evenly_spaced
 from steelyard_interpretability.influence import Influence
 
 FROM, OF = "train", "val"
 ROWS = 256
+PILOT, LEAST = 32, 2
+"""Training examples that are looked at first, to learn what one costs, and those that are looked at at least."""
 DRAWS = 4
 """Random examples for each that is named."""
 _STREAM = 2020
@@ -46,7 +51,8 @@ class Traced:
         truths: Of these (M,).
         influence: Of each training example on each decision (M, N).
         own: Of each training example on itself (N,).
-        note: Which weights were looked at.
+        note: Which weights were looked at, and what the limits took away.
+        until: `time.monotonic()` at which the control ends early; None for never.
     """
 
     numbers: tuple[int, ...]
@@ -58,6 +64,7 @@ class Traced:
     influence: Tensor
     own: Tensor
     note: str
+    until: float | None
 
 
 @final
@@ -97,6 +104,7 @@ class InfluenceAttachment(Keeper):
             ),
             "same_label": (share, spread and (max(0.0, spread[0]), min(1.0, spread[1])), None, "mean over decisions"),
         }
+        counts = {"step_gap": len(gaps), "same_label": len(same)}
         for name, (value, between, better, words) in rows.items():
             yield Measurement(
                 name=name,
@@ -104,7 +112,7 @@ class InfluenceAttachment(Keeper):
                 status=status,
                 better=better,
                 interval=between,
-                count=len(gaps),
+                count=counts[name],
                 split=FROM,
                 note=f"{failed}{words}; {found.note}",
                 meaning=MEANINGS[name],
@@ -120,21 +128,39 @@ class InfluenceAttachment(Keeper):
             ValueError: If the logits are not what a linear layer gives.
         """
         plugin, adapter = self._plugin, run.adapter
-        numbers = evenly_spaced(_population(run, FROM), count=plugin.examples)
+        started = time.monotonic()
         explained = evenly_spaced(_population(run, OF), count=plugin.samples)
+        first = asked_of(run, collect(run, count=1, baseline="zero"))
+        passes = fitting(first.pose(run.task, first.decisions), max_memory_mb=plugin.max_memory_mb)
+        size = min(ROWS, passes.at_once)
+        every = evenly_spaced(_population(run, FROM), count=plugin.examples)
         batch = run.batch(OF, explained)
         with torch.no_grad():
             decisions: Tensor = adapter.scoring.decisions(adapter.outputs(run.task, batch), adapter.targets(batch))
 
         def both(task: LightningModule) -> tuple[Ends, Ends]:
             parts: list[Ends] = []
-            for start in range(0, len(numbers), ROWS):
-                some = run.batch(FROM, numbers[start : start + ROWS])
+            for start in range(0, len(numbers), size):
+                some = run.batch(FROM, numbers[start : start + size])
                 parts.append(ends_of(task, adapter, some, adapter.targets(some)))
             return ends_of(task, adapter, batch, decisions), joined(parts)
 
-        _, trained = both(run.task)
         watched = self.kept
+        left = left_of(run, max_seconds=plugin.max_seconds, started=started)
+        numbers = every[:: max(1, len(every) // PILOT)]
+        begun = time.monotonic()
+        if left.seconds is not None:
+            both(run.task)
+        each = (time.monotonic() - begun) * (1 + max(1, len(watched))) / len(numbers)
+        fits = (
+            len(every) if left.seconds is None else int((started + left.seconds - time.monotonic()) / max(each, 1e-9))
+        )
+        numbers = tuple(every[at] for at in evenly_spaced(len(every), count=max(LEAST, fits)))
+        cut = [f"{left.what} left time for {len(numbers)} of {len(every)} training examples"] * (
+            len(numbers) < len(every)
+        )
+        cut += [passes.words] * (size < ROWS and bool(passes.words))
+        _, trained = both(run.task)
         kept = watched or [Kept(epoch=0, rate=1.0, weights={})]
         twin = copy.deepcopy(run.task) if watched else run.task
         influence = torch.zeros(len(explained), len(numbers), dtype=torch.double)
@@ -155,7 +181,15 @@ class InfluenceAttachment(Keeper):
             truths=adapter.targets(batch).cpu(),
             influence=influence,
             own=own,
-            note=f"weights after epoch {epochs}" if epochs else "the finished weights alone: no training was watched",
+            until=None if left.seconds is None else started + left.seconds,
+            note="; ".join(
+                [
+                    f"weights after epoch {epochs}"
+                    if epochs
+                    else "the finished weights alone: no training was watched",
+                    *cut,
+                ]
+            ),
         )
 
     def _first(self, found: Traced) -> Tensor:
@@ -178,6 +212,8 @@ class InfluenceAttachment(Keeper):
 
         gaps: list[Tensor] = []
         for row, first in enumerate(self._first(found)):
+            if row >= LEAST and found.until is not None and time.monotonic() > found.until:
+                break
             goal = step(OF, [found.explained[row]], found.decisions[row : row + 1])
             named = goal @ step(FROM, [found.numbers[int(column)] for column in first])
             # With the same labels, or the label alone would make the difference.

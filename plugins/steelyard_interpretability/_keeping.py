@@ -41,6 +41,16 @@ class Keeper(Attachment):
         self._epochs, self._stride = 0, 1
         self.kept: list[Kept] = []
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that was kept, so that a resumed run explains what one in one piece does; checkpoints grow by as much."""
+        kept = [{"epoch": one.epoch, "rate": one.rate, "weights": one.weights} for one in self.kept]
+        return {"epochs": self._epochs, "stride": self._stride, "kept": kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        self._epochs, self._stride = state_dict["epochs"], state_dict["stride"]
+        self.kept = [Kept(**one) for one in state_dict["kept"]]
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keeps the weights."""
         self._epochs += 1

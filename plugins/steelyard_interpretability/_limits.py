@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from steelyard.runs import Run
 from steelyard_interpretability._samples import evenly_spaced
 from steelyard_interpretability.methods.question import CHUNK, Question
 
@@ -41,6 +42,8 @@ def planned(
     extra: int,
     max_seconds: float | None,
     started: float,
+    times: int = 1,
+    what: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Plan:
     """Takes first steps and draws away, down to an eighth of them, and then examples, down to two.
@@ -54,6 +57,8 @@ def planned(
         extra: How many more will be paid for at the same price: those of the pictures.
         max_seconds: From `started`; None for no limit, and then nothing is tried.
         started: By the clock.
+        times: How often each example will be paid for at that price.
+        what: The limit in words; empty for `max_seconds`.
         clock: In seconds.
     """
     if max_seconds is None:
@@ -64,7 +69,7 @@ def planned(
     def price(effort: float) -> float:
         begun = clock()
         act(pilot, effort)
-        return (clock() - begun) / len(pilot)
+        return times * (clock() - begun) / len(pilot)
 
     effort = LEAST
     each = price(effort)
@@ -76,8 +81,35 @@ def planned(
     fits = min(count, max(PILOT, fits))
     lost = [f"{effort:.3g} of the steps and draws"] if effort < 1 else []
     lost += [f"{fits} of {count} examples"] if fits < count else []
-    words = f"max_seconds={max_seconds:g} left time for {' and '.join(lost)}" if lost else ""
+    words = f"{what or f'max_seconds={max_seconds:g}'} left time for {' and '.join(lost)}" if lost else ""
     return Plan(effort=effort, places=evenly_spaced(count, count=fits), words=words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """The shorter of what a plugin allows itself and what the run's deadline leaves.
+
+    Attributes:
+        seconds: From the start; None for no limit.
+        what: Which limit it is, in words.
+    """
+
+    seconds: float | None
+    what: str
+
+
+def left_of(run: Run, *, max_seconds: float | None, started: float) -> Left:
+    """What there is time for.
+
+    Args:
+        run: With its deadline.
+        max_seconds: Of the plugin.
+        started: `time.monotonic()` when it began.
+    """
+    rest = None if run.deadline is None else max(0.0, run.deadline - started)
+    if rest is not None and (max_seconds is None or rest < max_seconds):
+        return Left(seconds=rest, what="the deadline")
+    return Left(seconds=max_seconds, what="" if max_seconds is None else f"max_seconds={max_seconds:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from steelyard.option import Option
 from steelyard.plugin import Plugin
 from steelyard.problem import Problem
+from steelyard_interpretability._options import MaxMemory, MaxSeconds
 
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
@@ -31,7 +32,10 @@ class Drift(Plugin):
 
     method: Annotated[str, Option("method of explanation, by name")] = "integrated_gradients"
     checkpoints: Annotated[
-        int, Option("weights kept in memory, at epochs that lie evenly, as many as half of it at least", ge=2)
+        int,
+        Option(
+            "weights kept in memory and in checkpoints, at epochs that lie evenly, as many as half of it at least", ge=2
+        ),
     ] = 8
     samples: Annotated[int, Option("validation examples to explain, evenly spaced", ge=2)] = 32
     pictures: Annotated[int, Option("how many of them to draw over the epochs", ge=0)] = 4
@@ -39,6 +43,8 @@ class Drift(Plugin):
         Literal["mean", "zero"], Option("the input that says nothing: mean of the validation split, or 0 in raw units")
     ] = "mean"
     settled: Annotated[float, Option("agreement with the finished model that counts as settled", gt=0, le=1)] = 0.9
+    max_seconds: MaxSeconds = None
+    max_memory_mb: MaxMemory = 256.0
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """A method that nobody knows."""

@@ -94,3 +94,19 @@ def test_a_method_that_nobody_knows_is_refused_before_training() -> None:
     draft: Any = None
     (problem,) = replace(PLUGIN, method="magic").preflight(draft)
     assert problem.fix == "interpretability.drift.method=integrated_gradients"
+
+
+def test_limits_of_time_and_memory_leave_fewer_examples_and_say_so() -> None:
+    attachment = DriftAttachment(Drift(samples=8, pictures=0, max_seconds=1e-6, max_memory_mb=0.001))
+    task = table_task(nn.Sequential(nn.Linear(6, 2)))
+    weights = {name: value.clone() for name, value in task.state_dict().items()}
+    attachment.kept.append(Kept(epoch=1, rate=0.1, weights=weights))
+    rows = [*attachment.measure(frozen(task, parted(60), adapter=TABLE))]
+    first = rows[0]
+    assert isinstance(first, Measurement)
+    assert first.count == 2
+    assert "max_seconds=1e-06 left time for 0.125 of the steps and draws and 2 of 8 examples" in first.note
+    assert "max_memory_mb=0.001" in first.note
+    late = [*attachment.measure(frozen(task, parted(60), adapter=TABLE, deadline=0.0))]
+    assert isinstance(late[0], Measurement)
+    assert "the deadline left time for" in late[0].note

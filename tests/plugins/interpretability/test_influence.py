@@ -124,3 +124,37 @@ def test_a_gradient_times_itself() -> None:
     batch = next(iter(parted(20).val_dataloader()))
     ends = ends_of(task, TABLE, batch, batch[1])
     torch.testing.assert_close(squares(ends), gradients(task, *batch).square().sum(dim=1), rtol=1e-5, atol=1e-8)
+
+
+def test_limits_of_time_and_memory_leave_fewer_training_examples_and_say_so() -> None:
+    def rows(**limits: Any) -> list[Any]:
+        deadline = limits.pop("deadline", None)
+        run = frozen(table_task(nn.Linear(6, 2)), parted(200), adapter=TABLE, deadline=deadline)
+        attachment = InfluenceAttachment(Influence(samples=6, **limits))
+        return [item for item in attachment.measure(run) if isinstance(item, Measurement)]
+
+    gap, same = rows(max_seconds=1e-6, max_memory_mb=0.001)
+    assert "max_seconds=1e-06 left time for 2 of 200 training examples" in gap.note
+    assert "max_memory_mb=0.001 allows" in gap.note
+    assert (gap.count, same.count) == (2, 6)
+    assert "the deadline left time for 2 of 200" in rows(deadline=0.0)[0].note
+    assert "left time" not in rows(max_seconds=600.0)[0].note
+
+
+def test_what_was_kept_comes_back_after_a_resume(mislabelled: Any) -> None:
+    attachment, _ = mislabelled
+    resumed = InfluenceAttachment(Influence(checkpoints=3))
+    resumed.load_state_dict(attachment.state_dict())
+    assert [one.epoch for one in resumed.kept] == [4, 8]
+    for one, other in zip(resumed.kept, attachment.kept, strict=True):
+        assert all(torch.equal(one.weights[name], other.weights[name]) for name in other.weights)
+    assert resumed.state_dict().keys() == {"epochs", "stride", "kept"}
+
+
+def test_training_records_of_a_private_run_are_told_of_only_where_asked() -> None:
+    draft: Any = type("Draft", (), {"spenders": ("privacy.dp_sgd",)})
+    (problem,) = Influence().preflight(draft)
+    assert problem.level == "error"
+    assert "privacy.dp_sgd" in problem.message
+    assert problem.fix == "interpretability.influence.training_records=true"
+    assert not [*Influence(training_records=True).preflight(draft)]
