@@ -49,14 +49,17 @@ class BudgetAttachment(Attachment):
     Args:
         plugin: The limits.
         adapter: Counts the examples of a batch.
+        most: FLOPs of the dearest step that was foreseen: where batches differ in shape it may still be to come.
     """
 
-    def __init__(self, plugin: Budget, adapter: Adapter) -> None:
+    def __init__(self, plugin: Budget, adapter: Adapter, *, most: int = 0) -> None:
         limits = {name: getattr(plugin, name) for name in LIMITS}
         self._limits: Mapping[str, float] = {name: float(limit) for name, limit in limits.items() if limit is not None}
         self._plugin = plugin
         self._adapter = adapter
         self._spent = {name: Spent() for name in self._limits}
+        if "flops" in self._spent:
+            self._spent["flops"].dearest = float(most)
         self._ran_out = ""
         self._till = Till(plugin)
         self._pending = Cost()

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from steelyard.draft import Draft
 from steelyard.estimating.estimate import Estimate
-from steelyard.estimating.in_words import ALLOCATOR
 from steelyard.problem import Problem
 from steelyard_compute import _energy
 from steelyard_compute.budget import Budget
@@ -33,17 +32,18 @@ def problems(plugin: Budget, draft: Draft) -> Iterator[Problem]:
 
 def _short(plugin: Budget, estimate: Estimate) -> Iterator[Problem]:
     # On the CPU the allocator keeps some of what was freed; other devices are never asked for less than this.
-    need = ALLOCATOR * estimate.tensor_bytes / GB
+    need = estimate.process_bytes / GB
     if plugin.gb is not None and need > plugin.gb:
         yield Problem(
             f"the training needs about {need:.2g} GB at a batch of {estimate.examples} examples, "
             f"the budget is {plugin.gb:g}",
             fix=_less(estimate, plugin.gb) or f"compute.budget.gb={rounded_up(need):g}",
         )
-    if plugin.flops is not None and estimate.flops > plugin.flops:
+    step = max(estimate.flops, estimate.most)
+    if plugin.flops is not None and step > plugin.flops:
         yield Problem(
-            f"one step needs {estimate.flops:g} FLOP, the budget is {plugin.flops:g}",
-            fix=f"compute.budget.flops={rounded_up(estimate.flops):g}",
+            f"one step needs {step:g} FLOP, the budget is {plugin.flops:g}",
+            fix=f"compute.budget.flops={rounded_up(step):g}",
         )
 
 
@@ -58,7 +58,7 @@ def rounded_up(value: float) -> float:
 def _less(estimate: Estimate, limit: float) -> str:
     """The override of a batch that may fit into so many GB: what is there without a batch stays, the rest shrinks."""
     stays = sum(estimate.memory.get(kind, 0) for kind in ("weights", "gradients", "optimizer"))
-    room = limit * GB / ALLOCATOR - stays
+    room = limit * GB * estimate.tensor_bytes / max(estimate.process_bytes, 1) - stays
     per_example = (estimate.tensor_bytes - stays) / max(estimate.examples, 1)
     rows = int(room / per_example) if per_example else 0
     return f"data.batch_size={rows}" if rows >= 1 else ""

@@ -8,7 +8,6 @@ import torch
 from pytorch_lightning import Trainer
 
 from steelyard.estimating.estimate import Forecast
-from steelyard.estimating.in_words import ALLOCATOR
 from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard_compute._memory import MIB
 from steelyard_compute._telemetry import skipped
@@ -114,11 +113,10 @@ class Receipt:
             yield skipped("predicted_flops", why, "FLOP")
             return
         rest = "; ".join(("", *forecast.notes))
-        factor = ALLOCATOR if device.type == "cpu" else 1.0
-        kept = f", times {ALLOCATOR:g} for what the allocator of the CPU keeps" if device.type == "cpu" else ""
-        tensors = estimate.tensor_bytes / MIB
-        note = f"from shapes alone, before the first step: {tensors:.1f} MiB of tensors at the peak{kept}"
-        yield _predicted("predicted_memory", factor * tensors, note + rest)
+        need = estimate.process_bytes if device.type == "cpu" else estimate.tensor_bytes
+        kept = " and what the allocator of the CPU holds beside them" if need > estimate.tensor_bytes else ""
+        note = f"from shapes alone, before the first step: {estimate.tensor_bytes / MIB:.1f} MiB of tensors at the peak"
+        yield _predicted("predicted_memory", need / MIB, note + kept + rest)
         if forecast.steps is None:
             yield skipped("predicted_flops", "the length of the training is open", "FLOP")
             return

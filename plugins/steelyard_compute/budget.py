@@ -77,4 +77,6 @@ class Budget(Plugin):
         for name in ("min_epochs", "min_steps"):
             if draft.trainer.get(name) is not None:
                 draft.trainer[name] = None
-        return BudgetAttachment(self, draft.adapter)
+        forecast = draft.forecast() if self.flops is not None and draft.forecast is not None else None
+        most = forecast.estimate.most if forecast is not None and forecast.estimate is not None else 0
+        return BudgetAttachment(self, draft.adapter, most=most)

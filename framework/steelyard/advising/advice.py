@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from steelyard import registry
 from steelyard.estimating.estimate import Estimate
-from steelyard.estimating.in_words import ALLOCATOR, size
+from steelyard.estimating.in_words import size
 from steelyard.estimating.machines import free_bytes
 from steelyard.estimating.probing import Probed, probe
 from steelyard.estimating.settings import Planning
@@ -52,7 +52,7 @@ class Candidate:
 
     @property
     def need(self) -> int:
-        """Bytes that training adds to a process on the CPU."""
+        """Bytes that a process on the CPU should be left for it."""
         return need(self.estimate)
 
 
@@ -89,8 +89,8 @@ class Advice:
 
 
 def need(estimate: Estimate) -> int:
-    """Bytes that training adds to a process on the CPU: the tensors, and what the allocator keeps."""
-    return int(ALLOCATOR * estimate.tensor_bytes)
+    """Bytes that a process on the CPU should be left for a training: what it is expected to add, and a reserve."""
+    return estimate.safe_bytes
 
 
 def limit_of(settings: Planning) -> int:

@@ -23,18 +23,20 @@ class Batches(Protocol):
         steps: To be taken with them.
         seen: How many batches of each shape an epoch has, where they differ.
         told: The same in words.
+        order: Shapes of the first steps after the first, where they differ.
     """
 
     steps: int
     seen: Counter[Shape]
     told: str
+    order: Sequence[Shape]
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Any]: ...
 
 
 def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: int, each: int) -> Batches:
-    """What a loader would give; where its batches differ, the largest first, and some others after it.
+    """What a loader would give; where its batches differ, its first, the largest, and some others after them.
 
     Args:
         inner: The loader, with all wraps.
@@ -53,19 +55,22 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
     if len(set(shapes)) < 2:
         return _Chosen(inner, fakes, first, steps=steps, each=each)
     kept = dict(zip(shapes, first, strict=True))
-    seen = Counter(shapes)
+    seen, order = Counter(shapes), [*shapes]
     room = BYTES - sum(map(_bytes, first))
     for batch in islice(batches, LOOKED - len(first)):
         shape = shape_of(batch, rows=size(batch))
         seen[shape] += 1
+        order.append(shape)
         kept.setdefault(shape, batch)
         room -= _bytes(batch)
         if room < 0:
             break
     largest = max(seen, key=lambda shape: (shape.size, shape.rows))
     others = [kept[shape] for shape in spread_out([*seen]) if shape.lengths != largest.lengths]
-    chosen = [kept[largest]] * (steps - 1) + (others or [kept[largest]])
-    return _Chosen(inner, fakes, chosen, steps=len(chosen), each=each, seen=seen, told=_told(seen, largest, len(inner)))
+    # The last step is looked at in another way: the cheapest will do.
+    chosen = [first[0], kept[largest], *others, (others or [kept[largest]])[0]]
+    told = _told(seen, largest, len(inner))
+    return _Chosen(inner, fakes, chosen, steps=len(chosen), each=each, seen=seen, told=told, order=order[each::each])
 
 
 @dataclass
@@ -79,6 +84,7 @@ class _Chosen:
     each: int
     seen: Counter[Shape] = field(default_factory=Counter[Shape])
     told: str = ""
+    order: Sequence[Shape] = ()
 
     @property
     def batch_size(self) -> Any:
@@ -100,6 +106,7 @@ class _AsTheyCome:
         self._fakes = fakes
         self.batch_size = getattr(inner, "batch_size", None)
         self.steps, self.told = steps, ""
+        self.order: Sequence[Shape] = ()
         self.seen = Counter[Shape]()
 
     def __len__(self) -> int:

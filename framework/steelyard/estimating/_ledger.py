@@ -1,7 +1,7 @@
 """Every tensor's bytes, from when they are made to when they are freed."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -72,6 +72,14 @@ class Ledger:
         for entry in self._open.values():
             if entry >= since and self._kinds[entry] == "workspace":
                 self._kinds[entry] = kind
+
+    def events(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Requests and ~requests that are freed, in order, and the size of each request."""
+        return self._events, self._sizes
+
+    def now(self) -> int:
+        """Events so far."""
+        return len(self._events)
 
     def peak(self) -> dict[str, int]:
         """Bytes by kind at the fullest moment."""

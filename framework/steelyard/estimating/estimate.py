@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+SAFE = 1.15
+"""Over the growth that is foreseen: no model of the benchmark needed more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
@@ -21,6 +24,9 @@ class Estimate:
         uncounted: What is not in these numbers, and why.
         uneven: How batches differ in shape, where they do: memory is that of the largest, operations are the mean.
         assumed: Questions about numbers that nobody knows before training, and how often they were asked.
+        most: FLOPs of the dearest step that was looked at; 0 where nobody has looked.
+        held: Bytes by which a process on the CPU grows, the holes of its allocator and the weights included; 0 where
+            nobody has looked.
     """
 
     flops: int
@@ -34,11 +40,23 @@ class Estimate:
     uncounted: tuple[str, ...] = ()
     uneven: str = ""
     assumed: tuple[str, ...] = ()
+    most: int = 0
+    held: int = 0
 
     @property
     def tensor_bytes(self) -> int:
         """The peak."""
         return sum(self.memory.values())
+
+    @property
+    def process_bytes(self) -> int:
+        """By which a process on the CPU grows."""
+        return self.held or self.tensor_bytes
+
+    @property
+    def safe_bytes(self) -> int:
+        """That a process on the CPU should be left, so that it surely fits."""
+        return int(SAFE * self.process_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
-from steelyard.estimating.estimate import Estimate
+from steelyard.estimating.estimate import SAFE, Estimate
 from steelyard.estimating.machines import CONTEXT, GIB, Machine, free_bytes, own_bytes
 from steelyard.report.numbers import duration
 
 MODULES = 6
-ALLOCATOR = 1.25
-"""Resident over tensor memory, about: glibc's allocator keeps some of what was freed."""
 
 
 def size(count: float) -> str:
@@ -20,8 +18,8 @@ def size(count: float) -> str:
 
 
 def process_bytes(estimate: Estimate, *, before: int | None = None) -> int:
-    """Resident memory of a whole process on the CPU: what it holds before training, and the tensors."""
-    return int((own_bytes() if before is None else before) + ALLOCATOR * estimate.tensor_bytes)
+    """Resident memory of a whole process on the CPU: what it holds before training, and what that adds."""
+    return (own_bytes() if before is None else before) + estimate.process_bytes
 
 
 def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, precision: str) -> Iterator[tuple[str, str]]:
@@ -30,7 +28,8 @@ def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, preci
     yield "tensor memory", f"{size(estimate.tensor_bytes)} at the peak: {', '.join(parts)}"
     if target is None:
         need, free = process_bytes(estimate), free_bytes()
-        yield "process memory", f"about {size(need)} on the CPU, {size(own_bytes())} of it before the first tensor"
+        within = f"{size(estimate.process_bytes)} of training, give or take {SAFE - 1:.0%}"
+        yield "process memory", f"about {size(need)} on the CPU: {size(own_bytes())} before the first tensor, {within}"
         if free is not None:
             more = need - own_bytes()
             yield ("fits", f"yes, {size(free)} are free") if more <= free else ("DOES NOT FIT", _short(more, free))

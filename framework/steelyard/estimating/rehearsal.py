@@ -18,7 +18,9 @@ from steelyard.draft import STEP_SEAMS, Draft
 from steelyard.estimating import _fake
 from steelyard.estimating._batches import Batches, batches_of
 from steelyard.estimating._flops import FlopCount
+from steelyard.estimating._heap import rules_of
 from steelyard.estimating._ledger import Ledger, tensors_in
+from steelyard.estimating._replay import Trace, held, programs
 from steelyard.estimating._shapes import Shape, shape_of, total
 from steelyard.estimating._where import Where
 from steelyard.estimating.estimate import Estimate
@@ -28,8 +30,8 @@ from steelyard.selection import Selected
 BOOKED = 2
 """The optimizer's state is made by the first step, so the second is the one that all others are like."""
 STEPS = 3
-"""The third says which module the operations belong to: torch's tracker of modules keeps tensors alive. Where batches
-differ in shape, more follow for their operations."""
+"""The last says which module the operations belong to: torch's tracker of modules keeps tensors alive. Where batches
+differ in shape, there are more, for their operations and their requests."""
 
 
 def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
@@ -157,6 +159,9 @@ class _Watch(Callback):
         self._flops = FlopCount()
         self._where = Where(draft.task)
         self._memory: dict[str, int] | None = None
+        self._ends: list[int] = []
+        self._programs: set[Any] = set()
+        self._tracked = False
         self._steps: list[_Step] = []
         self._shape = Shape(rows=0, numbers=())
         self._examples = 0
@@ -164,11 +169,13 @@ class _Watch(Callback):
 
     def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """One operation."""
-        if self._memory is None:
+        if not self._tracked:
             self._ledger.see(func, args, kwargs, out)
         flops = self._flops.add(func, args, kwargs, out)
         if flops:
             self._where.add(flops)
+            if len(self._steps) == 1:
+                self._programs |= programs(func, args)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)
@@ -209,9 +216,13 @@ class _Watch(Callback):
             self._steps.append(_Step(self._shape, self._flops.total, Counter(self._where.flops)))
             self._flops.total = 0
             self._where.flops.clear()
+            if not self._tracked:
+                self._ends.append(self._ledger.now())
             if len(self._steps) == BOOKED:
                 self._memory = self._ledger.peak()
+            if len(self._steps) == max(BOOKED, self.steps - 1):
                 self._where.start()
+                self._tracked = True
         if len(self._steps) == self.steps:
             trainer.should_stop = True
             # No minimum of the user's may outvote it.
@@ -222,11 +233,11 @@ class _Watch(Callback):
         if not self._steps:
             raise RuntimeError("no step was taken: the training data holds no batch")
         flops = self._steps[:BOOKED][-1].flops
-        modules = self._steps[BOOKED].modules if len(self._steps) > BOOKED else Counter[str]()
+        modules = self._steps[-1].modules
         if batches.seen and len(self._steps) > BOOKED:
             counted = {step.shape: float(step.flops) for step in self._steps}
             flops = round(total(counted, batches.seen).value / sum(batches.seen.values()))
-            share = flops / (self._steps[BOOKED].flops or 1)
+            share = flops / (self._steps[-1].flops or 1)
             modules = Counter({name: round(share * count) for name, count in modules.items()})
         weights = list(self._draft.task.parameters())
         notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
@@ -234,6 +245,8 @@ class _Watch(Callback):
             flops=flops,
             modules=dict(modules),
             memory=self._memory or self._ledger.peak(),
+            most=max(step.flops for step in self._steps),
+            held=self._held(batches),
             parameters=sum(weight.numel() for weight in weights),
             trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
             examples=self._examples,
@@ -243,6 +256,12 @@ class _Watch(Callback):
             uneven=batches.told,
             assumed=tuple(f"{name} ({count} times)" for name, count in sorted(assumed.items())),
         )
+
+    def _held(self, batches: Batches) -> int:
+        events, sizes = self._ledger.events()
+        shapes = [step.shape for step in self._steps]
+        trace = Trace(events=events, sizes=sizes, ends=self._ends, shapes=shapes, programs=len(self._programs))
+        return held(trace, batches.order, rules_of())
 
     def _label(self, trainer: Trainer) -> None:
         for tensor in (*self._draft.task.parameters(), *self._draft.task.buffers()):

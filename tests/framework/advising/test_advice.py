@@ -9,7 +9,7 @@ from helpers import tiny
 from steelyard import planning
 from steelyard.advising import advice, batches
 from steelyard.advising.advice import Advice, Candidate, changed, need
-from steelyard.estimating.estimate import Estimate, Forecast
+from steelyard.estimating.estimate import SAFE, Estimate, Forecast
 from steelyard.estimating.probing import Probed
 from steelyard.estimating.settings import Planning
 from steelyard.problem import Problem, Refused
@@ -131,7 +131,7 @@ def test_the_best_are_tried_when_asked(advised: Any) -> None:
 
 def test_the_largest_batch_fits_and_one_a_little_larger_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "foreseen", on_paper)
-    words = batches.largest_batch(tiny.config(data={"batch_size": 8}), Planning(gb=1.25 * 700 * KB / 1e9))
+    words = batches.largest_batch(tiny.config(data={"batch_size": 8}), Planning(gb=SAFE * 700 * KB / 1e9))
     rows = int(words.partition("data.batch_size=")[2].partition(":")[0])
     assert 48 <= rows <= 50
     assert "no step" in words

@@ -88,3 +88,35 @@ def test_an_operator_without_a_formula_makes_the_budget_of_operations_a_lower_bo
     (row,) = (row for row in attachment.measure(run) if isinstance(row, Measurement))
     assert row.status is Status.MEASURED
     assert "a lower bound, not counted: unheard_of" in row.note
+
+
+def test_operations_of_a_longer_batch_that_is_still_to_come_are_kept_in_reserve() -> None:
+    """Accumulated pairs of texts: 2 FLOP a token of each of 8 features, and the longest pair comes last."""
+    lengths = [1, 1, 2, 2, 3, 3, 40, 40]
+    costs = [2 * 8 * 3 * length for length in lengths]
+    limit = sum(costs[:4]) + costs[-2] + costs[-1] + 1
+
+    def spent(most: int) -> float:
+        attachment = BudgetAttachment(Budget(flops=limit), TABLE, most=most)
+        linear = nn.Linear(8, 3)
+        module: Any = SimpleNamespace(device=torch.device("cpu"), modules=linear.modules)
+        trainer: Any = SimpleNamespace(
+            world_size=1, global_step=0, accumulate_grad_batches=2, train_dataloader=None, should_stop=False
+        )
+        attachment.on_train_start(trainer, module)
+        for number, length in enumerate(lengths):
+            if trainer.should_stop:
+                break
+            batch = (torch.ones(length, 8), torch.zeros(length, dtype=torch.long))
+            attachment.on_train_batch_start(trainer, module, batch, number)
+            with torch.no_grad():
+                linear(batch[0])
+            trainer.global_step += number % 2
+            attachment.on_train_batch_end(trainer, module, None, batch, number)
+        run: Any = SimpleNamespace(trained=True)
+        (row,) = (row for row in attachment.measure(run) if isinstance(row, Measurement))
+        assert row.value is not None
+        return row.value
+
+    assert spent(0) > limit
+    assert spent(costs[-2] + costs[-1]) == sum(costs[:6]) <= limit

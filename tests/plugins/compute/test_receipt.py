@@ -16,7 +16,13 @@ from steelyard_compute._receipt import Receipt
 MIB = 1024**2
 CPU = torch.device("cpu")
 ESTIMATE = Estimate(
-    flops=1000, modules={}, memory={"weights": 4 * MIB, "activations": 4 * MIB}, parameters=1, trainable=1, examples=2
+    flops=1000,
+    modules={},
+    memory={"weights": 4 * MIB, "activations": 4 * MIB},
+    parameters=1,
+    trainable=1,
+    examples=2,
+    held=10 * MIB,
 )
 
 
@@ -59,7 +65,7 @@ def test_the_prediction_is_the_first_steps_gone_on() -> None:
     # Two validations of four batches, each a third of a step.
     assert rows["predicted_seconds"].value == pytest.approx(3 + 0.5 * (11 + 8 / 3))
     assert rows["predicted_energy"].value == pytest.approx(30 + 2 * (11 + 8 / 3))
-    assert rows["predicted_memory"].value == pytest.approx(1.25 * 8)
+    assert rows["predicted_memory"].value == pytest.approx(10)
     assert rows["predicted_flops"].value == 12_000
     assert all(row.status is Status.ESTIMATED for row in rows.values())
     assert [row[-1] for row in table.rows] == ["+25.0%", "+0.0%", "-1.7%", "+14.7%"]

@@ -1,0 +1,195 @@
+"""How far a process grows in a training: the requests of its rehearsal, replayed to an allocator.
+
+A tensor comes with small objects, and it matters for the holes of a heap where they lie. Those of `COMPANIONS` were
+counted in one step of a GPT and of a BERT each (plain requests of up to 504 bytes for each request of at least 1 KiB
+by torch; torch 2.13.0, Lightning 2.6): the same list serves every model.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steelyard.estimating._heap import Heap, Rules
+from steelyard.estimating._shapes import Shape
+
+SMALL = 1024
+"""Bytes below which a tensor is a scalar or a list of sizes, and has no company of its own here."""
+LONG = 10
+"""A tensor that lives for so many requests was kept for the backward pass, or longer."""
+COMPANIONS: Mapping[bool, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    True: ((472, 24, 24, 24, 24), (104, 184, 184, 24, 24, 24, 24, 40, 184)),
+    False: ((24,), (104, 184)),
+}
+"""Bytes of the small objects before and after a tensor, if it is kept and if not: nodes of the graph, views, lists."""
+PROGRAM = 276 * 1024
+"""Bytes of a program of oneDNN, which it keeps; 30 of 252 KiB, and lists, were seen in a step of a BERT in bfloat16."""
+STEPS, EVENTS = 24, 40_000
+"""Steps that are replayed at most, and requests about."""
+ONCE = 12 * 2**20
+"""Bytes: pages of libraries that a first step touches, and what kernels set up once; 5 to 16 MiB on seven models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """The requests of a rehearsal.
+
+    Attributes:
+        events: Number of a request, or ~number where it is freed, in order.
+        sizes: Of each request, in bytes.
+        ends: Where in the events each step ends.
+        shapes: Of the batches of each step.
+        programs: Products in a step for which oneDNN writes a program of its own, each once for a shape.
+    """
+
+    events: Sequence[int]
+    sizes: Sequence[int]
+    ends: Sequence[int]
+    shapes: Sequence[Shape]
+    programs: int = 0
+
+    @cached_property
+    def long(self) -> frozenset[int]:
+        """Requests that are kept."""
+        born: dict[int, int] = {}
+        passing: set[int] = set()
+        for event in self.events:
+            if event >= 0:
+                born[event] = len(born)
+            elif len(born) - born[~event] < LONG:
+                passing.add(~event)
+        return frozenset(born) - passing
+
+    def step(self, number: int) -> Sequence[int]:
+        """The events of a step."""
+        return self.events[self.ends[number - 1] if number else 0 : self.ends[number]]
+
+
+def held(trace: Trace, order: Sequence[Shape], rules: Rules) -> int:
+    """Bytes at the peak by which a process grows, weights included.
+
+    Args:
+        trace: Of at least one step; those after the first are replayed, in sizes that suit the batches.
+        order: Batches of the training after the first, in order; the steps of the trace follow one another if empty.
+        rules: Of the allocator.
+    """
+    replay = _Replay(trace, Heap(rules))
+    replay.first()
+    if len(trace.ends) > 1:
+        most = max(2, min(STEPS, EVENTS // max(1, len(trace.step(1)))))
+        for shape in (order or [trace.shapes[1]] * most)[:most]:
+            replay.again(shape)
+    return replay.heap.peak + ONCE
+
+
+class _Replay:
+    """Takes and gives as a trace says.
+
+    Attributes:
+        heap: That it takes from.
+    """
+
+    def __init__(self, trace: Trace, heap: Heap) -> None:
+        self.heap = heap
+        self._trace = trace
+        self._carried: defaultdict[int, deque[list[int]]] = defaultdict(deque)
+        self._written: set[Shape] = set()
+        self._left, self._every, self._count = 0, 1, 0
+
+    def first(self) -> None:
+        """All until the end of the first step, and the books on what the second frees of it."""
+        live: dict[int, list[int]] = {}
+        self._begin(self._trace.shapes[0], self._trace.step(0))
+        for event in self._trace.step(0):
+            if event >= 0:
+                live[event] = self._take(event, self._trace.sizes[event])
+            elif ~event in live:
+                self._give(live.pop(~event))
+        if len(self._trace.ends) > 1:
+            for event in self._trace.step(1):
+                if event < 0 and ~event in live:
+                    self._carried[self._trace.sizes[~event]].append(live.pop(~event))
+
+    def again(self, shape: Shape) -> None:
+        """The second step, in sizes that suit a batch; what a step leaves, the next one frees."""
+        sizes = self._sizes(shape)
+        self._begin(shape, self._trace.step(1))
+        live: dict[int, list[int]] = {}
+        for place, event in enumerate(self._trace.step(1)):
+            if event >= 0:
+                live[event] = self._take(event, sizes[place])
+            elif ~event in live:
+                self._give(live.pop(~event))
+            elif self._carried[self._trace.sizes[~event]]:
+                self._give(self._carried[self._trace.sizes[~event]].popleft())
+        for event, handles in live.items():
+            self._carried[self._trace.sizes[event]].append(handles)
+
+    def _sizes(self, shape: Shape) -> Sequence[int]:
+        """Of each request of the second step: those of the steps whose batches are next larger and smaller, mixed."""
+        at, rows = self._known
+        return [round(size) for size in _between(at, rows, float(shape.size))]
+
+    @cached_property
+    def _known(self) -> tuple[list[float], list[list[float]]]:
+        """Sizes of batches, rising, and the requests of steps that do the same with them."""
+        second, found = self._trace.step(1), dict[float, list[float]]()
+        for number in range(1, len(self._trace.ends)):
+            step = self._trace.step(number)
+            if _outline(step) == _outline(second):
+                wanted = [float(self._trace.sizes[max(event, ~event)]) for event in step]
+                found.setdefault(float(self._trace.shapes[number].size), wanted)
+        ordered = sorted(found)
+        return ordered, [found[size] for size in ordered]
+
+    def _begin(self, shape: Shape, step: Sequence[int]) -> None:
+        """Programs for a shape that is new come one by one during the step."""
+        self._left = 0 if shape in self._written else self._trace.programs
+        self._written.add(shape)
+        self._every, self._count = max(1, len(step) // 2 // max(1, self._left)), 0
+
+    def _take(self, event: int, size: int) -> list[int]:
+        self._count += 1
+        if self._left and self._count % self._every == 0:
+            self._left -= 1
+            self.heap.take(PROGRAM)
+        if size < SMALL:
+            return [self.heap.take(size)]
+        before, after = COMPANIONS[event in self._trace.long]
+        ahead = [self.heap.take_small(small) for small in before]
+        tensor = self.heap.take(size)
+        return [tensor, *ahead, *(self.heap.take_small(small) for small in after)]
+
+    def _give(self, handles: Sequence[int]) -> None:
+        for handle in handles:
+            self.heap.give(handle)
+
+
+def programs(func: Any, args: Any) -> set[Any]:
+    """For which shapes a product makes oneDNN write programs: convolutions, and products in 16 bits."""
+    name = func.overloadpacket.__name__
+    key = (name, *(tuple(one.shape) for one in args if isinstance(one, Tensor)))
+    if "convolution" in name:
+        return {(*key, part) for part in (("data", "weights") if "backward" in name else ("",))}
+    half = any(isinstance(one, Tensor) and one.dtype in (torch.bfloat16, torch.float16) for one in args)
+    return {key} if half and name in ("mm", "addmm", "bmm", "baddbmm") else set()
+
+
+def _outline(step: Sequence[int]) -> list[int]:
+    """What a step does, whatever the sizes: its own requests by their place in it, and where they are freed."""
+    numbers = {event: place for place, event in enumerate(step) if event >= 0}
+    return [numbers[event] if event >= 0 else ~numbers.get(~event, len(step)) for event in step]
+
+
+def _between(at: Sequence[float], rows: Sequence[Sequence[float]], wanted: float) -> Sequence[float]:
+    """Rows at some points, linear between them and constant outside."""
+    place = int(np.searchsorted(at, wanted))
+    if place == 0 or place == len(at):
+        return rows[min(place, len(at) - 1)]
+    share = (wanted - at[place - 1]) / (at[place] - at[place - 1])
+    return [low + share * (high - low) for low, high in zip(rows[place - 1], rows[place], strict=True)]

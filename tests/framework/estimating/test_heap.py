@@ -1,0 +1,135 @@
+"""The allocator on paper against the one of this process's C library, and what a training's requests come to."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from steelyard.estimating._heap import Heap, Rules, rules_of
+from steelyard.estimating._replay import ONCE, PROGRAM, Trace, held
+from steelyard.estimating._shapes import Shape
+
+MIB = 2**20
+LEAN = Rules(mmap=65536, trim=65536, dynamic=False)
+
+# The same requests to both, in a process of its own: aligned ones as torch makes them, with small ones between.
+ORACLE = """
+import ctypes, random, sys
+from steelyard.estimating._heap import Heap, rules_of
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+        "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+libc.posix_memalign.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t]
+libc.malloc.argtypes = [ctypes.c_size_t]
+draw, place, live, most = random.Random(0), ctypes.c_void_p(), [], 0
+libc.malloc_trim(0)
+before, heap = libc.mallinfo2(), Heap(rules_of())
+for _ in range(8000):
+    if live and (draw.random() < 0.5 or len(live) > 150):
+        theirs, ours = live.pop(draw.randrange(len(live)))
+        libc.free(theirs)
+        heap.give(ours)
+    elif draw.random() < 0.5:
+        size = draw.randrange(17, 500)
+        live.append((libc.malloc(size), heap.take_small(size)))
+    else:
+        size = int(2 ** draw.uniform(12, 24))
+        libc.posix_memalign(ctypes.byref(place), 64, size)
+        live.append((place.value, heap.take(size)))
+    now = libc.mallinfo2()
+    most = max(most, now.arena - before.arena + now.hblkhd - before.hblkhd)
+print(heap.peak / most)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has another allocator")
+@pytest.mark.parametrize("lean", [False, True])
+def test_the_heap_on_paper_is_as_large_as_that_of_glibc(lean: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MMAP", "TRIM"):
+        if lean:
+            monkeypatch.setenv(f"MALLOC_{name}_THRESHOLD_", "65536")
+        else:
+            monkeypatch.delenv(f"MALLOC_{name}_THRESHOLD_", raising=False)
+    done = subprocess.run([sys.executable, "-c", ORACLE], capture_output=True, text=True, check=True)
+    # Where two holes are of one size, each may take another one.
+    assert float(done.stdout) == pytest.approx(1, abs=0.02 if lean else 0.08)
+
+
+@pytest.mark.parametrize(
+    ("environment", "rules"),
+    [
+        ({}, Rules()),
+        ({"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}, LEAN),
+        ({"GLIBC_TUNABLES": "a.b=1:glibc.malloc.mmap_threshold=65536"}, Rules(mmap=65536, dynamic=False)),
+        ({"MALLOC_MMAP_THRESHOLD_": "much"}, Rules()),
+    ],
+)
+def test_the_environment_sets_the_rules(environment: dict[str, str], rules: Rules) -> None:
+    assert rules_of(environment) == rules
+
+
+def test_what_is_freed_is_used_again_and_pages_go_back() -> None:
+    heap = Heap(LEAN)
+    for _ in range(5):
+        heap.give(heap.take(10 * MIB))
+    assert heap.resident == 0
+    assert 10 * MIB < heap.peak < 10.1 * MIB
+
+
+def test_small_objects_beside_a_tensor_keep_its_place_from_the_next() -> None:
+    """A request that is aligned needs more than it holds, so that its own hole is too small for the same again."""
+
+    def grown(rounds: int, *, held_on: bool) -> int:
+        heap = Heap(Rules(mmap=100 * MIB, trim=100 * MIB, dynamic=False))
+        for _ in range(rounds):
+            tensors = [heap.take(MIB) for _ in range(4)]
+            if held_on:
+                for size in (24, 40, 56, 72, 88, 104):
+                    heap.take_small(size)
+            for handle in tensors:
+                heap.give(handle)
+        return heap.peak
+
+    assert grown(16, held_on=False) == grown(8, held_on=False)
+    assert grown(16, held_on=True) > 1.5 * grown(8, held_on=True) > 2 * grown(8, held_on=False)
+
+
+def trace(*steps: list[int], sizes: list[int], rows: list[int], programs: int = 0) -> Trace:
+    ends: list[int] = []
+    events: list[int] = []
+    for step in steps:
+        events += step
+        ends.append(len(events))
+    shapes = [Shape(rows=count, numbers=(count,)) for count in rows]
+    return Trace(events=events, sizes=sizes, ends=ends, shapes=shapes, programs=programs)
+
+
+def test_a_training_on_paper_is_its_weights_and_its_largest_batch() -> None:
+    """A weight, and activations that come and go: 10 MiB of a small batch, 20 of a large one."""
+    sizes = [8 * MIB, 10 * MIB, 20 * MIB, 10 * MIB]
+    walked = trace([0, 1, ~1], [2, ~2], [3, ~3], sizes=sizes, rows=[10, 20, 10])
+    small, large = (Shape(rows=rows, numbers=(rows,)) for rows in (10, 20))
+    between = Shape(rows=15, numbers=(15,))
+    assert held(walked, [small, large], LEAN) - ONCE == pytest.approx(28 * MIB, rel=0.01)
+    assert held(walked, [small, between], LEAN) - ONCE == pytest.approx(23 * MIB, rel=0.01)
+    # Without an order of batches each step is like the second.
+    assert held(walked, [], LEAN) - ONCE == pytest.approx(28 * MIB, rel=0.01)
+
+
+def test_what_a_step_leaves_is_freed_by_the_next() -> None:
+    """Gradients of 5 MiB, made before the last ones are freed."""
+    walked = trace([0], [1, ~0], [2, ~1], sizes=[5 * MIB] * 3, rows=[4, 4, 4])
+    assert held(walked, [], LEAN) - ONCE == pytest.approx(10 * MIB, rel=0.01)
+
+
+def test_programs_of_a_new_shape_stay() -> None:
+    sizes = [MIB] * 8
+    walked = trace([0, ~0], [1, ~1, 2, ~2, 3, ~3], sizes=sizes, rows=[4, 4], programs=2)
+    once = Shape(rows=4, numbers=(4,))
+    shapes = [once, *(Shape(rows=rows, numbers=(rows,)) for rows in (5, 6))]
+    assert held(walked, shapes, LEAN) - held(walked, [once] * 3, LEAN) >= 3 * PROGRAM
