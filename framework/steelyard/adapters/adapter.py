@@ -109,7 +109,8 @@ class Adapter(Asking, ABC):
         """Integers as `Scoring.said` or `Scoring.wanted` gives them, in the words of the data; none are "nothing"."""
         if not numbers:
             return "nothing"
-        if self.decode is not None:
+        # Data that can spell its texts may still ask for one of several classes.
+        if self.decode is not None and not isinstance(self.scoring, ClassScoring):
             return self.decode(numbers)
         known = range(len(self.names))
         return ", ".join(self.names[number] if number in known else str(number) for number in numbers)

@@ -177,6 +177,11 @@ def test_sequences_are_scored_token_by_token():
     assert adapter.take(batch, torch.tensor([1]))["labels"].tolist() == [[5, IGNORED, IGNORED]]
 
 
+def test_a_class_is_told_by_its_name_also_where_the_data_can_spell_tokens():
+    facts = Facts(names=("negative", "positive"), decode=lambda numbers: "[unused0]")
+    assert adapter_for("text", facts=facts).told([1]) == "positive"
+
+
 def test_what_is_for_is_red_and_what_is_against_is_blue():
     attributions = torch.zeros(2, 4, 5)
     attributions[0, 1] = 1.0

@@ -43,7 +43,9 @@ def run(tmp_path: Path) -> Run:
     path.write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
     data = TextCSV(path=path, tokens="words", batch_size=4, test_fraction=0.5)
     data.setup("fit")
-    facts = Facts(names=data.names, spell=data.spell, texts_of=data.texts_of, tokenise=data.tokenise)
+    facts = Facts(
+        names=data.names, decode=data.decode, spell=data.spell, texts_of=data.texts_of, tokenise=data.tokenise
+    )
     return frozen(table_task(Words(data)), data, adapter=adapter_for("text", facts=facts))
 
 
@@ -58,7 +60,7 @@ def test_texts_are_edited_and_read_again(run: Run) -> None:
     assert (rows["unchanged", "keyboard", 5].value or 0) < 1
     assert not any(key[1:2] == ("option_order",) for key in rows)
     (table,) = [item for item in found if isinstance(item, Table)]
-    assert all(row[2] != row[3] and row[4] != row[5] for row in table.rows)
+    assert all(row[2] != row[3] and {row[4], row[5]} == {"0", "1"} for row in table.rows)
 
 
 def test_a_text_as_it_was_read_is_the_batch_that_it_made(run: Run) -> None:
