@@ -11,7 +11,7 @@ from torch.nn import functional as F
 ROWS, PICTURES = (6,), (1, 4, 4)
 EVERY = frozenset({"every"})
 GRADIENT = frozenset({"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "gradient_shap"})
-LAYERS = frozenset({"deep_lift", "deep_lift_shap", "guided_backprop", "grad_cam"})
+LAYERS = frozenset({"deep_lift", "deep_lift_shap", "guided_backprop", "grad_cam", "lrp"})
 BASED = frozenset(
     {
         "integrated_gradients",
@@ -27,6 +27,7 @@ BASED = frozenset(
 )
 DEEP = frozenset({"deep_lift", "deep_lift_shap"})
 TWO = DEEP | {"guided_backprop"}
+THREE = TWO | {"lrp"}
 
 
 class Made(nn.Module):
@@ -144,9 +145,9 @@ TRAPS: Mapping[str, Trap] = {
         make=lambda: made(lambda m, x: m.last(m.act(m.first(x)) + m.first(-x).relu()), act=nn.ReLU()), refused=TWO
     ),
     "where instead of relu": Trap(
-        make=lambda: made(lambda m, x: m.last(torch.where(m.first(x) > 0, m.first(x), 0.0))), refused=TWO
+        make=lambda: made(lambda m, x: m.last(torch.where(m.first(x) > 0, m.first(x), 0.0))), refused=THREE
     ),
-    "clamp instead of relu": Trap(make=lambda: made(lambda m, x: m.last(m.first(x).clamp(min=0))), refused=TWO),
+    "clamp instead of relu": Trap(make=lambda: made(lambda m, x: m.last(m.first(x).clamp(min=0))), refused=THREE),
     "a relu used twice": Trap(make=reused, refused=TWO),
     "gelu": Trap(make=lambda: stack(nn.GELU()), refused=TWO),
     "silu": Trap(make=lambda: stack(nn.SiLU()), refused=TWO),
@@ -159,7 +160,7 @@ TRAPS: Mapping[str, Trap] = {
     "softmax at the end": Trap(make=lambda: nn.Sequential(stack(nn.ReLU()), nn.Softmax(dim=1)), refused=DEEP),
     "a gate": Trap(make=lambda: made(lambda m, x: m.last(m.act(m.first(x)) * m.first(x)), act=nn.ReLU()), refused=DEEP),
     "attention": Trap(make=attending, refused=TWO),
-    "recurrence": Trap(make=recurrent, refused=TWO),
+    "recurrence": Trap(make=recurrent, refused=THREE),
     "maxpool with a noisy baseline": Trap(
         make=lambda: picture(nn.ReLU(), nn.MaxPool2d(2), width=12), refused=DEEP, shape=PICTURES
     ),
@@ -197,7 +198,7 @@ TRAPS: Mapping[str, Trap] = {
         refused=frozenset({"grad_cam"}),
         shape=PICTURES,
     ),
-    "hooks of somebody else": Trap(make=hooked, refused=TWO),
+    "hooks of somebody else": Trap(make=hooked, refused=THREE),
     "rounding": Trap(make=lambda: made(lambda m, x: m.last(m.first(x).round())), refused=GRADIENT | LAYERS),
     "rounding that hides": Trap(
         make=lambda: made(lambda m, x: m.last(Straight.apply(m.first(x)))), refused=GRADIENT | LAYERS

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from steelyard_interpretability._gradients import integrated
 from steelyard_interpretability.methods._graph import Graph, reaches, traced
+from steelyard_interpretability.methods._propagation import has_rule
 from steelyard_interpretability.methods.hooked import cam_layer
 from steelyard_interpretability.methods.question import Question, asked
 from steelyard_interpretability.methods.removal import grid
@@ -178,7 +179,7 @@ class Probe:
             return f"no {'layer' if name in OF_LAYER else 'neuron'} is named that it could be of; {OTHERS}"
         if self.baseline and name in FROM_BASELINE:
             return self.baseline
-        if self.gradient and name in GRADIENT | LAYERS | OF_NEURON | OF_LAYER - {"layer_activation"}:
+        if self.gradient and name in GRADIENT | LAYERS | OF_NEURON | {"lrp"} | OF_LAYER - {"layer_activation"}:
             return self.gradient
         return self.layers.get(name, "")
 
@@ -260,10 +261,12 @@ def _unaccounted(question: Question, difference: Tensor) -> str:
 
 def _layers(question: Question, graph: Graph) -> dict[str, str]:
     found: dict[str, str] = {}
+    relevance = {"lrp": words} if (words := _lrp(graph)) else {}
     if not graph.layers:
-        return dict.fromkeys(LAYERS, f"there are no layers to look at; {OTHERS}")
+        return {**dict.fromkeys(LAYERS, f"there are no layers to look at; {OTHERS}"), **relevance}
     if graph.compiled:
-        return dict.fromkeys(LAYERS, f"the model is compiled, and hooks on its layers are not called; {OTHERS}")
+        words = f"the model is compiled, and hooks on its layers are not called; {OTHERS}"
+        return {**dict.fromkeys(LAYERS, words), **relevance}
     deep = _deep_lift(graph)
     objections = {
         "deep_lift": deep,
@@ -274,7 +277,16 @@ def _layers(question: Question, graph: Graph) -> dict[str, str]:
     for name, words in objections.items():
         if words:
             found[name] = words
-    return found
+    return {**found, **relevance}
+
+
+def _lrp(graph: Graph) -> str:
+    strange = sorted(name for name in {*graph.steps} - AFFINE if not has_rule(name))
+    if strange:
+        return f"LRP has no rule for {', '.join(strange)}; {OTHERS}"
+    if "Div" in graph.products or "Dot" in graph.products or "Mv" in graph.products:
+        return f"LRP has no rule for quotients of two things that depend on the input; {OTHERS}"
+    return ""
 
 
 def _deep_lift(graph: Graph) -> str:

@@ -26,6 +26,7 @@ from steelyard_interpretability.methods.layered import (
 )
 from steelyard_interpretability.methods.probe import probed
 from steelyard_interpretability.methods.question import Explain, Question
+from steelyard_interpretability.methods.relevance import lrp
 from steelyard_interpretability.methods.removal import ablation, occlusion
 from steelyard_interpretability.methods.shapley import kernel_shap, lime, shapley
 
@@ -148,6 +149,12 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             family=Family.LAYERS,
             complete=True,
             bias="adds up to the score above its mean over the background, not above the baseline",
+        ),
+        "lrp": Method(
+            explain=lrp,
+            family=Family.GRADIENT,
+            bias="of the input itself, without a baseline; what biases add is lost; on a plain ReLU net it is "
+            "input x gradient",
         ),
         "layer_activation": Method(
             explain=layer_activation,
