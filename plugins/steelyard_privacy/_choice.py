@@ -38,6 +38,9 @@ class Choice:
         layout: Its trained weights.
         ways: See `Layers`.
 
+    Attributes:
+        used: Whether it has clipped before.
+
     Raises:
         Refused: If `hooks` or `opacus` was asked for and cannot do it, or `ways` names what is not there.
     """
@@ -57,6 +60,7 @@ class Choice:
         self._fast: HookEngine | OpacusEngine | None = None
         self._proved = False
         self._traceless = False
+        self.used = False
         if wanted == "microbatch":
             return
         reason = unsupported(task, layout)
@@ -92,19 +96,23 @@ class Choice:
         Raises:
             Refused: If the task keeps traces of its training data beside the weights.
         """
+        self.used = True
         if not self._traceless and count >= 2:
             self._refuse_traces(batch, count=count, trial=trial)
         fast = self._fast
-        if fast is not None and (self._proved or self._prove(fast, batch, count=count, trial=trial)):
+        if fast is not None and (self._proved or self._prove(fast, batch, sums, count=count, trial=trial)):
             try:
                 return fast.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
             except NotCovered as reason:
                 self._give_up(str(reason))
         return self._slow.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
 
-    def _prove(self, fast: Engine, batch: Any, *, count: int, trial: Objective) -> bool:
-        engines = Engines(fast=fast, slow=self._slow, layout=self._layout)
+    def _prove(self, fast: Engine, batch: Any, sums: Sums, *, count: int, trial: Objective) -> bool:
+        # Memory that lies idle, where this is the first piece of a batch.
+        scratch = sums if sums.clean else Sums(self._layout)
+        engines = Engines(fast=fast, slow=self._slow, sums=scratch)
         found = doubt(engines, task=self._task, batch=batch, count=count, objective=trial)
+        scratch.reset()
         if found is None:
             self._proved = True
             log.info("privacy.dp_sgd clips by %s", self.name)

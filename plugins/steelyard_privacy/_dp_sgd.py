@@ -197,11 +197,7 @@ class PrivateTraining(Attachment):
         if not self._rehearsal:
             self._watch.before(total, sizes=sums.layout.sizes)
         released = privatised(
-            total,
-            max_norm=max_norm,
-            noise_multiplier=noise_multiplier,
-            batch_size=batch_size,
-            normals=normals,
+            total, max_norm=max_norm, noise_multiplier=noise_multiplier, batch_size=batch_size, normals=normals
         )
         if not self._rehearsal:
             self._watch.after(released, batch_size=batch_size, scale=noise_multiplier * max_norm)
@@ -283,6 +279,7 @@ class PrivateTraining(Attachment):
         for parameter in sums.layout.parameters:
             parameter.grad = None
         count = self._count(batch)
+        self._try(batch, count, lambda piece: Output(training_step(piece), 1).loss)
         sums.reset()
         norms: list[Tensor] = []
         outputs: list[Output] = []
@@ -306,8 +303,6 @@ class PrivateTraining(Attachment):
                         max_norm=self._norm.value,
                     )
                 )
-        # Once the engine was chosen in training mode.
-        self._try(batch, count, choice, lambda piece: Output(training_step(piece), 1).loss)
         self._pending = total = sums.total()
         self._crew.add_up(total)
         found = norms[0] if len(norms) == 1 else torch.cat([total[:0], *norms])
@@ -338,13 +333,16 @@ class PrivateTraining(Attachment):
             raise RuntimeError(f"{loader.drawn} examples were drawn, but {count} rows reached the training step")
         return count
 
-    def _try(self, batch: Any, count: int, choice: Choice, trial: Objective) -> None:
+    def _try(self, batch: Any, count: int, trial: Objective) -> None:
         """Tries, on one of the first batches, how far a single example moves the sum."""
-        sums, controls = self._sums, self._controls
-        if sums is None or controls.sensitivity is not None or not self._tries or count < 2:
+        sums, choice, controls = self._sums, self._choice, self._controls
+        # The engine is chosen in training mode, by the first batch.
+        if sums is None or choice is None or not choice.used:
+            return
+        if controls.sensitivity is not None or not self._tries or count < 2:
             return
         self._tries -= 1
-        controls.sensitivity = sensitivity(clip_by(choice, sums.layout, trial), batch, count=count, task=self._task)
+        controls.sensitivity = sensitivity(clip_by(choice, sums, trial), batch, count=count, task=self._task)
         controls.slack = slack(self._task, sums.layout.device)
 
     def _sealed(self) -> str:

@@ -16,6 +16,7 @@ from torch.nn import Parameter
 
 from steelyard_privacy._batches import take
 from steelyard_privacy._clipping import coefficients
+from steelyard_privacy._comparison import Comparison, NotCovered
 from steelyard_privacy._layers import Layers
 from steelyard_privacy._shares import Share
 from steelyard_privacy._sums import Layout, Sums
@@ -26,10 +27,6 @@ Objective = Callable[[Any], Tensor | None]
 """A batch -> the mean loss of its examples; None where the task skips the batch."""
 Weighing = Callable[[Tensor], Tensor]
 """Norms of the per-example gradients (n,) -> what each gradient is multiplied by (n,)."""
-
-
-class NotCovered(RuntimeError):
-    """The per-example gradients do not add up to the gradient: the engine overlooks a use of some weight."""
 
 
 class Engine(ABC):
@@ -108,64 +105,58 @@ class HookEngine(Engine):
             loss = objective(batch)
         if loss is None or not loss.requires_grad:
             return torch.zeros(count, dtype=layout.dtype, device=layout.device)
-        edges = record.edges
-        checked = layout.parameters if is_checked(self._steps) or not edges else ()
+        checked = layout.parameters if is_checked(self._steps) or not (record.calls or record.visits) else ()
+        comparison = Comparison(checked) if checked else None
+        gathering = self._layers.gathering(record, count=count, comparison=comparison)
+        del record
         close = tolerance(loss)
         # Mixed precision is for the task alone: norms and sums keep theirs.
         with without_autocast(loss.device.type):
-            # The gradient of the sum of the examples' losses: the task gives their mean.
-            places: Any = [*edges, *checked]
-            found: Any = torch.autograd.grad(loss, places, torch.full_like(loss, count), allow_unused=True)
+            try:
+                places: Any = [*gathering.edges, *checked]
+                with gathering.listening():
+                    # The gradient of the sum of the examples' losses: the task gives their mean.
+                    found = list(torch.autograd.grad(loss, places, torch.full_like(loss, count), allow_unused=True))
+                ordinary, found = found[len(found) - len(checked) :], found[: len(found) - len(checked)]
+                with torch.no_grad():
+                    gathering.close(found)
+            except Unsplit as error:
+                raise NotCovered(str(error)) from error
             with torch.no_grad():
-                try:
-                    parts = self._layers.shares(record, found[: len(edges)], count=count)
-                except Unsplit as error:
-                    raise NotCovered(str(error)) from error
-                norms = norms_of(parts, count=count, layout=layout)
-                if checked:
-                    hold_against(found[len(edges) :], parts, norms, layout=layout, tolerance=close)
-                add_weighed(parts, sums, weighing(norms))
+                norms = whole_norms(gathering.norms, count=count, layout=layout)
+                if comparison is not None:
+                    comparison.close(ordinary, norms, tolerance=close)
+                add_weighed(gathering.shares, sums, weighing(norms))
         self._steps += 1
         return norms
 
 
 def hold_against(
-    gradients: Sequence[Tensor | None], parts: Sequence[Share], norms: Tensor, *, layout: Layout, tolerance: float
+    gradients: list[Tensor | None], parts: Sequence[Share], norms: Tensor, *, layout: Layout, tolerance: float
 ) -> None:
     """Compares the sum of the per-example gradients with the ordinary gradient of the sum of the losses.
 
     Raises:
         NotCovered: If they differ.
     """
-    if not bool(torch.isfinite(norms).all()):
-        return
-    rounding = 1e-5 * norms.sum()
-    true = dict(zip(layout.parameters, gradients, strict=True))
-    seen: set[Parameter] = set()
-    # One layer after the other: the sum of all of them would take as much memory as the weights.
+    comparison = Comparison(layout.parameters)
     for part in parts:
-        mine = Sums(Layout(part.parameters))
-        part.add_to(mine, torch.ones_like(norms))
-        total = mine.total()
-        for parameter in part.parameters:
-            _compare(parameter, mine.layout.part(total, parameter), true[parameter], tolerance, rounding)
-        seen.update(part.parameters)
-    for parameter, gradient in true.items():
-        if parameter not in seen and gradient is not None:
-            _compare(parameter, torch.zeros_like(gradient), gradient, tolerance, rounding)
-
-
-def _compare(parameter: Parameter, mine: Tensor, true: Tensor | None, tolerance: float, rounding: Tensor) -> None:
-    true = torch.zeros_like(mine) if true is None else true
-    if not bool((mine - true).norm() <= tolerance * true.norm() + rounding):
-        raise NotCovered(f"a weight of shape {tuple(parameter.shape)} is used outside its layer's own forward")
+        comparison.know(part, norms)
+    comparison.close(gradients, norms, tolerance=tolerance)
 
 
 def norms_of(parts: Sequence[Share], *, count: int, layout: Layout) -> Tensor:
     """The norms of the gradients whose summands these are, (count,)."""
-    if not parts:
+    return whole_norms([part.norms() for part in parts], count=count, layout=layout)
+
+
+def whole_norms(norms: Sequence[Tensor], *, count: int, layout: Layout) -> Tensor:
+    """The norms of the gradients of whose summands these are the norms, each (count,)."""
+    if not norms:
         return torch.zeros(count, dtype=layout.dtype, device=layout.device)
-    return torch.linalg.vector_norm(torch.stack([part.norms() for part in parts]), dim=0, dtype=layout.dtype)
+    if len(norms) == 1:
+        return norms[0].to(layout.dtype)
+    return torch.linalg.vector_norm(torch.stack([*norms]), dim=0, dtype=layout.dtype)
 
 
 def without_autocast(device: str) -> AbstractContextManager[object]:

@@ -3,7 +3,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any, final
@@ -16,10 +16,12 @@ from torch.nn.grad import conv2d_weight
 
 from steelyard.problem import refuse
 from steelyard.registry import did_you_mean
+from steelyard_privacy._comparison import Comparison
+from steelyard_privacy._gathering import Gathering
 from steelyard_privacy._recording import Call, Record, recording
 from steelyard_privacy._shares import Instantiated, Products, Rows, Share
 from steelyard_privacy._sums import Layout
-from steelyard_privacy._units import Unit, Unsplit, is_whole
+from steelyard_privacy._units import Unit, is_whole
 from steelyard_privacy.dp_sgd import Way
 
 PAIRS = 64
@@ -105,44 +107,19 @@ class Layers:
         ]
         return [*(f"{count} {kind}" for kind, count in kinds.most_common()), *units]
 
-    def shares(self, record: Record, backprops: Sequence[Tensor | None], *, count: int) -> list[Share]:
-        """The per-example gradients of `count` examples.
+    def gathering(self, record: Record, *, count: int, comparison: Comparison | None = None) -> Gathering:
+        """What a backward pass through the record gives for `count` examples."""
+        return Gathering(
+            record,
+            count=count,
+            rule=self._of,
+            units=self._units,
+            tied=self._tied,
+            comparison=comparison,
+        )
 
-        Args:
-            record: All calls of these layers in one forward pass.
-            backprops: Gradient of the sum of the examples' losses for each of the record's edges; None where it has no
-                influence.
-            count: Number of examples.
-
-        Raises:
-            Unsplit: If some layer does not see the examples in its first dimension.
-        """
-        split = len(record.calls)
-        live = [(call, back) for call, back in zip(record.calls, backprops[:split], strict=True) if back is not None]
-        if any(call.inputs.shape[:1] != (count,) or call.shape[:1] != (count,) for call, _ in live):
-            raise Unsplit("a layer does not see the examples in its first dimension")
-        called = Counter(call.module for call, _ in live)
-        found: list[Share] = []
-        sums: dict[Parameter, Tensor] = {}
-
-        def add(parameter: Parameter, samples: Tensor) -> None:
-            # A parameter that is used more than once, also by different layers, adds up before it is clipped.
-            before = sums.get(parameter)
-            sums[parameter] = samples if before is None else before + samples
-
-        for call, back in live:
-            alone = called[call.module] == 1 and call.module not in self._tied
-            for share in _of(call, back.reshape(call.shape), self._weights[call.module], alone=alone):
-                if alone or not isinstance(share, Instantiated):
-                    found.append(share)
-                else:
-                    add(share.parameter, share.samples)
-        for visit in record.visits:
-            mine, split = backprops[split : split + len(visit.edges)], split + len(visit.edges)
-            if any(back is not None for back in mine):
-                for parameter, samples in self._units[visit.module].samples(visit, mine, count=count).items():
-                    add(parameter, _wide(samples))
-        return [*found, *(Instantiated(parameter, samples) for parameter, samples in sums.items())]
+    def _of(self, call: Call, back: Tensor, alone: bool) -> list[Share]:
+        return list(_of(call, back, self._weights[call.module], alone=alone))
 
 
 def _of(call: Call, back: Tensor, trained: tuple[Parameter, ...], *, alone: bool) -> Iterator[Share]:

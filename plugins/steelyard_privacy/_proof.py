@@ -4,6 +4,7 @@
 Nothing here leaves a trace in the task or in any random stream.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from steelyard_privacy._batches import take
 from steelyard_privacy._engine import Engine, MicrobatchEngine, NotCovered, Objective, tolerance
-from steelyard_privacy._sums import Layout, Sums
+from steelyard_privacy._sums import Sums
 from steelyard_privacy._undisturbed import reseed, undisturbed
 
 SMALLEST = 3
@@ -35,11 +36,11 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engines:
-    """The engine in question, the one that is exact for every task, and the weights."""
+    """The engine in question, the one that is exact for every task, and a vector for their sums."""
 
     fast: Engine
     slow: MicrobatchEngine
-    layout: Layout
+    sums: Sums
 
 
 def doubt(engines: Engines, *, task: LightningModule, batch: Any, count: int, objective: Objective) -> Doubt | None:
@@ -51,7 +52,7 @@ def doubt(engines: Engines, *, task: LightningModule, batch: Any, count: int, ob
     """
     if count < SMALLEST:
         return Doubt("too few examples in this batch to tell", final=False)
-    part, layout = min(count // 3, LARGEST_PART), engines.layout
+    part, sums = min(count // 3, LARGEST_PART), engines.sums
     one = take(batch, slice(0, 2 * part))
     other = take(batch, [*range(2 * part, 3 * part), *range(part, 2 * part)])
     first, kept = torch.zeros(2 * part), torch.zeros(2 * part)
@@ -64,14 +65,20 @@ def doubt(engines: Engines, *, task: LightningModule, batch: Any, count: int, ob
         del loss
         try:
             isolated = _compared(
-                *(_sum(engines.fast, layout, part_of, objective, kept) for part_of in (one, other)), within=close
+                sums,
+                lambda: _add(engines.fast, sums, one, objective, kept),
+                lambda: _add(engines.fast, sums, other, objective, -kept),
+                within=close,
             )
             task.eval()
-            inside = _sum(engines.fast, layout, one, objective, first)
+            agrees = _compared(
+                sums,
+                lambda: _add(engines.fast, sums, one, objective, first),
+                lambda: _add(engines.slow, sums, take(one, slice(0, 1)), objective, -first[:1]),
+                within=close,
+            )
         except NotCovered as error:
             return Doubt(str(error))
-        alone = _sum(engines.slow, layout, take(one, slice(0, 1)), objective, first[:1])
-        agrees = _compared(inside, alone, within=close)
     if isolated is None or agrees is None:
         return Doubt("gradients that are not finite", final=False)
     if not isolated:
@@ -108,21 +115,19 @@ def _alike(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
 
 
-def _sum(engine: Engine, layout: Layout, batch: Any, objective: Objective, weights: Tensor) -> Tensor:
+def _add(engine: Engine, sums: Sums, batch: Any, objective: Objective, weights: Tensor) -> None:
     reseed()
-    sums = Sums(layout)
     engine.add(sums, batch, count=len(weights), objective=objective, weighing=lambda norms: weights.to(norms))
-    return sums.total()
 
 
-def _compared(one: Tensor, other: Tensor, *, within: float) -> bool | None:
-    """Whether they are near; None where they are not finite."""
-    if not bool(torch.isfinite(torch.stack([one.norm(), other.norm()])).all()):
+def _compared(sums: Sums, add: Callable[[], None], subtract: Callable[[], None], *, within: float) -> bool | None:
+    """Whether what is added and what is subtracted are near, in one vector's memory; None where they are not finite."""
+    sums.reset()
+    add()
+    length = sums.total().norm()
+    subtract()
+    distance = sums.total().norm()
+    if not bool(torch.isfinite(torch.stack([length, distance])).all()):
         return None
-    return _near(one, other, within=within)
-
-
-def _near(one: Tensor, other: Tensor, *, within: float) -> bool:
     # Asked as a condition that is met where all is well: that is how a rehearsal without numbers answers it.
-    scale = torch.maximum(one.norm(), other.norm()).clamp_min(1e-12)
-    return bool((one - other).norm() <= within * scale)
+    return bool(distance <= within * length.clamp_min(1e-12))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 FRESH = frozenset(
@@ -26,6 +26,8 @@ FRESH = frozenset(
     }
 )
 """Operations whose result is a view of nothing."""
+NEAR = 64
+"""So many operations are looked through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,14 @@ class Call:
         inputs: What went in, detached.
         edge: Where the gradient of what came out is found.
         shape: Shape of what came out.
+        inner: Whether the input follows, in the graph, from another of the calls or visits.
     """
 
     module: nn.Module
     inputs: Tensor
     edge: GradientEdge
     shape: torch.Size
+    inner: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +77,13 @@ class Record:
     calls: list[Call]
     visits: list[Visit]
 
-    @property
-    def edges(self) -> list[GradientEdge]:
-        """Of the calls and then of the visits."""
-        return [*(call.edge for call in self.calls), *(edge for visit in self.visits for edge in visit.edges)]
-
 
 @contextmanager
 def recording(layers: Collection[nn.Module], units: Collection[nn.Module] = ()) -> Generator[Record]:
     """Every call of these modules that takes part in a graph."""
     calls: list[Call] = []
     visits: list[Visit] = []
+    nodes: set[Node] = set()
 
     def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
         if not output.requires_grad:
@@ -94,7 +94,9 @@ def recording(layers: Collection[nn.Module], units: Collection[nn.Module] = ()) 
         if edge is None:
             given = output.clone()
             edge = get_gradient_edge(output)
-        calls.append(Call(module, inputs.detach(), edge, output.shape))
+        inner = follows(inputs.grad_fn, nodes)
+        nodes.add(edge.node)
+        calls.append(Call(module, inputs.detach(), edge, output.shape, inner))
         return given
 
     def visit(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -105,6 +107,7 @@ def recording(layers: Collection[nn.Module], units: Collection[nn.Module] = ()) 
         # Copies go on: no change in place reaches the outputs, and what one gave to another is not counted twice.
         copies = {place: leaves[place].clone() for place in live}
         edges = tuple(get_gradient_edge(copy) for copy in copies.values())
+        nodes.update(edge.node for edge in edges)
         outputs = tuple(leaves[place].detach() for place in live)
         args, kwargs = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
         visits.append(Visit(module, args, kwargs, edges, tuple(live), outputs))
@@ -117,6 +120,19 @@ def recording(layers: Collection[nn.Module], units: Collection[nn.Module] = ()) 
     finally:
         for handle in handles:
             handle.remove()
+
+
+def follows(node: Node | None, nodes: Collection[Node]) -> bool:
+    """Whether one of some nodes is found behind this one, near by: a gradient that is asked for there passes here."""
+    waiting, seen = [node], 0
+    while waiting and seen < NEAR:
+        node = waiting.pop()
+        if node is not None:
+            if node in nodes:
+                return True
+            seen += 1
+            waiting.extend(behind for behind, _ in node.next_functions)
+    return False
 
 
 def steady(output: Tensor) -> GradientEdge | None:

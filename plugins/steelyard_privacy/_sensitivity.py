@@ -12,7 +12,7 @@ from torch import Tensor
 from steelyard_privacy._batches import take
 from steelyard_privacy._choice import Choice
 from steelyard_privacy._engine import Objective
-from steelyard_privacy._sums import Layout, Sums
+from steelyard_privacy._sums import Sums
 from steelyard_privacy._undisturbed import reseed, undisturbed
 
 EXAMPLES = 4
@@ -37,11 +37,11 @@ class Clip(Protocol):
         ...
 
 
-def clip_by(choice: Choice, layout: Layout, trial: Objective) -> Clip:
-    """What a training clips by, into sums of its own."""
+def clip_by(choice: Choice, sums: Sums, trial: Objective) -> Clip:
+    """What a training clips by, always into the same memory."""
 
     def clip(batch: Any, *, count: int, max_norm: float) -> Clipped:
-        sums = Sums(layout)
+        sums.reset()
         norms = choice.add_clipped(sums, batch, count=count, objective=trial, trial=trial, max_norm=max_norm)
         return Clipped(sums.total(), norms)
 
@@ -70,7 +70,7 @@ def sensitivity(clip: Clip, batch: Any, *, count: int, task: LightningModule) ->
         if not (bool(torch.isfinite(found.norms).all()) and shortest > 0):
             return None
         max_norm = SMALL * shortest
-        whole = _again(clip, few, count, max_norm).total
+        whole = _again(clip, few, count, max_norm).total.clone()
         moves = [
             distance(whole, _again(clip, take(few, _but(place, count)), count - 1, max_norm).total)
             for place in range(count)
@@ -97,4 +97,4 @@ def _but(place: int, count: int) -> list[int]:
 def _again(clip: Callable[..., Clipped], batch: Any, count: int, max_norm: float) -> Clipped:
     reseed()
     found = clip(batch, count=count, max_norm=max_norm)
-    return Clipped(found.total.clone(), found.norms.clone())
+    return Clipped(found.total, found.norms.clone())

@@ -2,7 +2,7 @@
 """Sums of clipped gradients, gathered over the pieces of a batch in one flat vector."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, final
 
@@ -72,18 +72,30 @@ class Sums:
 
     The products of a Linear layer wait until they would take as much memory as the weight itself: one product of many
     rows takes a fraction of the time of many products of few, and a batch that is cut into pieces makes those.
+
+    Args:
+        layout: The weights.
+        views: What is added to, for each of them; without it, parts of a new vector.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, views: Mapping[Parameter, Tensor] | None = None) -> None:
         self.layout = layout
-        self._vector = layout.zeros()
-        self._views = {parameter: layout.part(self._vector, parameter) for parameter in layout.parameters}
+        self._vector = layout.zeros() if views is None else torch.empty(0)
+        self._views = dict(zip(layout.parameters, layout.parts(self._vector), strict=True)) if views is None else views
+        self._clean = views is None
         self._waiting: dict[Parameter, list[tuple[Tensor, Tensor]]] = {}
 
     def reset(self) -> None:
         """Begins anew, in the same memory."""
-        self._vector.zero_()
+        if not self._clean:
+            self._vector.zero_()
+        self._clean = True
         self._waiting.clear()
+
+    @property
+    def clean(self) -> bool:
+        """True as long as nothing was added."""
+        return self._clean
 
     def holds(self, parameter: Parameter | None) -> bool:
         """True for a weight that is trained."""
@@ -91,10 +103,12 @@ class Sums:
 
     def view(self, parameter: Parameter) -> Tensor:
         """One parameter's sum, to add to in place."""
+        self._clean = False
         return self._views[parameter]
 
     def add_product(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
         """Adds left^T right of the shapes (rows, p) and (rows, d) to a weight of the shape (p, d)."""
+        self._clean = False
         waiting = self._waiting.get(parameter)
         if not waiting and left.numel() + right.numel() >= parameter.numel():
             self._add(parameter, left, right)
@@ -105,10 +119,15 @@ class Sums:
             self._multiply(parameter)
 
     def total(self) -> Tensor:
-        """The whole sum; a view, which the next `reset` makes void."""
+        """The whole sum; a view, which the next `reset` makes void, and which may be changed."""
+        self.finish()
+        self._clean = False
+        return self._vector
+
+    def finish(self) -> None:
+        """Adds what waits."""
         for parameter in self._waiting:
             self._multiply(parameter)
-        return self._vector
 
     def _multiply(self, parameter: Parameter) -> None:
         waiting = self._waiting[parameter]

@@ -14,7 +14,7 @@ from private_runs import CLASSES, FEATURES, Task, clipped, examples, objective
 from steelyard_privacy._clipping import coefficients
 from steelyard_privacy._engine import HookEngine, MicrobatchEngine, unsupported
 from steelyard_privacy._proof import Engines, doubt
-from steelyard_privacy._sums import Layout
+from steelyard_privacy._sums import Layout, Sums
 
 COUNT = 9
 IMAGE = (4, 6, 6)
@@ -222,7 +222,7 @@ def doubted(model: nn.Module, loss: Callable[[Task, Any], Tensor] | None = None)
         return functional.cross_entropy(task(batch[0]), batch[1]) if loss is None else loss(task, batch)
 
     batch = examples(12).tensors
-    engines = Engines(fast=HookEngine(task, layout), slow=MicrobatchEngine(), layout=layout)
+    engines = Engines(fast=HookEngine(task, layout), slow=MicrobatchEngine(), sums=Sums(layout))
     return doubt(engines, task=task, batch=batch, count=12, objective=mean_loss)
 
 
@@ -306,7 +306,7 @@ def test_doubting_leaves_no_trace() -> None:
     torch.manual_seed(5)
     assert (
         doubt(
-            Engines(fast=HookEngine(task, layout), slow=MicrobatchEngine(), layout=layout),
+            Engines(fast=HookEngine(task, layout), slow=MicrobatchEngine(), sums=Sums(layout)),
             task=task,
             batch=examples(12).tensors,
             count=12,

@@ -1,0 +1,134 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""The per-example gradients of one backward pass, made layer by layer while it runs.
+
+A layer's gradients are made as soon as the gradient of its output is known, while that is still in the cache. What is
+no longer needed then goes at once, so that the peak of memory stays near that of ordinary training.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, final
+
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from steelyard_privacy._comparison import Comparison
+from steelyard_privacy._recording import Call, Record
+from steelyard_privacy._shares import Instantiated, Share
+from steelyard_privacy._units import Unit, Unsplit
+
+Rule = Callable[[Call, Tensor, bool], Sequence[Share]]
+"""A call, the gradient of its output, and whether its weights are used nowhere else -> the gradients of its weights."""
+
+
+@final
+class Gathering:
+    """What is known of the gradients of `count` examples.
+
+    Args:
+        record: All calls of layers and units in one forward pass.
+        count: Number of examples.
+        rule: How the gradients of a layer's weights are found.
+        units: By their modules.
+        tied: Layers of which some weight is also another layer's.
+        comparison: Told of the ordinary gradients, where they are asked for.
+
+    Attributes:
+        shares: The gradients.
+        norms: Of the shares, each (count,).
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        *,
+        count: int,
+        rule: Rule,
+        units: Mapping[nn.Module, Unit],
+        tied: Collection[nn.Module],
+        comparison: Comparison | None = None,
+    ) -> None:
+        self.shares: list[Share] = []
+        self.norms: list[Tensor] = []
+        self._calls: list[Call | None] = list(record.calls)
+        self._visits = record.visits
+        self._outer = [place for place, call in enumerate(record.calls) if not call.inner]
+        self._called = Counter(call.module for call in record.calls)
+        self._count, self._rule, self._units, self._tied = count, rule, units, tied
+        self._sums: dict[Parameter, Tensor] = {}
+        self._comparison = comparison
+
+    @property
+    def edges(self) -> list[Any]:
+        """Where gradients have to be asked for: behind every other layer there is one of them."""
+        calls = (self._calls[place] for place in self._outer)
+        edges = [call.edge for call in calls if call is not None]
+        return edges + [edge for visit in self._visits for edge in visit.edges]
+
+    @contextmanager
+    def listening(self) -> Generator[None]:
+        """While it lasts, a backward pass brings the gradients of the other layers."""
+        handles: list[Any] = []
+        for place, call in enumerate(self._calls):
+            if call is not None and call.inner:
+                handles.append(call.edge.node.register_prehook(self._listener(place, call.edge.output_nr)))
+        if self._comparison is not None:
+            handles += self._comparison.listeners()
+        try:
+            yield
+        finally:
+            # They would keep the graph alive.
+            for handle in handles:
+                handle.remove()
+
+    def close(self, backprops: list[Tensor | None]) -> None:
+        """Takes the gradients at the edges; the list is emptied on the way.
+
+        Raises:
+            Unsplit: If some layer does not see the examples in its first dimension.
+        """
+        for number, place in enumerate(self._outer):
+            back, backprops[number] = backprops[number], None
+            if back is not None:
+                self._take(place, back)
+        start = len(self._outer)
+        for visit in self._visits:
+            mine, start = backprops[start : start + len(visit.edges)], start + len(visit.edges)
+            if any(back is not None for back in mine):
+                for parameter, samples in self._units[visit.module].samples(visit, mine, count=self._count).items():
+                    self._add_up(parameter, samples)
+        for parameter, samples in self._sums.items():
+            self._keep(Instantiated(parameter, samples))
+        self._sums.clear()
+
+    def _listener(self, place: int, number: int) -> Callable[[tuple[Tensor | None, ...]], None]:
+        def listen(gradients: tuple[Tensor | None, ...]) -> None:
+            back = gradients[number]
+            if back is not None:
+                self._take(place, back)
+
+        return listen
+
+    def _take(self, place: int, back: Tensor) -> None:
+        call, self._calls[place] = self._calls[place], None
+        assert call is not None
+        if call.inputs.shape[:1] != (self._count,) or call.shape[:1] != (self._count,):
+            raise Unsplit("a layer does not see the examples in its first dimension")
+        alone = self._called[call.module] == 1 and call.module not in self._tied
+        for share in self._rule(call, back.view(call.shape) if back.shape != call.shape else back, alone):
+            if alone or not isinstance(share, Instantiated):
+                self._keep(share)
+            else:
+                self._add_up(share.parameter, share.samples)
+
+    def _keep(self, share: Share) -> None:
+        self.shares.append(share)
+        self.norms.append(share.norms())
+        if self._comparison is not None:
+            self._comparison.know(share, self.norms[-1])
+
+    def _add_up(self, parameter: Parameter, samples: Tensor) -> None:
+        # A parameter that is used more than once, also by different layers, adds up before it is clipped.
+        before = self._sums.get(parameter)
+        self._sums[parameter] = samples if before is None else before + samples
