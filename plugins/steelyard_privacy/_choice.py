@@ -38,9 +38,6 @@ class Choice:
         layout: Its trained weights.
         ways: See `Layers`.
 
-    Attributes:
-        used: Whether it has clipped before.
-
     Raises:
         Refused: If `hooks` or `opacus` was asked for and cannot do it, or `ways` names what is not there.
     """
@@ -60,7 +57,6 @@ class Choice:
         self._fast: HookEngine | OpacusEngine | None = None
         self._proved = False
         self._traceless = False
-        self.used = False
         if wanted == "microbatch":
             return
         reason = unsupported(task, layout)
@@ -96,7 +92,6 @@ class Choice:
         Raises:
             Refused: If the task keeps traces of its training data beside the weights.
         """
-        self.used = True
         if not self._traceless and count >= 2:
             self._refuse_traces(batch, count=count, trial=trial)
         fast = self._fast

@@ -106,6 +106,7 @@ class PrivateTraining(Attachment):
         self._released: Tensor | None = None
         self._parts: list[Tensor] = []
         self._choice: Choice | None = None
+        self._worked: Choice | None = None
         self._pending: Tensor | None = None
         self._ledger: Ledger | None = None
         self._whole: float | None = None
@@ -303,6 +304,7 @@ class PrivateTraining(Attachment):
                         max_norm=self._norm.value,
                     )
                 )
+        self._worked = choice if count else self._worked
         self._pending = total = sums.total()
         self._crew.add_up(total)
         found = norms[0] if len(norms) == 1 else torch.cat([total[:0], *norms])
@@ -336,8 +338,8 @@ class PrivateTraining(Attachment):
     def _try(self, batch: Any, count: int, trial: Objective) -> None:
         """Tries, on one of the first batches, how far a single example moves the sum."""
         sums, choice, controls = self._sums, self._choice, self._controls
-        # The engine is chosen in training mode, by the first batch.
-        if sums is None or choice is None or not choice.used:
+        # The engine is chosen in training mode, by the first batch that there is.
+        if sums is None or choice is None or choice is not self._worked:
             return
         if controls.sensitivity is not None or not self._tries or count < 2:
             return

@@ -150,11 +150,14 @@ def _linear(
     trained: tuple[Parameter, ...], weight: Parameter, back: Tensor, inputs: Tensor, *, output_first: bool, alone: bool
 ) -> Iterator[Share]:
     count, p, d = len(back), back.shape[-1], inputs.shape[-1]
-    if back.ndim != 3:
-        back, inputs = back.reshape(count, -1, p), inputs.reshape(count, -1, d)
+    length = 1 if back.ndim == 2 else back.shape[1:-1].numel()
     mine = next((one for one in trained if one is weight), None)
     bias = next((one for one in trained if one is not weight), None)
-    if alone and pairs_are_cheaper(length=back.shape[1], p=p, d=d):
+    in_pairs = alone and pairs_are_cheaper(length=length, p=p, d=d)
+    if back.ndim != (2 if in_pairs and length == 1 else 3):
+        place = () if in_pairs and length == 1 else (length,)
+        back, inputs = back.reshape(count, *place, p), inputs.reshape(count, *place, d)
+    if in_pairs:
         yield Products(mine, bias, back, inputs, inputs_first=not output_first)
         return
     if mine is not None:

@@ -77,8 +77,8 @@ class Products(Share):
     Attributes:
         weight: (p, d), or (d, p) where `inputs_first`; None where it is not trained.
         bias: (p,), or None.
-        back: (n, t, p).
-        inputs: (n, t, d).
+        back: (n, t, p), or (n, p) for one position.
+        inputs: (n, t, d), or (n, d).
         inputs_first: The weight is kept the other way round.
     """
 
@@ -95,11 +95,12 @@ class Products(Share):
 
     def norms(self) -> Tensor:
         """Per example, (n,)."""
-        if self.back.shape[1] == 1:
-            ones = 0.0 if self.bias is None else 1.0
-            back, inputs = self.back[:, 0], self.inputs[:, 0]
-            squares = _norms(inputs).square_() if self.weight is not None else back.new_zeros(len(back))
-            return squares.add_(ones).sqrt_().mul_(_norms(back))
+        if self.back.ndim == 2:
+            back = _norms(self.back)
+            if self.weight is None:
+                return back
+            inputs = _norms(self.inputs)
+            return back.mul_(inputs if self.bias is None else inputs.hypot_(inputs.new_ones(())))
         pairs = torch.bmm(self.back, self.back.transpose(1, 2))
         if self.weight is not None:
             others = torch.bmm(self.inputs, self.inputs.transpose(1, 2))
@@ -112,11 +113,15 @@ class Products(Share):
 
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
-        scaled = (self.back * _like(weights, self.back)[:, None, None]).flatten(end_dim=1)
+        back, inputs, weights = self.back, self.inputs, _like(weights, self.back)
+        if back.ndim == 2:
+            scaled = back * weights[:, None]
+        else:
+            scaled = (back * weights[:, None, None]).flatten(end_dim=1)
+            inputs = inputs.flatten(end_dim=1)
         if self.bias is not None:
             sums.view(self.bias).add_(scaled.sum(dim=0))
         if self.weight is not None:
-            inputs = self.inputs.flatten(end_dim=1)
             sums.add_product(self.weight, *((inputs, scaled) if self.inputs_first else (scaled, inputs)))
 
 

@@ -104,6 +104,44 @@ def test_two_processes_are_one(options: list[str], workdir: Path) -> None:
         assert (one.value, one.count) == (pytest.approx(two.value), two.count)
 
 
+@pytest.mark.slow
+def test_two_processes_in_mixed_precision_are_one(workdir: Path) -> None:
+    words = ["privacy.dp_sgd.noise_seed=0", "privacy.dp_sgd.engine=hooks", "trainer.precision=bf16-mixed"]
+    one, other = (weights(trained(workdir, *words, *more)) for more in (["trainer.max_epochs=3"], TOGETHER))
+    moved = weights(trained(workdir, "privacy.dp_sgd.noise_seed=1", *words[1:], "trainer.max_epochs=3"))
+    for name, value in one.items():
+        # What rounding changes is far less than what another draw does.
+        assert (other[name] - value).norm() <= 0.02 * (moved[name] - value).norm()
+
+
+STOP = """
+from pathlib import Path
+from pytorch_lightning import Callback
+class Stop(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        told = Path(f"told_{trainer.global_rank}")
+        if trainer.current_epoch == 2 and not told.exists():
+            told.touch()
+            raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_that_were_broken_off_go_on_as_one(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(workdir))
+    (workdir / "stop.py").write_text(STOP)
+    words = ["privacy.dp_sgd.noise_seed=0", "privacy.dp_sgd.engine=hooks"]
+    whole = trained(workdir, *words, "trainer.max_epochs=3")
+    assert main(["run", *FEW, *words, *TOGETHER, "trainer.callbacks=[{_target_:stop.Stop}]"]) != 0
+    (half,) = {*(workdir / "outputs").glob("*/")} - {whole}
+    assert main(["resume", str(half)]) == 0
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(half)[name], value, rtol=0, atol=2e-5)
+    rows = [{row.name: row for row in StoredRun(run).scorecard.measurements()} for run in (whole, half)]
+    one, two = (found["privacy.dp_sgd.epsilon"] for found in rows)
+    assert (one.value, one.status) == (pytest.approx(two.value), two.status)
+
+
 SAME = """
 import torch
 from pytorch_lightning import Callback
@@ -123,6 +161,12 @@ def test_without_a_seed_they_agree_on_fresh_noise(workdir: Path, monkeypatch: py
     words = [*TOGETHER, "trainer.callbacks=[{_target_:same.Same}]"]
     first, second = (weights(trained(workdir, *words))["model.layers.2.weight"] for _ in range(2))
     assert (first - second).abs().max() > 1e-3
+
+
+def test_canaries_are_refused_in_two_processes(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["privacy=[dp_sgd,canaries]", "trainer=ddp", "trainer.max_epochs=1"]
+    assert main(["run", *FEW, *words]) == 2
+    assert "trainer.devices=1" in capsys.readouterr().err
 
 
 def test_weights_in_shards_are_refused(workdir: Path) -> None:

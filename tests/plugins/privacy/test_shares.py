@@ -1,8 +1,13 @@
 """Per-example gradients in the forms that keep only what norms and sums need."""
 
+import gc
+import weakref
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from private_runs import CLASSES, clipped, examples, objective
@@ -98,3 +103,57 @@ def test_products_wait_until_they_are_as_large_as_the_weight() -> None:
 
 def test_sums_are_checked_at_the_beginning_and_ever_more_rarely() -> None:
     assert [step for step in range(2001) if is_checked(step)] == [0, 1, 2, 10, 100, 1000]
+
+
+class Branches(nn.Module):
+    """Behind the first layers stands nothing but a weight that the optimizer does not train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(12))
+        self.first, self.second = nn.Linear(12, 5), nn.Linear(12, 5)
+        self.head = nn.Linear(5, CLASSES)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head((self.first(inputs * self.scale) + self.second(inputs)).tanh()).mean(dim=1)
+
+
+def test_a_layer_behind_which_nothing_is_asked_for_is_not_overlooked() -> None:
+    torch.manual_seed(0)
+    model, (inputs, targets) = Branches().double(), examples(COUNT, shape=SIGNAL).tensors
+    layout = Layout([weight for name, weight in model.named_parameters() if name != "scale"])
+    batch = (inputs.double().requires_grad_(), targets)
+    fast = HookEngine(model, layout)
+    fast._steps = 5
+    assert not is_checked(fast._steps)
+    found, expected = (
+        clipped(one, layout, batch, objective(model), max_norm=0.1) for one in (fast, MicrobatchEngine())
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_nothing_of_a_pass_is_kept_nor_left_to_the_garbage_collector() -> None:
+    model, batch = Wide(), examples(COUNT, shape=SIGNAL).tensors
+    layout = Layout(list(model.parameters()))
+    given: list[weakref.ref[nn.Module]] = []
+
+    def remembered(batch: Sequence[Tensor]) -> Tensor:
+        hidden = model.first(batch[0])
+        mark = nn.Identity()
+        given.append(weakref.ref(mark))
+        # Whatever is kept of the graph keeps it.
+        outputs = model.head(hidden.tanh())
+        for place in (hidden, outputs):
+            place.grad_fn.metadata["mark"] = mark
+        return functional.cross_entropy(outputs.mean(dim=1), batch[1])
+
+    fast, sums = HookEngine(model, layout), Sums(layout)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            fast.add_clipped(sums, batch, count=COUNT, objective=remembered, max_norm=1.0)
+    finally:
+        gc.enable()
+    assert len(given) == 5
+    assert all(one() is None for one in given)
