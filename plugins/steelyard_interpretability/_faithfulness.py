@@ -7,6 +7,7 @@ from steelyard.measurement import Artefact, Measurement
 from steelyard.runs import Run
 from steelyard_interpretability._numbers import numbers
 from steelyard_interpretability._panel import pictures
+from steelyard_interpretability._quantus_rows import by_quantus
 from steelyard_interpretability._table import by_method
 from steelyard_interpretability._trials import tried
 from steelyard_interpretability._verdicts import verdict
@@ -25,5 +26,7 @@ class FaithfulnessAttachment(Attachment):
         verdicts = {name: verdict(found, trial) for name, trial in found.trials.items()}
         rows = [*numbers(found, verdicts)]
         yield from rows
+        if self._plugin.quantus:
+            yield from by_quantus(run, self._plugin, found, verdicts)
         yield by_method(rows, refused=found.refused)
         yield from pictures(run, self._plugin, found, verdicts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -54,6 +55,9 @@ class Faithfulness(Plugin):
     radius: Annotated[
         float, Option("how close, as a fraction of the inputs' standard deviation in the split", gt=0)
     ] = 0.02
+    quantus: Annotated[
+        tuple[str, ...], Option("further measures, by the names of Quantus' classes; asks for steelyard[quantus]")
+    ] = ()
     max_seconds: MaxSeconds = None
     max_memory_mb: MaxMemory = 256.0
 
@@ -63,6 +67,14 @@ class Faithfulness(Plugin):
         from steelyard_interpretability.methods.registry import unknown
 
         yield from unknown(self.methods, option="interpretability.faithfulness.methods")
+        if self.quantus and find_spec("quantus") is None:
+            yield Problem(
+                "quantus is not installed (pip install 'steelyard[quantus]')",
+                fix="interpretability.faithfulness.quantus=[]",
+            )
+        if len({*self.quantus}) < len(self.quantus):
+            once = ",".join(dict.fromkeys(self.quantus))
+            yield Problem("a measure of Quantus is named twice", fix=f"interpretability.faithfulness.quantus=[{once}]")
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""
