@@ -64,14 +64,12 @@ def integrated_gradients(
     Raises:
         ValueError: If the score carries no gradient of the inputs.
     """
-    differentiable, kept = _looked_into(score, inputs[:1].clone().requires_grad_(), rows[:1])
+    differentiable, kept, difference = _ends(score, inputs, baselines, rows)
     if not differentiable:
         raise ValueError(
             "the task's output carries no gradient (detached, or made of whole numbers), "
             "so Integrated Gradients has nothing to say of it"
         )
-    with torch.no_grad():
-        difference = score(inputs.clone(), rows) - score(baselines.clone(), rows)
     attributions = torch.zeros_like(inputs)
     errors = torch.full_like(difference, torch.inf)
     used = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
@@ -93,7 +91,7 @@ def integrated(
     score: Score, *, inputs: Tensor, baselines: Tensor, rows: Tensor, steps: int, at_once: int = CHUNK
 ) -> Tensor:
     """Integrated Gradients with a fixed number of Gauss-Legendre steps: (N, ...)."""
-    places, weights = (part.to(inputs) for part in _nodes(steps))
+    places, weights = _nodes(steps, inputs.dtype, inputs.device)
     change = inputs - baselines
     spare = [1] * (inputs.dim() - 1)
     sums = torch.zeros_like(inputs)
@@ -107,24 +105,28 @@ def integrated(
     return sums * change
 
 
-@lru_cache(maxsize=16)
-def _nodes(steps: int) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=64)
+def _nodes(steps: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Places and weights of Gauss and Legendre's rule on [0, 1]."""
     places, weights = np.polynomial.legendre.leggauss(steps)
-    return torch.as_tensor((places + 1) / 2), torch.as_tensor(weights / 2)
+    return torch.as_tensor((places + 1) / 2).to(device, dtype), torch.as_tensor(weights / 2).to(device, dtype)
 
 
-def _looked_into(score: Score, inputs: Tensor, rows: Tensor) -> tuple[bool, int]:
-    """Whether the score carries a gradient, and how many bytes it keeps for it beside the weights."""
+def _ends(score: Score, inputs: Tensor, baselines: Tensor, rows: Tensor) -> tuple[bool, int, Tensor]:
+    """Whether the score carries a gradient, the bytes that it keeps for one of an example, and what it loses (N,)."""
     kept: list[int] = []
 
-    def pack(tensor: Tensor) -> Tensor:
+    def count_and_drop(tensor: Tensor) -> None:
         kept.append(0 if tensor.is_leaf and tensor.requires_grad else tensor.numel() * tensor.element_size())
-        return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        carries = score(inputs.clone(), rows).requires_grad
-    return carries, sum(kept)
+    def no_backward_pass(nothing: None) -> Tensor:
+        raise RuntimeError("this pass keeps nothing for a gradient")
+
+    both = torch.cat([inputs, baselines]).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(count_and_drop, no_backward_pass):
+        scores = score(both.clone(), torch.cat([rows, rows]))
+    ours, theirs = scores.detach().chunk(2)
+    return scores.requires_grad, sum(kept) // max(1, len(both)), ours - theirs
 
 
 def completeness_errors(attributions: Tensor, *, difference: Tensor) -> Tensor:

@@ -16,6 +16,11 @@ PILOT = 2
 """Examples that are explained first, to learn what one costs."""
 LEAST = 1 / 8
 """The smallest share of its steps and draws that a method is left with; below it the examples get fewer."""
+CACHE = 2**23
+"""Bytes that a pass on a CPU had best keep, as measured on small nets: beyond it memory is waited for, and far below it
+the calls cost more than the sums."""
+FEWEST, MOST = 16, 1024
+"""Inputs in one pass on a CPU where memory allows them."""
 COPIES = 2
 """A backward pass holds about as much in gradients as the forward pass has kept for it."""
 
@@ -126,23 +131,25 @@ class Passes:
 
 
 def fitting(question: Question, *, max_memory_mb: float | None) -> Passes:
-    """So many inputs in one pass that what it keeps for its gradient, and the gradient, stay inside the limit.
+    """As many inputs in one pass as go fastest, if what it keeps for its gradient, and the gradient, stay in the limit.
 
-    Smaller passes change no number beyond rounding, so memory takes neither steps nor examples.
+    The size of passes changes no number beyond rounding, so memory takes neither steps nor examples.
 
     Args:
         question: Its first input is looked at; the others are taken to cost as much.
         max_memory_mb: MiB; None for no limit.
     """
+    each = _kept(question) + question.inputs[0].numel() * question.inputs.element_size()
+    cpu = question.inputs.device.type == "cpu"
+    best = max(FEWEST, min(MOST, CACHE // max(1, each))) if cpu else CHUNK
     if max_memory_mb is None:
-        return Passes(at_once=CHUNK, words="")
-    each = COPIES * (_kept(question) + question.inputs[0].numel() * question.inputs.element_size())
-    fits = int(max_memory_mb * 2**20 / max(1, each))
-    if fits >= CHUNK:
-        return Passes(at_once=CHUNK, words="")
+        return Passes(at_once=best, words="")
+    fits = int(max_memory_mb * 2**20 / max(1, COPIES * each))
+    if fits >= best:
+        return Passes(at_once=best, words="")
     if fits < 1:
-        words = f"max_memory_mb={max_memory_mb:g} is too little: one input alone takes about {each / 2**20:.0f} MiB"
-        return Passes(at_once=1, words=words)
+        least = f"one input alone takes about {COPIES * each / 2**20:.0f} MiB"
+        return Passes(at_once=1, words=f"max_memory_mb={max_memory_mb:g} is too little: {least}")
     return Passes(at_once=fits, words=f"max_memory_mb={max_memory_mb:g} allows {fits} inputs in one pass")
 
 

@@ -254,7 +254,9 @@ def _trial(
         comprehensiveness=complete.cpu(),
         sufficiency=sufficient.cpu(),
         infidelity=infidelity(question, units, gone=subsets(question, draws=plugin.draws)).cpu(),
-        sensitivity=max_sensitivity(explain, question, radius=plugin.radius * spread, draws=plugin.neighbours).cpu()
+        sensitivity=max_sensitivity(
+            explain, question, radius=plugin.radius * spread, draws=plugin.neighbours, ours=attributions
+        ).cpu()
         if plugin.neighbours and spread > 0
         else None,
         sparseness=gini(units, present=present).cpu(),

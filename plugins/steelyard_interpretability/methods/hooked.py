@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from steelyard._untyped import named_modules
 from steelyard_interpretability._gradients import completeness_errors
+from steelyard_interpretability.methods.grouping import grid
 from steelyard_interpretability.methods.question import Question, asked
-from steelyard_interpretability.methods.removal import grid
 
 MISSED = 0.05
 """Completeness error above which DeepLIFT is refused; where its rules hold it is rounding."""

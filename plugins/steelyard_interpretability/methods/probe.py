@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from steelyard_interpretability._gradients import integrated
 from steelyard_interpretability.methods._graph import Graph, reaches, traced
 from steelyard_interpretability.methods._propagation import has_rule
+from steelyard_interpretability.methods.grouping import grid
 from steelyard_interpretability.methods.hooked import cam_layer
 from steelyard_interpretability.methods.question import Question, asked
-from steelyard_interpretability.methods.removal import grid
 
 EXAMPLES = 3
 """That are asked about."""

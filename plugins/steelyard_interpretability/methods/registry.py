@@ -123,7 +123,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "ablation": Method(
             explain=ablation,
             family=Family.REMOVAL,
-            bias="one unit at a time: what two units can do for each other goes unseen",
+            bias="one unit at a time, above 256 pixels one square: what two can do for each other goes unseen",
         ),
         "shapley": Method(
             explain=shapley,

@@ -5,18 +5,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from steelyard_interpretability.methods.grouping import grid, grouped
 from steelyard_interpretability.methods.question import Question, masked, spread
 
 WINDOWS = 8
 """Windows, half overlapping, that cover a side of a picture about twice."""
+PIXELS = 256
+"""Pixels above which squares of them leave together: one of thousands hardly moves a score."""
 
 
 def ablation(question: Question) -> Tensor:
-    """What the score loses when one unit after the other is set to the baseline, shared by the unit's elements."""
-    units = question.present.shape[1]
+    """What the score loses when one unit after the other is set to the baseline, shared by the unit's elements.
+
+    Of a picture of more than 256 pixels, squares of them leave together, 16 to a side.
+    """
+    coarse = grouped(question, most=PIXELS) if len(grid(question.units)) > 1 else question
+    units = coarse.present.shape[1]
     keep = ~torch.eye(units + 1, units, dtype=torch.bool, device=question.inputs.device)
-    answers = masked(question.score, question, keep)
-    return spread(answers[:, -1:] - answers[:, :-1], question)
+    answers = masked(question.score, coarse, keep)
+    return spread(answers[:, -1:] - answers[:, :-1], question, units=coarse.units)
 
 
 def occlusion(
@@ -42,20 +49,6 @@ def occlusion(
     lost = (answers[:, -1:] - answers[:, :-1]).double()
     cover = hidden.double()
     return spread((lost @ cover) / cover.sum(dim=0).clamp(min=1), question)
-
-
-def grid(units: Tensor) -> tuple[int, ...]:
-    """The sides of the grid that the units form: (height, width) where each plane of an example counts them row by row.
-
-    Anything else is a sequence: (K,).
-    """
-    count = int(units.max()) + 1
-    if units.dim() >= 2:
-        height, width = units.shape[-2:]
-        plane = torch.arange(height * width, device=units.device).view(height, width)
-        if height * width == count and bool((units == plane).all()):
-            return height, width
-    return (count,)
 
 
 def _windows(sides: Sequence[int], window: Sequence[int], stride: Sequence[int]) -> Tensor:

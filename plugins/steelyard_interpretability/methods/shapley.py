@@ -5,7 +5,6 @@ All examples share the coalitions, so that one pass of the masked-forward engine
 """
 
 import math
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -14,13 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from steelyard_interpretability.methods.grouping import grouped
 from steelyard_interpretability.methods.question import Question, masked, spread
-from steelyard_interpretability.methods.removal import grid
 
 EXACT = 12
 """Units up to which all 2**K coalitions are asked."""
-MOST = 64
-"""Units above which neighbours are put together: each further one asks for more coalitions."""
 COALITIONS = 2048
 PER_UNIT = 32
 """Coalitions per unit that the approximations ask for, up to `COALITIONS`."""
@@ -40,9 +37,9 @@ def shapley(question: Question) -> Tensor:
 def kernel_shap(question: Question, *, coalitions: int | None = None) -> Tensor:
     """KernelSHAP (Lundberg and Lee 2017) with paired coalitions (Covert and Lee 2021).
 
-    Sizes of coalitions that the budget covers are asked completely, smallest and largest first; the others are drawn in
-    pairs of a coalition and its complement, which cancels the error of first order. The values add up to the
-    difference of the score exactly.
+    Sizes of coalitions that would be drawn as often as there are any are asked completely, smallest and largest first;
+    of the others different ones are drawn, in pairs of a coalition and its complement, which cancels the error of first
+    order. The values add up to the difference of the score exactly.
 
     Args:
         question: What is asked; above 64 units neighbours are put together.
@@ -110,7 +107,8 @@ def drawn(players: int, *, count: int, seed: int) -> tuple[NDArray[np.bool_], ND
     while todo:
         size = todo[0]
         both = math.comb(players, size) * (1 if 2 * size == players else 2)
-        if both > left:
+        # Whole sizes leave too few draws for the others' mass, unless each of theirs would be drawn once anyway.
+        if both > left * kernel[size] / sum(kernel[one] for one in todo):
             break
         todo.pop(0)
         left -= both
@@ -127,44 +125,22 @@ def drawn(players: int, *, count: int, seed: int) -> tuple[NDArray[np.bool_], ND
         mass = np.array([kernel[size] for size in todo])
         # Each size its share, so that chance decides no more than it must.
         lots = np.searchsorted(np.cumsum(mass) / mass.sum(), (np.arange(pairs) + stream.random()) / pairs)
-        for lot in lots.clip(max=len(todo) - 1):
-            row = np.zeros(players, dtype=bool)
-            row[stream.choice(players, todo[int(lot)], replace=False)] = True
-            rows += [row, ~row]
-        weights += [mass.sum() / (2 * pairs)] * (2 * pairs)
+        counts = np.bincount(lots.clip(max=len(todo) - 1), minlength=len(todo))
+        for size, many in zip(todo, counts, strict=True):
+            rows += _pairs(players, size, count=int(many), stream=stream)
+        weights += [mass.sum() / (len(rows) - len(weights))] * (len(rows) - len(weights))
     return np.stack(rows), np.array(weights)
 
 
-def grouped(question: Question) -> Question:
-    """The same question about at most 64 units.
-
-    Neighbours on the grid of the units are put together: squares of a picture, runs of a sequence.
-    """
-    if question.present.shape[1] <= MOST:
-        return question
-    group = group_of(question.units)
-    present = question.present.new_zeros(len(question.present), int(group.max()) + 1)
-    present = present.int().index_add_(1, group, question.present.int()) > 0
-    return replace(question, units=group[question.units], present=present)
-
-
-def group_of(units: Tensor) -> Tensor:
-    """The number of the group of each unit (K,), at most 64 of them: squares of a picture, runs of a sequence.
-
-    Args:
-        units: The unit of each element of an example.
-    """
-    sides = grid(units)
-    count = math.prod(sides)
-    numbers = torch.arange(count, device=units.device)
-    if count <= MOST:
-        return numbers
-    if len(sides) == 1:
-        return numbers * MOST // count
-    height, width = sides
-    parts = int(math.sqrt(MOST))
-    down, across = min(parts, height), min(parts, width)
-    return (numbers // width) * down // height * across + (numbers % width) * across // width
+def _pairs(players: int, size: int, *, count: int, stream: np.random.Generator) -> list[NDArray[np.bool_]]:
+    """So many different coalitions of a size, each followed by its complement; all of them where there are no more."""
+    count = min(count, math.comb(players, size) // (2 if 2 * size == players else 1))
+    found: dict[bytes, NDArray[np.bool_]] = {}
+    while len(found) < 2 * count:
+        for row in stream.random((count - len(found) // 2, players)).argsort(axis=1) < size:
+            if row.tobytes() not in found:
+                found |= {row.tobytes(): row, (~row).tobytes(): ~row}
+    return [*found.values()]
 
 
 def _solved(question: Question, keep: NDArray[np.bool_], weights: NDArray[np.float64]) -> Tensor:

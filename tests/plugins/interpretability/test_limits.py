@@ -12,7 +12,7 @@ from steelyard.runs import Run
 from steelyard_interpretability import Attribution, Faithfulness
 from steelyard_interpretability._attribution import AttributionAttachment
 from steelyard_interpretability._faithfulness import FaithfulnessAttachment
-from steelyard_interpretability._limits import Plan, fitting, planned
+from steelyard_interpretability._limits import Passes, Plan, fitting, planned
 from steelyard_interpretability.methods.registry import METHODS
 
 
@@ -69,7 +69,7 @@ def test_passes_shrink_with_the_memory_and_change_no_more_than_rounding() -> Non
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
     wide = to_model(model, noise(6, 1, 8, 8))
-    assert fitting(wide, max_memory_mb=None).at_once == fitting(wide, max_memory_mb=256).at_once == wide.at_once
+    assert fitting(wide, max_memory_mb=None).at_once == fitting(wide, max_memory_mb=256).at_once == 1024
 
     # The input, the ReLU's output once and no weights, and as many gradients.
     narrow = fitting(wide, max_memory_mb=0.02)
@@ -83,6 +83,15 @@ def test_passes_shrink_with_the_memory_and_change_no_more_than_rounding() -> Non
     least = fitting(wide, max_memory_mb=0.001)
     assert least.at_once == 1
     assert "too little" in least.words
+
+
+def test_what_a_pass_keeps_on_a_cpu_stays_near_the_processor() -> None:
+    broad = to_model(
+        nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(2**15, 2)), noise(1, 1, 32, 32)
+    )
+    assert fitting(broad, max_memory_mb=None) == Passes(at_once=2**23 // (4 * (2**10 + 2**15)), words="")
+    huge = to_model(nn.Sequential(nn.Flatten(), nn.Linear(2**18, 2)), noise(1, 1, 512, 512))
+    assert fitting(huge, max_memory_mb=None).at_once == 16
 
 
 @pytest.fixture(scope="module")
