@@ -150,7 +150,7 @@ def plan(
         estimate=estimate,
         target=target,
         precision=str(draft.trainer.get("precision") or "32-true") if estimate is None else estimate.precision,
-        probed=_probed(config) if asked.probe and not asked.advise else None,
+        probed=_probed(config, estimate) if asked.probe and not asked.advise else None,
         watts=asked.watts,
         accumulated=1 if estimate is None else estimate.batches,
     )
@@ -180,9 +180,9 @@ def _drafted(config: DictConfig) -> Draft:
     return draft
 
 
-def _probed(config: DictConfig) -> Probed:
+def _probed(config: DictConfig, estimate: Estimate | None) -> Probed:
     _, threads = share(None, 1)
-    return side_by_side({0: lambda: probe(config)}, workers=1, threads=threads)[0]
+    return side_by_side({0: lambda: probe(config, estimate)}, workers=1, threads=threads)[0]
 
 
 def _kept(weights: Sequence[Tensor]) -> int:

@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
 from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
+from steelyard.estimating._shapes import shape_of
 from steelyard.estimating.estimate import Forecast
 from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.runs import Run
@@ -116,7 +117,8 @@ class CostAttachment(Attachment):
             self._telemetry.add(batch, step=trainer.global_step)
         if self._receipt.watching and self._train_start is not None:
             passed = time.perf_counter() - self._train_start
-            self._receipt.add(trainer, seconds=passed, joules=self._telemetry.joules())
+            shape = shape_of(batch, rows=examples)
+            self._receipt.add(trainer, shape, seconds=passed, joules=self._telemetry.joules())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reads the clock and the mark before anybody measures."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Trainer
 
+from steelyard.estimating._shapes import Shape
 from steelyard.estimating.estimate import Forecast
 from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard_compute._memory import MIB
@@ -44,6 +45,7 @@ class Receipt:
         self._forecast = forecast
         self._marks: list[_Mark] = []
         self._batches = 0
+        self._shapes: list[Shape] = []
         self._told: dict[str, float] = {}
 
     @property
@@ -61,17 +63,20 @@ class Receipt:
         # A session that begins in the middle of the probe measures no whole one.
         self._batches = PROBED + 1 if state["batches"] else 0
 
-    def add(self, trainer: Trainer, *, seconds: float, joules: float | None) -> None:
+    def add(self, trainer: Trainer, shape: Shape, *, seconds: float, joules: float | None) -> None:
         """One more step has ended.
 
         Args:
             trainer: Knows how long the training will be.
+            shape: Of the batch.
             seconds: Since training began.
             joules: Since training began; None where nobody can tell.
         """
         self._batches += 1
         if self._batches in (1, 1 + PROBED):
             self._marks.append(_Mark(seconds, joules))
+        if self._batches > 1:
+            self._shapes.append(shape)
         if self._batches == 1 + PROBED:
             self._predict(trainer)
 
@@ -84,7 +89,7 @@ class Receipt:
         """
         if self._forecast is None:
             return
-        predicted = [*self._shapes(self._forecast, device), *self._probed(self._forecast)]
+        predicted = [*self._foreseen(self._forecast, device), *self._probed(self._forecast)]
         yield from predicted
         yield Table(
             name="receipt",
@@ -101,11 +106,14 @@ class Receipt:
         if whole is None or whole <= 1 + PROBED:
             return
         left = whole - 1 + FORWARD * _validated(trainer)
+        if self._forecast.estimate is not None:
+            # The steps that were timed may have had more to do than most, or less.
+            left /= self._forecast.estimate.share(self._shapes)
         self._told["predicted_seconds"] = first.seconds + left * (last.seconds - first.seconds) / PROBED
         if first.joules is not None and last.joules is not None:
             self._told["predicted_energy"] = first.joules + left * (last.joules - first.joules) / PROBED
 
-    def _shapes(self, forecast: Forecast, device: torch.device) -> Iterator[Measurement]:
+    def _foreseen(self, forecast: Forecast, device: torch.device) -> Iterator[Measurement]:
         estimate = forecast.estimate
         if estimate is None:
             why = "; ".join(forecast.notes) or "the task cannot be rehearsed"
@@ -134,8 +142,10 @@ class Receipt:
             if name not in self._told:
                 yield skipped(name, why, unit)
                 continue
-            note = f"when {1 + PROBED} steps were done: from steps 2 to {1 + PROBED}; a batch of validation as a third"
-            yield _predicted(name, self._told[name], f"{note} of a step")
+            uneven = forecast.estimate is not None and forecast.estimate.work
+            mean = " and the operations of all" if uneven else ""
+            note = f"when {1 + PROBED} steps were done: from steps 2 to {1 + PROBED}{mean}; a batch of validation as a"
+            yield _predicted(name, self._told[name], f"{note} third of a step")
 
 
 def _predicted(name: str, value: float, note: str) -> Measurement:

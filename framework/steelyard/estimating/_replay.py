@@ -31,8 +31,8 @@ PROGRAM = 276 * 1024
 """Bytes of a program of oneDNN, which it keeps; 30 of 252 KiB, and lists, were seen in a step of a BERT in bfloat16."""
 STEPS, EVENTS = 24, 40_000
 """Steps that are replayed at most, and requests about."""
-ONCE = 12 * 2**20
-"""Bytes: pages of libraries that a first step touches, and what kernels set up once; 5 to 16 MiB on seven models."""
+ONCE = 8 * 2**20
+"""Bytes: pages of libraries that a first step touches, and what kernels set up once; 3 to 16 MiB on eight models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +70,19 @@ class Trace:
         return self.events[self.ends[number - 1] if number else 0 : self.ends[number]]
 
 
-def held(trace: Trace, order: Sequence[Shape], rules: Rules) -> int:
+def held(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) -> int:
     """Bytes at the peak by which a process grows, weights included.
 
     Args:
         trace: Of at least one step; those after the first are replayed, in sizes that suit the batches.
         order: Batches of the training after the first, in order; the steps of the trace follow one another if empty.
         rules: Of the allocator.
+        steps: Of the whole training.
     """
     replay = _Replay(trace, Heap(rules))
     replay.first()
     if len(trace.ends) > 1:
-        most = max(2, min(STEPS, EVENTS // max(1, len(trace.step(1)))))
+        most = max(1, min(steps - 1, STEPS, EVENTS // max(1, len(trace.step(1)))))
         for shape in (order or [trace.shapes[1]] * most)[:most]:
             replay.again(shape)
     return replay.heap.peak + ONCE

@@ -1,7 +1,10 @@
 """What a training would need, known before it starts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from steelyard.estimating._shapes import Shape, total
 
 SAFE = 1.15
 """Over the growth that is foreseen: no model of the benchmark needed more."""
@@ -25,6 +28,7 @@ class Estimate:
         uneven: How batches differ in shape, where they do: memory is that of the largest, operations are the mean.
         assumed: Questions about numbers that nobody knows before training, and how often they were asked.
         most: FLOPs of the dearest step that was looked at; 0 where nobody has looked.
+        work: FLOPs of steps with batches of some shapes, where batches differ.
         held: Bytes by which a process on the CPU grows, the holes of its allocator and the weights included; 0 where
             nobody has looked.
     """
@@ -41,12 +45,23 @@ class Estimate:
     uneven: str = ""
     assumed: tuple[str, ...] = ()
     most: int = 0
+    work: Mapping[Shape, float] = field(default_factory=dict[Shape, float])
     held: int = 0
 
     @property
     def tensor_bytes(self) -> int:
         """The peak."""
         return sum(self.memory.values())
+
+    def share(self, shapes: Sequence[Shape]) -> float:
+        """The work of a step like these over that of the mean step; 1 where all steps are alike.
+
+        Args:
+            shapes: Of batches, at least one.
+        """
+        if not self.work or not self.flops:
+            return 1.0
+        return total(self.work, Counter(shapes)).value / len(shapes) / self.flops
 
     @property
     def process_bytes(self) -> int:

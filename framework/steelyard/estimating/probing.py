@@ -3,6 +3,7 @@
 import resource
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -13,6 +14,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer, seed_everythin
 from typing_extensions import override
 
 from steelyard import assembly, building, training
+from steelyard.estimating._shapes import Shape, shape_of
+from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.forecasting import forecaster
 from steelyard.preflight import preflight
 from steelyard.selection import plugins_of
@@ -52,8 +55,10 @@ class Probed:
         return self.first_cpu + (batches - 1 + FORWARD * self.validation) * self.cpu
 
 
-def probe(config: DictConfig) -> Probed:
+def probe(config: DictConfig, estimate: Estimate | None = None) -> Probed:
     """Trains six batches of a config with all its plugins, and throws the result away.
+
+    Where batches differ in shape, the times are those of the mean batch, by the operations of the estimate.
 
     It trains in this process: call it in one of its own (`side_by_side`), so that nothing of it stays.
 
@@ -67,7 +72,7 @@ def probe(config: DictConfig) -> Probed:
     draft.forecast = forecaster(selected, draft)
     preflight(selected, draft)
     attachments = assembly.attach(selected, draft)
-    watch = _Watch()
+    watch = _Watch(estimate, draft.adapter.size)
     quick = config.copy()
     quick.checkpoints = "none"
     draft.trainer.update(limit_val_batches=0, num_sanity_val_steps=0, enable_model_summary=False)
@@ -102,7 +107,9 @@ def _validation(config: DictConfig, data: Any) -> float:
 class _Watch(Callback):
     """Reads two clocks at each batch, and ends the training after a few."""
 
-    def __init__(self) -> None:
+    def __init__(self, estimate: Estimate | None, size: Callable[[Any], int]) -> None:
+        self._estimate, self._size = estimate, size
+        self._shapes: list[Shape] = []
         self._wall: list[float] = []
         self._cpu: list[float] = []
 
@@ -111,10 +118,13 @@ class _Watch(Callback):
             raise RuntimeError("no batch came: the training data holds none")
         wall = [after - before for before, after in zip(self._wall, self._wall[1:], strict=False)]
         cpu = [after - before for before, after in zip(self._cpu, self._cpu[1:], strict=False)]
+        share = 1.0 if self._estimate is None else self._estimate.share(self._shapes[1:] or self._shapes)
+        # Of batches that differ, the median is none that the mean operations belong to.
+        middle = median if share == 1.0 else mean
         return Probed(
             first=wall[0],
-            seconds=median(wall[1:] or wall),
-            cpu=mean(cpu[1:] or cpu),
+            seconds=middle(wall[1:] or wall) / share,
+            cpu=mean(cpu[1:] or cpu) / share,
             first_cpu=cpu[0],
             steps=len(wall[1:] or wall),
             validation=validation,
@@ -129,6 +139,7 @@ class _Watch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._look()
+        self._shapes.append(shape_of(batch, rows=self._size(batch)))
         if len(self._wall) > 1 + STEPS:
             trainer.should_stop = True
             # No minimum of the user's may outvote it.

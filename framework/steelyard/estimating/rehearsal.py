@@ -24,11 +24,14 @@ from steelyard.estimating._replay import Trace, held, programs
 from steelyard.estimating._shapes import Shape, shape_of, total
 from steelyard.estimating._where import Where
 from steelyard.estimating.estimate import Estimate
+from steelyard.estimating.forecasting import count_steps
 from steelyard.seam import Seam
 from steelyard.selection import Selected
 
 BOOKED = 2
 """The optimizer's state is made by the first step, so the second is the one that all others are like."""
+STEPS_UNKNOWN = 10**6
+"""Of a training whose end is open."""
 STEPS = 3
 """The last says which module the operations belong to: torch's tracker of modules keeps tensors alive. Where batches
 differ in shape, there are more, for their operations and their requests."""
@@ -234,6 +237,7 @@ class _Watch(Callback):
             raise RuntimeError("no step was taken: the training data holds no batch")
         flops = self._steps[:BOOKED][-1].flops
         modules = self._steps[-1].modules
+        counted: dict[Shape, float] = {}
         if batches.seen and len(self._steps) > BOOKED:
             counted = {step.shape: float(step.flops) for step in self._steps}
             flops = round(total(counted, batches.seen).value / sum(batches.seen.values()))
@@ -245,6 +249,7 @@ class _Watch(Callback):
             flops=flops,
             modules=dict(modules),
             memory=self._memory or self._ledger.peak(),
+            work=counted,
             most=max(step.flops for step in self._steps),
             held=self._held(batches),
             parameters=sum(weight.numel() for weight in weights),
@@ -261,7 +266,7 @@ class _Watch(Callback):
         events, sizes = self._ledger.events()
         shapes = [step.shape for step in self._steps]
         trace = Trace(events=events, sizes=sizes, ends=self._ends, shapes=shapes, programs=len(self._programs))
-        return held(trace, batches.order, rules_of())
+        return held(trace, batches.order, rules_of(), steps=count_steps(self._draft) or STEPS_UNKNOWN)
 
     def _label(self, trainer: Trainer) -> None:
         for tensor in (*self._draft.task.parameters(), *self._draft.task.buffers()):

@@ -1,5 +1,6 @@
 """What was predicted of a training, beside what it took."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from helpers import tiny
+from steelyard.estimating._shapes import Shape
 from steelyard.estimating.estimate import Estimate, Forecast
 from steelyard.measurement import Measurement, Status, Table
 from steelyard.selection import Selected
@@ -24,6 +26,9 @@ ESTIMATE = Estimate(
     examples=2,
     held=10 * MIB,
 )
+
+
+SHAPE = Shape(rows=2, numbers=(2,))
 
 
 class Clockwork:
@@ -50,7 +55,7 @@ def walked(steps: int, *, forecast: Forecast) -> Receipt:
     trainer: Any = Clockwork()
     for step in range(steps):
         if receipt.watching:
-            receipt.add(trainer, seconds=3 + 0.5 * step, joules=30 + 2.0 * step)
+            receipt.add(trainer, SHAPE, seconds=3 + 0.5 * step, joules=30 + 2.0 * step)
     return receipt
 
 
@@ -107,3 +112,15 @@ def test_a_run_sets_both_side_by_side(monkeypatch: pytest.MonkeyPatch, tmp_path:
     for name in ("predicted_memory", "predicted_seconds", "predicted_energy"):
         assert rows[name].status is Status.ESTIMATED
     assert (rows["predicted_seconds"].value or 0) > 0
+
+
+def test_short_batches_at_the_start_are_not_taken_for_all() -> None:
+    """Batches of 2 numbers cost 500 operations, the mean step 1000: the others take twice as long."""
+    work = {SHAPE: 500.0, Shape(rows=2, numbers=(6,)): 1500.0}
+    told_of = [
+        walked(12, forecast=Forecast(estimate=one, steps=12)) for one in (ESTIMATE, replace(ESTIMATE, work=work))
+    ]
+    even, uneven = (told(receipt)[0]["predicted_seconds"].value for receipt in told_of)
+    assert even is not None
+    assert uneven is not None
+    assert uneven - 3 == pytest.approx(2 * (even - 3))
