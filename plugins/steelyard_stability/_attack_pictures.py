@@ -13,7 +13,7 @@ from steelyard_stability._pictures import BLUE, GREY
 from steelyard_stability._png import encoded
 from steelyard_stability._staging import SPLIT
 from steelyard_stability.corruptions._audio import UNKNOWN_RATE
-from steelyard_stability.corruptions._pairs import Pair, heard, pictured
+from steelyard_stability.corruptions._pairs import Pair, heard, moved, pictured
 
 CURVES = {"flips": ("answers that change", BLUE), "robust_accuracy": ("accuracy that is left", GREY)}
 
@@ -61,7 +61,8 @@ def worst_examples(run: Run, worst: Sequence[Worst], *, norm: str) -> Iterator[A
     pairs = [pair for one in worst if (pair := _pair(run, one, norm)) is not None]
     if not pairs:
         return
-    yield pictured(run, pairs, split=SPLIT)
+    table = moved(run, pairs, split=SPLIT)
+    yield pictured(run, pairs, split=SPLIT) if table is None else table
     if run.adapter.modality == "audio":
         rate: int | None = getattr(run.adapter, "sample_rate", None)
         yield from heard(run, pairs, split=SPLIT, rate=rate or UNKNOWN_RATE)

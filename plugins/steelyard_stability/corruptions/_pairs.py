@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steelyard.adapters import TextAdapter
 from steelyard.measurement import Picture, Sound, Table
 from steelyard.runs import Run
 from steelyard_stability.corruptions._contrast import contrasted, overheard
@@ -17,6 +18,8 @@ HEARD = 3
 """Pairs that are heard, at most."""
 SEEN = ("image", "detection")
 """Modalities whose examples are pictures."""
+FARTHEST = 3
+"""Words of a text that are named."""
 PAUSE = 0.4
 """Seconds of silence between a clean sound and the damaged one."""
 
@@ -118,6 +121,29 @@ def read(pairs: Sequence[Pair], before: Sequence[str], after: Sequence[str], *, 
             (pair.number, pair.damage, old, new, pair.before, pair.after, pair.wanted)
             for pair, old, new in zip(pairs, before, after, strict=True)
         ],
+        split=split,
+    )
+
+
+def moved(run: Run, pairs: Sequence[Pair], *, split: str) -> Table | None:
+    """Texts whose embeddings were moved, with the tokens that were moved farthest; None where nobody can spell them."""
+    adapter = run.adapter
+    if not isinstance(adapter, TextAdapter) or adapter.spell is None:
+        return None
+    rows: list[Sequence[str | float]] = []
+    for pair in pairs:
+        pieces = adapter.spell([int(token) for token in pair.clean[adapter.tokens][0]])
+        far = (_view(run, pair.damaged) - _view(run, pair.clean))[0].square().sum(dim=-1)
+        order = [int(place) for place in far.argsort(descending=True, stable=True)]
+        words = [pieces[place].strip() for place in order if pieces[place].strip()]
+        text = "".join(pieces).strip()
+        most = ", ".join(words[:FARTHEST])
+        rows.append((pair.number, pair.damage, text, most, pair.before, pair.after, pair.wanted))
+    return Table(
+        name="worst",
+        title="Answers that change most easily: texts, and the words whose embeddings were moved farthest",
+        columns=("example", "change", "text", "moved farthest", "answer", "answer then", "right"),
+        rows=rows,
         split=split,
     )
 

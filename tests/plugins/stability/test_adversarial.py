@@ -132,6 +132,37 @@ def test_texts_are_attacked_in_their_embeddings(each: bool) -> None:
     assert "embedding" in rows[0].note
 
 
+def test_words_whose_embeddings_were_moved_farthest_are_named() -> None:
+    model = Words(each=False)
+    tokens = torch.tensor([[0, 1, 2]]).expand(30, 3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.embedding.weight[:3, 0] = torch.tensor([-1.0, 0.0, 1.0])
+        model.layer.weight[0, 0], model.layer.bias[1] = 1.0, 0.01
+    names = ("no", "yes", "never")
+    adapter = TextAdapter(
+        scoring=ClassScoring(),
+        bounds=None,
+        tokens=0,
+        labels=1,
+        mask="none",
+        names=names,
+        spell=lambda numbers: ["" if number == 1 else f" word{number}" for number in numbers],
+    )
+    run = frozen(table_task(model, classes=3), Points(tokens, torch.ones(30).long()), adapter=adapter)
+
+    with looking(run.task):
+        items = [*AdversarialAttachment(replace(QUICK, radii=(0.5, 1.0))).measure(run)]
+
+    (table,) = [item for item in items if isinstance(item, Table) and item.name == "worst"]
+    assert not [item for item in items if isinstance(item, Picture) and item.name == "worst"]
+    number, change, text, most, before, after, right = table.rows[0]
+    assert (change, text, before, after, right) == ("linf 0.5", "word0 word2", "yes", "no", "yes")
+    assert set(str(most).split(", ")) == {"word0", "word2"}
+    assert number in range(30)
+
+
 def test_whole_numbers_cannot_be_attacked() -> None:
     class Counts(nn.Module):
         def forward(self, given: Tensor) -> Tensor:
