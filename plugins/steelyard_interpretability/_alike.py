@@ -14,6 +14,7 @@ from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard.stored import StoredRun
 from steelyard.trials import Trial, differing, read_trial
 from steelyard.trials.folding import groups
+from steelyard_interpretability._alike_picture import picture
 from steelyard_interpretability._kept_units import Parts, read
 
 SPLIT = "val"
@@ -64,6 +65,16 @@ def compared(runs: Sequence[StoredRun]) -> Iterator[Measurement | Artefact]:
             rows=rows,
             split=SPLIT,
         )
+    if len(paired) > 1:
+        drawn = picture(
+            {
+                f"{config.label}, seed {seed}": paired[trials[place].folder]
+                for config in _configs(trials)
+                for seed, place in zip(config.seeds, config.places, strict=True)
+            }
+        )
+        if drawn is not None:
+            yield drawn
     apart = [folder.name for folder in found if folder not in paired]
     if apart:
         yield Table(

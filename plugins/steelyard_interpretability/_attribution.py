@@ -11,7 +11,7 @@ from steelyard_interpretability._layer_picture import layer_picture
 from steelyard_interpretability._rows import MEANINGS, curves, one_method
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability._side_by_side import picture
-from steelyard_interpretability._table import by_method, by_part
+from steelyard_interpretability._table import by_layout, by_method, by_part
 from steelyard_interpretability.attribution import Attribution
 
 
@@ -49,6 +49,9 @@ class AttributionAttachment(Attachment):
         # The same place in a layer means another thing in another run.
         if found.judged and plugin.layer is None:
             yield by_part(run, found)
+            layout = by_layout(run, found)
+            if layout is not None:
+                yield layout
         if found.shown is not None:
             by_layer = plugin.layer is not None and not plugin.neuron
             yield (layer_picture if by_layer else picture)(run, plugin, found.shown)

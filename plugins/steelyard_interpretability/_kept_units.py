@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from steelyard.scorecard import Section
 from steelyard.stored import StoredRun
 
-KEY, TABLE = "interpretability.attribution", "parts"
+KEY, TABLE, LAYOUT = "interpretability.attribution", "parts", "layout"
+SIDES = ("height", "width")
 COLUMNS = ("example", "decision", "method", "part", "worth")
 WRITTEN = 3
 """Numbers of a decision that are written out; more of them are a hash, since only equality counts."""
@@ -25,12 +27,14 @@ class Parts:
         decisions: What is explained (N,).
         worth: Method -> (N, K), NaN at parts that an example does not have.
         data: Fingerprint of the data, "" where nobody took one.
+        layout: Height and width of the grid that the parts form row by row; None where they form none.
     """
 
     examples: tuple[int, ...]
     decisions: NDArray[np.str_]
     worth: Mapping[str, NDArray[np.float64]]
     data: str
+    layout: tuple[int, int] | None = None
 
     def pairs_with(self, other: "Parts") -> bool:
         """Whether both explained the same examples."""
@@ -69,4 +73,14 @@ def read(run: StoredRun) -> Parts | None:
         decisions=np.array([*decisions.values()]),
         worth=worth,
         data=str(run.provenance.get("data_fingerprint") or ""),
+        layout=_layout(run, section),
     )
+
+
+def _layout(run: StoredRun, section: Section | None) -> tuple[int, int] | None:
+    paths = [item.path for item in section.artefacts if item.path.endswith(f"/{LAYOUT}.csv")] if section else []
+    if not paths:
+        return None
+    with (run.folder / paths[0]).open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    return (int(rows[0][0]), int(rows[0][1])) if tuple(head) == SIDES and rows else None

@@ -25,9 +25,8 @@ from steelyard_interpretability.methods.registry import METHODS
 QUIET = {"return_aggregate": False, "disable_warnings": True, "display_progressbar": False}
 SINGLE: Mapping[str, Mapping[str, Any]] = {
     "PixelFlipping": {"return_auc_per_sample": True},
-    "RegionPerturbation": {"return_auc_per_sample": True},
-    "Selectivity": {"return_auc_per_sample": True},
     "MPRT": {"return_average_correlation": True},
+    "SmoothMPRT": {"return_average_correlation": True},
 }
 """What makes one number of a measure that would give a curve."""
 

@@ -7,10 +7,11 @@ from torch import Tensor
 from steelyard.measurement import Measurement, Status, Table
 from steelyard.runs import Run
 from steelyard_interpretability._explain import Study
-from steelyard_interpretability._kept_units import COLUMNS, TABLE, word
+from steelyard_interpretability._kept_units import COLUMNS, LAYOUT, SIDES, TABLE, word
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability.methods.grouping import group_of
 from steelyard_interpretability.methods.registry import METHODS
+from steelyard_interpretability.methods.removal import grid
 
 
 def by_method(measurements: Iterable[Measurement], *, refused: Mapping[str, str]) -> Table:
@@ -72,6 +73,23 @@ def by_part(run: Run, found: Study) -> Table:
         columns=COLUMNS,
         rows=rows,
         split=SPLIT,
+        shown=False,
+    )
+
+
+def by_layout(run: Run, found: Study) -> Table | None:
+    """The grid that the parts of `by_part` form, for pictures of several runs; None where they form none."""
+    units = run.adapter.features(found.samples.inputs)
+    sides = grid(units)
+    if len(sides) != 2:
+        return None
+    groups = group_of(units).view(sides)
+    height, width = (len({int(group) for group in line}) for line in (groups[:, 0], groups[0]))
+    return Table(
+        name=LAYOUT,
+        title="The grid of the parts, for comparing runs",
+        columns=SIDES,
+        rows=[[height, width]],
         shown=False,
     )
 

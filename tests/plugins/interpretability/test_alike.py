@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from torch import nn
 
 from small_runs import TABLE as ROWS
 from small_runs import digits, digits_task, frozen, parted, table_task
-from steelyard.measurement import Measurement, Status, Table
+from steelyard.measurement import Measurement, Picture, Status, Table
 from steelyard.scorecard import Scorecard, Section, StoredArtefact
 from steelyard.stored import StoredRun
 from steelyard_interpretability import Attribution
 from steelyard_interpretability._alike import alike
+from steelyard_interpretability._alike_picture import _laid, _shares
 from steelyard_interpretability._attribution import AttributionAttachment
-from steelyard_interpretability._kept_units import COLUMNS, KEY, TABLE, read, word
+from steelyard_interpretability._kept_units import COLUMNS, KEY, LAYOUT, TABLE, read, word
 
 EXAMPLES, PARTS = 12, 20
 Floats = NDArray[np.float64]
@@ -178,3 +180,28 @@ def test_long_decisions_are_told_by_a_hash() -> None:
     assert word([3, 4]) == "3-4"
     assert word([1, 2, 3, 4]) != word([1, 2, 3, 5])
     assert len(word([*range(900)])) < 20
+
+
+def test_runs_and_methods_stand_side_by_side_on_one_scale(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, noise=1.0)
+    (drawn,) = [item for item in Attribution().compare(runs) if isinstance(item, Picture)]
+    assert drawn.png.startswith(b"\x89PNG")
+    assert drawn.png == next(item.png for item in Attribution().compare(runs) if isinstance(item, Picture))
+    assert drawn.alt.count("seed 1, saliency") == 2
+    assert "6 runs" in drawn.title
+
+
+def test_maps_are_shares_laid_out_as_the_parts_of_the_run_say(tmp_path: Path) -> None:
+    values = np.array([1.0, -3.0, np.nan, 0.0])
+    assert _shares(values).tolist()[:2] == [0.25, -0.75]
+    assert _laid(values, (2, 2)).shape == (2, 2)
+    assert _laid(values, (1, 2)).shape == _laid(values, None).shape == (1, 4)
+    assert np.isnan(_shares(np.zeros(3))).all()
+    run = folder(tmp_path, lines(worths(noise=1.0, seed=1)), seed=0, privacy="none")
+    assert read(run).layout is None
+    (tmp_path / "interpretability" / "attribution" / f"{LAYOUT}.csv").write_text("height,width\n4,5\n")
+    kept = StoredArtefact(kind="rows", title="", path=f"interpretability/attribution/{LAYOUT}.csv", split="val")
+    section = run.scorecard.sections[0]
+    card = replace(run.scorecard, sections=(replace(section, artefacts=(*section.artefacts, kept)),))
+    (tmp_path / "scorecard.json").write_text(json.dumps(card.to_json()))
+    assert read(StoredRun(tmp_path)).layout == (4, 5)
