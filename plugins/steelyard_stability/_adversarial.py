@@ -113,6 +113,8 @@ def _flips(found: Assault, place: int, note: str) -> Measurement:
     """Undecided examples widen the interval: its upper end is what it would be if all of them could be fooled."""
     count, fooled = len(found.clean), int(found.fooled[place].sum())
     undecided = int((~found.finished[place]).sum())
+    if undecided == count:
+        return _unknown("flips", count, note)
     return Measurement(
         name="flips",
         value=fooled / count,
@@ -127,6 +129,8 @@ def _flips(found: Assault, place: int, note: str) -> Measurement:
 def _accuracy(highest: Tensor, lowest: Tensor, note: str, *, undecided: int, radius: float) -> Measurement:
     """The mean mark if no undecided example is fooled; the interval begins where all of them are."""
     count = len(highest)
+    if undecided == count:
+        return replace(_unknown("robust_accuracy", count, note), at={"radius": radius})
     if bool(((highest == 0) | (highest == 1)).all()):
         low = clopper_pearson(int(lowest.sum()), count)[0]
         value, high = float(highest.mean()), clopper_pearson(int(highest.sum()), count)[1]
@@ -144,6 +148,16 @@ def _accuracy(highest: Tensor, lowest: Tensor, note: str, *, undecided: int, rad
         split=SPLIT,
         at={"radius": radius},
         note=_undecided(undecided, note),
+    )
+
+
+def _unknown(name: str, count: int, note: str) -> Measurement:
+    """Nothing was decided of any of the `count` examples, which is no 0."""
+    return Measurement(
+        name=name,
+        status=Status.SKIPPED,
+        split=SPLIT,
+        note=f"time was up before one of the {count} examples was decided: stability.adversarial.max_seconds; {note}",
     )
 
 

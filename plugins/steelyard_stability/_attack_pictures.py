@@ -35,6 +35,8 @@ def radius_curve(rows: Sequence[Measurement], *, unit: str, doubt: str) -> Pictu
             for row in rows
             if row.name == name and "radius" in row.at and row.value is not None
         )
+        if not points:
+            continue
         radii, values = [radius for radius, _, _ in points], [value for _, value, _ in points]
         axes.fill_between(
             radii, [ends[0] for _, _, ends in points], [ends[1] for _, _, ends in points], color=colour, alpha=0.18

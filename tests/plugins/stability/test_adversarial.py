@@ -1,6 +1,7 @@
 import math
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from steelyard.runs import Run
 from steelyard_stability import Adversarial
 from steelyard_stability._adversarial import AdversarialAttachment
 from steelyard_stability._assault import assault
+from steelyard_stability.attacks import scene
 
 QUICK = Adversarial(radii=(0.02, 0.08), steps=8, queries=20, masking=False, max_seconds=None)
 
@@ -187,8 +189,11 @@ def test_the_batches_of_the_data_change_nothing() -> None:
     assert found[0] == found[1]
 
 
-def test_the_time_limit_gives_an_interval_that_holds_both_ends() -> None:
-    rows = told(image_run(deadline=time.monotonic()))
+def test_the_time_limit_gives_an_interval_that_holds_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadline = time.monotonic() + 1000
+    looks = iter([deadline - 1] * 12)
+    monkeypatch.setattr(scene, "time", SimpleNamespace(monotonic=lambda: next(looks, deadline)))
+    rows = told(image_run(deadline=deadline))
     flips = curve(rows, "flips")[0.08]
     accuracy = curve(rows, "robust_accuracy")[0.08]
     whole = told(image_run())
@@ -202,6 +207,15 @@ def test_the_time_limit_gives_an_interval_that_holds_both_ends() -> None:
         true = curve(whole, row.name)[0.08].value
         assert row.interval is not None
         assert row.interval[0] <= (true or 0.0) <= row.interval[1]
+
+
+def test_where_nothing_was_decided_in_time_there_is_no_number() -> None:
+    rows = told(image_run(deadline=time.monotonic()))
+
+    unknown = [row for row in rows if "flips" in row.name or row.at.get("radius", 0)]
+    assert {row.name for row in unknown} == {"worst_flips", "flips", "robust_accuracy"}
+    assert {(row.status, row.value) for row in unknown} == {(Status.SKIPPED, None)}
+    assert all("stability.adversarial.max_seconds" in row.note for row in unknown)
 
 
 def test_a_model_that_answers_by_chance_is_invalid() -> None:
