@@ -9,9 +9,8 @@ from steelyard.runs import Run
 from steelyard_interpretability._explain import Study
 from steelyard_interpretability._kept_units import COLUMNS, LAYOUT, SIDES, TABLE, word
 from steelyard_interpretability._samples import SPLIT
-from steelyard_interpretability.methods.grouping import group_of
+from steelyard_interpretability.methods.grouping import grid, group_of
 from steelyard_interpretability.methods.registry import METHODS
-from steelyard_interpretability.methods.removal import grid
 
 
 def by_method(measurements: Iterable[Measurement], *, refused: Mapping[str, str]) -> Table:

@@ -147,7 +147,8 @@ def bars(inputs: Tensor, attributions: Tensor, *, titles: Sequence[str], columns
     limit = reach(attributions)
     across = min(PANELS_ACROSS, len(inputs))
     bands = -(-len(inputs) // across)
-    height = bands * (0.6 + 0.28 * min(SHOWN, len(columns)))
+    # A panel of one or two columns is no lower: its title needs the room.
+    height = bands * (0.6 + 0.28 * max(3, min(SHOWN, len(columns))))
     figure = Figure(figsize=(3.6 * across, height), dpi=DPI, layout="constrained")
     grid = figure.subplots(bands, across, squeeze=False)
     for axes in grid.flat[len(inputs) :]:

@@ -12,12 +12,14 @@ from steelyard.problem import refuse
 if TYPE_CHECKING:
     from steelyard.composing import Composed
 
-KEY = "config="
+KEY, CKPT = "config=", "ckpt="
 
 
 def main(verb: str, words: Sequence[str]) -> int:
     """Runs the verb and gives the exit code."""
     flags = _flags.parse(verb, words)
+    if verb == "run" and any(word.startswith(CKPT) for word in flags.words):
+        verb = "weigh"
     working_folder_last()
     if flags.help:
         from steelyard.cli._help import print_help
@@ -63,13 +65,13 @@ def _again(flags: Flags, words: tuple[str, ...]) -> "tuple[Composed | None, tupl
 
 
 def _checkpoint(verb: str, flags: Flags) -> tuple[tuple[str, ...], Path | None]:
-    """`weigh` takes `ckpt=PATH` out of the words: it says what to weigh, not how."""
+    """`weigh`, or `run` with a checkpoint, takes `ckpt=PATH` out of the words: it says what to weigh, not how."""
     if verb != "weigh":
         return flags.words, None
-    paths = [word.removeprefix("ckpt=") for word in flags.words if word.startswith("ckpt=")]
+    paths = [word.removeprefix(CKPT) for word in flags.words if word.startswith(CKPT)]
     if len(paths) != 1 or not paths[0]:
         raise refuse("weigh needs one checkpoint", fix="ckpt=outputs/RUN/checkpoints/last.ckpt")
     checkpoint = Path(paths[0])
     if not checkpoint.is_file():
         raise refuse(f"there is no checkpoint {checkpoint}", fix="ckpt=outputs/RUN/checkpoints/last.ckpt")
-    return tuple(word for word in flags.words if not word.startswith("ckpt=")), checkpoint
+    return tuple(word for word in flags.words if not word.startswith(CKPT)), checkpoint

@@ -188,10 +188,11 @@ def test_an_experiment_may_ask_for_the_sweep_itself(nothing: Words, stub: Callab
     assert [call["choices"]["fairness"] for call in made.calls] == ["none", "parity"]
 
 
-def test_weigh_takes_its_checkpoint_out_of_the_words(nothing: Words, stub: Callable[..., Stub]) -> None:
+@pytest.mark.parametrize("verb", ["weigh", "run"])
+def test_a_checkpoint_is_weighed_and_not_trained(verb: str, nothing: Words, stub: Callable[..., Stub]) -> None:
     made = stub(scorecard())
     Path("last.ckpt").write_bytes(b"")
-    assert main(["weigh", "ckpt=last.ckpt", *nothing]) == 0
+    assert main([verb, "ckpt=last.ckpt", *nothing]) == 0
     assert made.calls[0]["ckpt"] == Path("last.ckpt")
     assert made.calls[0]["overrides"] == nothing
 
