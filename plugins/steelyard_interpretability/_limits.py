@@ -16,7 +16,7 @@ PILOT = 2
 """Examples that are explained first, to learn what one costs."""
 LEAST = 1 / 8
 """The smallest share of its steps and draws that a method is left with; below it the examples get fewer."""
-CACHE = 2**23
+CACHE = 3 * 2**22
 """Bytes that a pass on a CPU had best keep, as measured on small nets: beyond it memory is waited for, and far below it
 the calls cost more than the sums."""
 FEWEST, MOST = 16, 1024
