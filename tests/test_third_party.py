@@ -76,6 +76,7 @@ def test_its_settings_are_checked(installed: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass(installed: Path, tmp_path: Path) -> None:
     tests = shutil.copytree(FAIRNESS / "tests", tmp_path / "tests")
     done = python("pytest", "-q", "-W", "error", str(tests), target=installed, cwd=tmp_path)

@@ -56,7 +56,7 @@ def started(workdir: Path) -> subprocess.Popen[str]:
     ("number", "code", "state"),
     [
         (signal.SIGINT, 130, State.INTERRUPTED),
-        (signal.SIGTERM, 143, State.TERMINATED),
+        pytest.param(signal.SIGTERM, 143, State.TERMINATED, marks=pytest.mark.slow),
         (signal.SIGKILL, -9, State.KILLED),
     ],
 )

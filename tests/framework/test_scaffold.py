@@ -65,6 +65,7 @@ def test_the_package_is_typed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_the_check_fails_where_the_plugin_does(tmp_path: Path) -> None:
     made = scaffold.new("fairness.sure_thing", tmp_path)
     declaration = made / "steelyard_fairness_sure_thing" / "sure_thing.py"

@@ -123,6 +123,7 @@ def test_memory_is_that_of_the_longest_batch_and_operations_are_the_mean() -> No
     assert estimate.flops < 0.75 * alike.flops
 
 
+@pytest.mark.slow
 def test_a_step_of_several_uneven_batches_and_an_early_end_are_foreseen_too() -> None:
     once = foreseen(Sentences(), max_steps=1)
     twice = foreseen(Sentences(), accumulate_grad_batches=2, limit_train_batches=2)

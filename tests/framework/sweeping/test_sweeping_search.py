@@ -133,6 +133,7 @@ def test_a_search_closes_in_on_what_is_best(tmp_path: Path) -> None:
     assert sum(off[-20:]) / 20 < 1.3 / 2
 
 
+@pytest.mark.slow
 def test_one_worker_and_one_seed_give_the_same_trials(nothing: Words, install: Any) -> None:
     install(bowl)
     for seed in (3, 3, 4):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -37,6 +38,7 @@ def test_a_plan_is_the_same_every_time_although_the_noise_is_not_and_spends_no_e
     assert not ledger.exists()
 
 
+@pytest.mark.slow
 def test_one_example_at_a_time_takes_more_operations_and_less_memory_at_once() -> None:
     together, alone = (rehearsed(DPSGD(engine=engine))[0] for engine in ("auto", "microbatch"))
     assert alone.memory["activations"] < together.memory["activations"]

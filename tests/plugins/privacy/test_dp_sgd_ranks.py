@@ -163,6 +163,7 @@ def test_without_a_seed_they_agree_on_fresh_noise(workdir: Path, monkeypatch: py
     assert (first - second).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_canaries_are_refused_in_two_processes(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["privacy=[dp_sgd,canaries]", "trainer=ddp", "trainer.max_epochs=1"]
     assert main(["run", *FEW, *words]) == 2

@@ -120,7 +120,10 @@ def test_models_that_learn_by_heart_are_found(tmp_path: Path) -> None:
     assert found["lira_auc"].note.startswith("LiRA (Carlini et al. 2022) with 6 models on random halves; mean over 6")
 
 
-@pytest.mark.parametrize(("noisy", "epochs"), [(True, 8), (False, 0)], ids=["private", "untrained"])
+@pytest.mark.parametrize(
+    ("noisy", "epochs"),
+    [pytest.param(True, 8, marks=pytest.mark.slow, id="private"), pytest.param(False, 0, id="untrained")],
+)
 def test_models_that_learn_nobody_by_heart_are_not_accused(tmp_path: Path, noisy: bool, epochs: int) -> None:
     found = judged(tmp_path, tables(noisy=noisy, epochs=epochs))
     assert {item.status for item in found.values()} == {Status.MEASURED}
