@@ -116,7 +116,8 @@ class CostAttachment(Attachment):
             self._clock.add(seconds, examples=examples)
             self._telemetry.add(batch, step=trainer.global_step)
         if self._receipt.watching and self._train_start is not None:
-            passed = time.perf_counter() - self._train_start
+            # A checkpoint in the middle starts the clock anew.
+            passed = self._clock.training + time.perf_counter() - self._train_start
             shape = shape_of(batch, rows=examples)
             self._receipt.add(trainer, shape, seconds=passed, joules=self._telemetry.joules())
 

@@ -9,6 +9,7 @@ from pytorch_lightning import Trainer
 
 from steelyard.estimating._shapes import Shape
 from steelyard.estimating.estimate import Forecast
+from steelyard.estimating.probing import reached, validated
 from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard_compute._memory import MIB
 from steelyard_compute._telemetry import skipped
@@ -105,7 +106,7 @@ class Receipt:
         whole = None if steps is None else steps * trainer.accumulate_grad_batches
         if whole is None or whole <= 1 + PROBED:
             return
-        left = whole - 1 + FORWARD * _validated(trainer)
+        left = whole - 1 + FORWARD * _validated(trainer, batches=whole)
         if self._forecast.estimate is not None:
             # The steps that were timed may have had more to do than most, or less.
             left /= self._forecast.estimate.share(self._shapes)
@@ -121,7 +122,7 @@ class Receipt:
             yield skipped("predicted_flops", why, "FLOP")
             return
         rest = "; ".join(("", *forecast.notes))
-        need = estimate.process_bytes if device.type == "cpu" else estimate.tensor_bytes
+        need = estimate.held if device.type == "cpu" and estimate.held else estimate.tensor_bytes
         kept = " and what the allocator of the CPU holds beside them" if need > estimate.tensor_bytes else ""
         note = f"from shapes alone, before the first step: {estimate.tensor_bytes / MIB:.1f} MiB of tensors at the peak"
         yield _predicted("predicted_memory", need / MIB, note + kept + rest)
@@ -166,11 +167,10 @@ def _line(one: Measurement, actual: Measurement | None) -> tuple[str | float | N
     return (PAIRS[one.name][0], one.unit, one.value, measured, off)
 
 
-def _validated(trainer: Trainer) -> float:
-    """Batches of validation in the whole training, about."""
-    batches = sum(float(count) for count in trainer.num_val_batches)
-    epochs, every = trainer.max_epochs, trainer.check_val_every_n_epoch
-    if batches in (0.0, float("inf")) or not epochs or epochs < 0 or not every:
-        return 0.0
+def _validated(trainer: Trainer, *, batches: int) -> float:
+    """Batches of validation in a training of so many batches, about: `max_steps` may end it before its epochs."""
+    each = sum(float(count) for count in trainer.num_val_batches)
+    every = trainer.check_val_every_n_epoch
+    epochs = reached(trainer.max_epochs, batches=batches, epoch=trainer.num_training_batches)
     inside = trainer.num_training_batches / trainer.val_check_batch if trainer.val_check_batch else 1.0
-    return batches * (epochs // every) * int(inside)
+    return validated(batches=each, epochs=epochs, every=every) * int(inside)

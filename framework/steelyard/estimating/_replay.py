@@ -31,8 +31,6 @@ PROGRAM = 276 * 1024
 """Bytes of a program of oneDNN, which it keeps; 30 of 252 KiB, and lists, were seen in a step of a BERT in bfloat16."""
 STEPS, EVENTS = 24, 40_000
 """Steps that are replayed at most, and requests about."""
-ONCE = 12 * 2**20
-"""Bytes: pages of libraries that a first step touches, and what kernels set up once; 3 to 16 MiB on eight models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +83,7 @@ def held(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) -> i
         most = max(1, min(steps - 1, STEPS, EVENTS // max(1, len(trace.step(1)))))
         for shape in (order or [trace.shapes[1]] * most)[:most]:
             replay.again(shape)
-    return replay.heap.peak + ONCE
+    return replay.heap.peak
 
 
 class _Replay:

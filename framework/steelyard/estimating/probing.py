@@ -79,7 +79,7 @@ def probe(config: DictConfig, estimate: Estimate | None = None) -> Probed:
     with tempfile.TemporaryDirectory() as scratch:
         trainer = training.make_trainer(quick, draft, selected, attachments, Path(scratch), watch=watch)
         training.fit(trainer, draft, None)
-    return watch.probed(_validation(config, data))
+    return watch.probed(_validation(config, data, trainer))
 
 
 def validated(*, batches: float, epochs: int | None, every: int | None) -> float:
@@ -89,7 +89,21 @@ def validated(*, batches: float, epochs: int | None, every: int | None) -> float
     return batches * (epochs // every)
 
 
-def _validation(config: DictConfig, data: Any) -> float:
+def reached(epochs: int | None, *, batches: int | None, epoch: float) -> int | None:
+    """Whole epochs of a training, which may end before its last one.
+
+    Args:
+        epochs: At most; None or negative for any number.
+        batches: Of the training; None where its end is open.
+        epoch: Batches in an epoch.
+    """
+    if batches is None or not 0 < epoch < float("inf"):
+        return epochs
+    whole = int(batches // epoch)
+    return whole if epochs is None or epochs < 0 else min(epochs, whole)
+
+
+def _validation(config: DictConfig, data: Any, trainer: Trainer) -> float:
     settings: Any = config.get("trainer") or {}
     limit = settings.get("limit_val_batches")
     try:
@@ -98,9 +112,10 @@ def _validation(config: DictConfig, data: Any) -> float:
         return 0.0
     if limit is not None:
         batches = batches * limit if isinstance(limit, float) else min(batches, float(limit))
-    return validated(
-        batches=batches, epochs=settings.get("max_epochs"), every=settings.get("check_val_every_n_epoch", 1)
-    )
+    most = settings.get("max_steps")
+    trained = None if most in (None, -1) else int(most) * trainer.accumulate_grad_batches
+    epochs = reached(settings.get("max_epochs"), batches=trained, epoch=float(trainer.num_training_batches))
+    return validated(batches=batches, epochs=epochs, every=settings.get("check_val_every_n_epoch", 1))
 
 
 @final

@@ -56,3 +56,21 @@ def test_a_plan_tells_time_and_energy(monkeypatch: pytest.MonkeyPatch, trainer: 
     # Six batches, and validation as long as two: 6.5 s, of which 3.75 s are the processor's.
     assert words in text
     assert ("about 75 J, estimated: 3.8 s of CPU time at an assumed 20 W" in text) == (trainer["max_epochs"] > 0)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batches", "epoch", "expected"),
+    [
+        (15, 30, 6, 5),
+        (3, 30, 6, 3),
+        (15, 29, 10, 2),
+        (4, None, 6, 4),
+        (None, 30, 6, 5),
+        (-1, 30, 6, 5),
+        (2, 30, float("inf"), 2),
+    ],
+)
+def test_a_training_that_ends_before_its_epochs_validates_less(
+    epochs: int | None, batches: int | None, epoch: float, expected: int
+) -> None:
+    assert probing.reached(epochs, batches=batches, epoch=epoch) == expected

@@ -9,7 +9,7 @@ import torch
 
 from helpers import tiny
 from small_runs import TABLE
-from steelyard.estimating.estimate import Estimate, Forecast
+from steelyard.estimating.estimate import ONCE, Estimate, Forecast
 from steelyard.measurement import Measurement, Status
 from steelyard.preflight import preflight
 from steelyard.problem import Refused
@@ -179,7 +179,7 @@ def test_energy_without_any_known_power_is_refused(monkeypatch: pytest.MonkeyPat
 def test_what_cannot_fit_is_refused_before_anything_is_spent(budget: Budget, words: str, fix: str) -> None:
     memory = {"weights": 100_000_000, "activations": 200_000_000}
     estimate = Estimate(flops=123456, modules={}, memory=memory, parameters=1, trainable=1, examples=4)
-    estimate = replace(estimate, held=375_000_000)
+    estimate = replace(estimate, held=375_000_000 - ONCE)
     draft = tiny.draft()
     draft.forecast = lambda: Forecast(estimate=estimate, steps=3)
     with pytest.raises(Refused, match=words) as caught:

@@ -2,10 +2,11 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from helpers import tiny
 from small_runs import (
     IMAGES,
     TABLE,
@@ -24,6 +25,7 @@ from steelyard.measurement import Measurement, Status
 from steelyard.runs import Seconds
 from steelyard_compute import Cost
 from steelyard_compute._cost import CostAttachment
+from steelyard_compute._receipt import Receipt
 
 TOLD = [
     "step_seconds",
@@ -270,3 +272,28 @@ def test_the_declaration_makes_the_attachment() -> None:
         adapter = TABLE
 
     assert isinstance(Cost().attach(Draft()), CostAttachment)  # type: ignore[arg-type]  # only the adapter is read
+
+
+def test_a_checkpoint_within_the_first_steps_does_not_set_the_clock_of_the_receipt_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Epochs of three batches: the checkpoint of the first one is written while the receipt still looks."""
+    seen: list[float] = []
+
+    def add(self: Any, trainer: Any, shape: Any, *, seconds: float, joules: float | None) -> None:
+        del self, trainer, shape, joules
+        seen.append(seconds)
+
+    monkeypatch.setattr(Receipt, "add", add)
+    monkeypatch.setattr(Receipt, "watching", True)
+    draft = tiny.draft(trainer={"max_epochs": 2})
+    attachment = CostAttachment(draft.adapter)
+
+    class Saved(Callback):
+        def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            attachment.state_dict()
+
+    own = {"callbacks": [attachment, Saved()], "logger": False, "enable_checkpointing": False}
+    Trainer(**{**draft.trainer, **own}).fit(draft.task, datamodule=draft.data)
+    assert len(seen) == 6
+    assert seen == sorted(seen)
