@@ -25,14 +25,13 @@ if sys.platform == "linux":
     for parameter in (-3, -1):
         ctypes.CDLL(None).mallopt(parameter, 1 << 30)
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
+from _timing import clocked, ratio, told
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -57,24 +56,6 @@ SHARES = ((0.7, 1.5), (0.2, 4.0))
 RADII = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.14)
 SAVING = Plan(attacks=[Attack.FGSM, Attack.PGD], steps=STEPS, restarts=0)
 """As a run attacks: one long step first, then small ones from the clean input on what still stands."""
-
-
-def clocked(act: Callable[[], object]) -> float:
-    start = time.process_time()
-    act()
-    return time.process_time() - start
-
-
-def ratio(slow: Callable[[], object], fast: Callable[[], object], *, rounds: int = ROUNDS) -> float:
-    """How many times as fast, as the median of pairs measured in turn; the first pair warms up."""
-    pairs = [(clocked(slow), clocked(fast)) for _ in range(rounds + 1)][1:]
-    return median(long / short for long, short in pairs)
-
-
-def told(what: str, found: float, goal: float, *, least: bool = True) -> None:
-    good = found >= goal if least else found <= goal
-    words = "at least" if least else "at most"
-    print(f"{what:66} {found:6.2f}   goal {words} {goal:g}: {'met' if good else 'NOT MET'}", flush=True)
 
 
 def digits() -> tuple[Tensor, Tensor]:

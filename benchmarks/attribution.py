@@ -16,7 +16,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import resource
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +26,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from _timing import clocked, ratio, told
 from captum.attr import IntegratedGradients, KernelShap, Occlusion
 from pytorch_lightning import LightningDataModule
 from torch import Tensor, nn
@@ -113,24 +113,6 @@ def question(model: Any, inputs: Tensor, **settings: Any) -> Question:
         **settings,
     )
     return replace(asked, at_once=fitting(asked, max_memory_mb=BUDGET).at_once)
-
-
-def clocked(act: Callable[[], object]) -> float:
-    start = time.process_time()
-    act()
-    return time.process_time() - start
-
-
-def ratio(slow: Callable[[], object], fast: Callable[[], object]) -> float:
-    """How many times as fast, as the median of pairs measured in turn; the first pair warms up."""
-    pairs = [(clocked(slow), clocked(fast)) for _ in range(ROUNDS + 1)][1:]
-    return median(long / short for long, short in pairs)
-
-
-def told(what: str, found: float, goal: float, *, least: bool = True) -> None:
-    good = found >= goal if least else found <= goal
-    words = "at least" if least else "at most"
-    print(f"{what:72} {found:7.2f}   goal {words} {goal:g}: {'met' if good else 'NOT MET'}", flush=True)
 
 
 def compare_gradients(name: str, model: Any, inputs: Tensor) -> Question:

@@ -10,13 +10,12 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import time
 import warnings
-from collections.abc import Callable
 from statistics import median
 
 import numpy as np
 import torch
+from _timing import clocked
 
 from steelyard_stability.corruptions import _blurs, _digital, _noises, _weather
 from steelyard_stability.corruptions._dice import Dice
@@ -24,12 +23,6 @@ from steelyard_stability.corruptions.kinds import IMAGE
 
 COUNT, SIDE, SEVERITIES, ROUNDS = 64, 64, (1, 3, 5), 5
 KINDS = {kind: vars(one)[kind] for one in (_noises, _blurs, _weather, _digital) for kind in IMAGE if kind in vars(one)}
-
-
-def clocked(act: Callable[[], object]) -> float:
-    start = time.process_time()
-    act()
-    return time.process_time() - start
 
 
 def main() -> None:

@@ -10,13 +10,12 @@ against the cached side only.
 """
 
 import os
-import time
-from collections.abc import Callable
 from statistics import median
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from _timing import clocked
 from torch import Tensor
 
 from steelyard.models.wavenet import WaveNet
@@ -25,12 +24,6 @@ from steelyard.models.wavenet_generation import generate
 RATE = 8000
 PARTS = 40
 ROUNDS = 5
-
-
-def clocked(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def again(model: WaveNet, past: Tensor, words: Tensor, *, most: int) -> float:

@@ -28,7 +28,7 @@ def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, preci
     yield "tensor memory", f"{size(estimate.tensor_bytes)} at the peak: {', '.join(parts)}"
     if target is None:
         need, free = process_bytes(estimate), free_bytes()
-        within = f"{size(estimate.process_bytes)} of training, give or take {SAFE - 1:.0%}"
+        within = f"{size(estimate.process_bytes)} of training, mostly within {SAFE - 1:.0%}"
         yield "process memory", f"about {size(need)} on the CPU: {size(own_bytes())} before the first tensor, {within}"
         if free is not None:
             more = need - own_bytes()

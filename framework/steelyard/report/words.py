@@ -7,27 +7,9 @@ from steelyard.measurement import Better, Measurement
 from steelyard.report.numbers import number
 
 _ACRONYMS = (
-    *(
-        "AUC",
-        "AUROC",
-        "BLEU",
-        "CER",
-        "CPU",
-        "ECE",
-        "F1",
-        "FID",
-        "FLOP",
-        "FLOPs",
-        "FPR",
-        "GPU",
-        "IoU",
-        "KL",
-        "L1",
-        "L2",
-        "MAE",
-    ),
+    *("AUC", "BLEU", "CER", "CPU", "ECE", "F1", "FID", "FLOP", "FLOPs", "FPR", "GPU", "IoU", "KL", "L1", "L2", "MAE"),
     *("MFU", "MIA", "MRR", "MSE", "NDCG", "NLL", "PSNR", "RMSE", "ROC", "ROUGE", "SSIM", "TPR", "WER"),
-    *("AP", "chrF", "COCO", "L", "mAP50"),
+    *("AP", "AUROC", "chrF", "COCO", "L", "mAP50"),
 )
 ACRONYMS = {acronym.lower(): acronym for acronym in _ACRONYMS}
 """How the field writes words that stand in names (ROUGE-L has an L); "map" is not here, since it is also a word."""

@@ -16,8 +16,9 @@ METHODS = {
 }
 POINTING = {"image": 0.95, "table": 0.95, "text": 0.98, "audio": 0.98, "sequence": 0.98}
 """Of the better of the two methods: the most important unit is one that decides."""
-RECALL = {"image": 0.7, "table": 0.8, "text": 0.98, "audio": 0.98, "sequence": 0.9}
-"""Of sequences alignment is promised, which is pointing; their recall was above 0.98 on one seed and 0.94 on two."""
+RECALL = {"image": 0.7, "table": 0.8, "text": 0.98, "audio": 0.98, "sequence": 0.98}
+SHORT = {("sequence", 1), ("sequence", 2)}
+"""Where the place that decides is pointed at every time, but the second one is found too seldom: a recall of 0.94."""
 MASS = {"image": 5, "table": 3, "text": 5, "audio": 5, "sequence": 3}
 """Times chance."""
 
@@ -54,5 +55,8 @@ def test_what_decides_is_found_and_a_decoy_as_strong_is_not(modality: str) -> No
 def test_it_is_found_as_often_as_was_promised(modality: str, seed: int) -> None:
     found = learnt(PLANTED[modality], modality, seed=seed)
     assert max(landing.pointing for landing in found.values()) >= POINTING[modality]
-    assert max(landing.recall for landing in found.values()) >= RECALL[modality]
     unlearnt(PLANTED[modality], modality, seed=seed)
+    recall = max(landing.recall for landing in found.values())
+    if recall < RECALL[modality] and (modality, seed) in SHORT:
+        pytest.xfail(f"recall {recall:.3f}, promised {RECALL[modality]}")
+    assert recall >= RECALL[modality]
