@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import Metric
 
 from steelyard._untyped import named_modules
 from steelyard.problem import Problem
@@ -40,11 +41,15 @@ def no_such_layer(task: nn.Module, name: str, *, option: str) -> Iterator[Proble
         name: Of the layer.
         option: As an override names it.
     """
-    known = [there for there in named_modules(task) if there]
+    known = [there for there, module in named_modules(task).items() if there and not _counts(module)]
     if name not in known:
-        some = ", ".join(known[-8:])
-        near = did_you_mean(name, known)
-        yield Problem(f"the task has no layer {name!r}{near}; its last ones are {some}", fix=f"{option}=null")
+        near = did_you_mean(name, known) or f"; its last ones are {', '.join(known[-8:])}"
+        yield Problem(f"the task has no layer {name!r}{near}", fix=f"{option}=null")
+
+
+def _counts(module: nn.Module) -> bool:
+    """Whether it holds the metrics of a task, which give nothing that a decision is made of."""
+    return any(isinstance(part, Metric) for part in module.modules()) and not [*module.parameters()]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
 
 from questions_to_models import to_model
 from small_runs import IMAGES, Points, frozen, parted, table_task
@@ -275,6 +276,13 @@ def test_layers_that_one_cannot_speak_of_are_refused(make: Any, name: str, said:
     (problem,) = no_such_layer(linear(), "model.9", option="x.layer")
     assert problem.fix == "x.layer=null"
     assert "did you mean model.1" in problem.message
+
+
+def test_the_layers_that_one_may_name_are_no_metrics() -> None:
+    task = linear()
+    task.add_module("tally", MetricCollection([MeanMetric()]))
+    (problem,) = no_such_layer(task, "tally", option="x.layer")
+    assert problem.message.endswith("; its last ones are model, model.0, model.1")
 
 
 def test_the_chosen_layer_is_one_that_all_of_the_score_goes_through() -> None:
