@@ -133,7 +133,8 @@ class ConceptsAttachment(Attachment):
         groups: _Groups,
     ) -> Line:
         plugin = self._plugin
-        stream = np.random.default_rng([run.seed, _STREAM, *words.encode()])
+        # Where a set lies on a disk changes no number: the last part of its name is what counts.
+        stream = np.random.default_rng([run.seed, _STREAM, *words.rpartition("/")[2].encode()])
         if len(concept) > plugin.rows:
             concept = stream.choice(concept, plugin.rows, replace=False)
         size = min(len(concept), len(others) // 2)

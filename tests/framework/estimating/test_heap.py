@@ -1,6 +1,7 @@
 """The allocator on paper against the one of this process's C library, and what a training's requests come to."""
 
 import platform
+import statistics
 import subprocess
 import sys
 
@@ -26,7 +27,7 @@ libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
 libc.posix_memalign.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t]
 libc.malloc.argtypes = [ctypes.c_size_t]
-draw, place, live, most = random.Random(0), ctypes.c_void_p(), [], 0
+draw, place, live, most = random.Random(int(sys.argv[1])), ctypes.c_void_p(), [], 0
 libc.malloc_trim(0)
 before, heap = libc.mallinfo2(), Heap(rules_of())
 for _ in range(8000):
@@ -55,9 +56,15 @@ def test_the_heap_on_paper_is_as_large_as_that_of_glibc(lean: bool, monkeypatch:
             monkeypatch.setenv(f"MALLOC_{name}_THRESHOLD_", "65536")
         else:
             monkeypatch.delenv(f"MALLOC_{name}_THRESHOLD_", raising=False)
-    done = subprocess.run([sys.executable, "-c", ORACLE], capture_output=True, text=True, check=True)
-    # Where two holes are of one size, each may take another one.
-    assert float(done.stdout) == pytest.approx(1, abs=0.02 if lean else 0.08)
+    ratios: list[float] = []
+    for seed in range(15):
+        words = [sys.executable, "-c", ORACLE, str(seed)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        ratios.append(float(done.stdout))
+    # Where two holes are of one size, each may take another one, and what the process held before decides which:
+    # under the default rules one sequence comes out up to a fifth apart, so half of them are looked at.
+    assert statistics.median(ratios) == pytest.approx(1, abs=0.02 if lean else 0.08)
+    assert all(ratio == pytest.approx(1, abs=0.02 if lean else 0.4) for ratio in ratios)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,19 @@ def test_what_the_data_does_not_have_is_skipped_and_the_others_are_drawn(planted
     assert "score 1.00" in picture.alt
 
 
+def test_the_folder_that_a_set_lies_in_changes_no_number(tmp_path: Path) -> None:
+    inputs = torch.tensor(noise(120, torch.zeros(6), seed=6))
+    found: list[list[float | None]] = []
+    for folder in (tmp_path / "here", tmp_path / "somewhere" / "else"):
+        folder.mkdir(parents=True)
+        np.save(folder / "set.npy", noise(40, 2 * torch.eye(6)[0]))
+        run = frozen(linear(), Points(inputs, (inputs @ SLOPE > 0).long()), adapter=NAMED)
+        items = [*small(f"rows:{folder / 'set.npy'}", random_concepts=4, samples=30).measure(run)]
+        found.append([row.value for row in items if isinstance(row, Measurement)])
+    assert found[0] == found[1]
+    assert any(found[0])
+
+
 def test_a_direction_is_that_of_ridge_regression_with_the_weights_written_out() -> None:
     stream = np.random.default_rng(0)
     rows, gradients = torch.tensor(stream.normal(size=(40, 5))), torch.tensor(stream.normal(size=(7, 5)))
