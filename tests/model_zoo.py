@@ -11,7 +11,9 @@ from torch.nn import functional as F
 ROWS, PICTURES = (6,), (1, 4, 4)
 EVERY = frozenset({"every"})
 GRADIENT = frozenset({"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "gradient_shap"})
-LAYERS = frozenset({"deep_lift", "deep_lift_shap", "guided_backprop", "grad_cam", "lrp"})
+BACK = frozenset({"guided_backprop", "deconvolution"})
+CAM = frozenset({"grad_cam", "guided_grad_cam"})
+LAYERS = BACK | CAM | {"deep_lift", "deep_lift_shap", "lrp"}
 BASED = frozenset(
     {
         "integrated_gradients",
@@ -26,7 +28,7 @@ BASED = frozenset(
     }
 )
 DEEP = frozenset({"deep_lift", "deep_lift_shap"})
-TWO = DEEP | {"guided_backprop"}
+TWO = DEEP | BACK
 THREE = TWO | {"lrp"}
 
 
@@ -86,7 +88,7 @@ class Trap:
 
     Attributes:
         make: The model.
-        refused: Methods by name, or `EVERY`; Grad-CAM is refused on every row of numbers.
+        refused: Methods by name, or `EVERY`; Grad-CAM and its guided kin are refused on every row of numbers.
         shape: Of one example.
         zero: Whether the baseline is zero, and not noise.
         inputs: What becomes of the inputs first.
@@ -154,7 +156,7 @@ TRAPS: Mapping[str, Trap] = {
     "relu6": Trap(make=lambda: stack(nn.ReLU6()), refused=TWO),
     "mish": Trap(make=lambda: stack(nn.Mish()), refused=TWO),
     "hardswish": Trap(make=lambda: stack(nn.Hardswish()), refused=TWO),
-    "tanh": Trap(make=lambda: stack(nn.Tanh()), refused=frozenset({"guided_backprop"})),
+    "tanh": Trap(make=lambda: stack(nn.Tanh()), refused=BACK),
     "gelu after relu": Trap(make=lambda: stack(nn.ReLU(), nn.Linear(8, 8), nn.GELU()), refused=TWO),
     "layer norm": Trap(make=lambda: stack(nn.LayerNorm(8), nn.ReLU()), refused=DEEP),
     "softmax at the end": Trap(make=lambda: nn.Sequential(stack(nn.ReLU()), nn.Softmax(dim=1)), refused=DEEP),
@@ -184,7 +186,7 @@ TRAPS: Mapping[str, Trap] = {
             act=nn.ReLU(),
             last=nn.Linear(16, 3),
         ),
-        refused=frozenset({"grad_cam"}),
+        refused=CAM,
         shape=PICTURES,
     ),
     "a last convolution that leads nowhere": Trap(
@@ -195,7 +197,7 @@ TRAPS: Mapping[str, Trap] = {
             aside=nn.Conv2d(1, 2, 3, padding=1),
             last=nn.Linear(32, 3),
         ),
-        refused=frozenset({"grad_cam"}),
+        refused=CAM,
         shape=PICTURES,
     ),
     "hooks of somebody else": Trap(make=hooked, refused=THREE),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from captum.attr import DeepLift, GuidedBackprop, LayerAttribution, LayerGradCam
+from captum.attr import Deconvolution, DeepLift, GuidedBackprop, LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
 from steelyard._untyped import named_modules
@@ -74,11 +74,13 @@ def deep_lift_shap(question: Question) -> Tensor:
 
 
 def guided_backprop(question: Question) -> Tensor:
-    """Guided backpropagation (Springenberg et al. 2014): only what adds passes back through a ReLU."""
-    method: Any = GuidedBackprop(Scored(question))
-    return _in_passes(
-        question, lambda inputs, baselines, rows: method.attribute(inputs, additional_forward_args=(rows,))
-    )
+    """Guided backpropagation (Springenberg et al. 2014): only what adds passes back through a ReLU that is open."""
+    return _backwards(GuidedBackprop, question)
+
+
+def deconvolution(question: Question) -> Tensor:
+    """Deconvolution (Zeiler and Fergus 2014): only what adds passes back through a ReLU, open or not."""
+    return _backwards(Deconvolution, question)
 
 
 def grad_cam(question: Question) -> Tensor:
@@ -86,6 +88,22 @@ def grad_cam(question: Question) -> Tensor:
 
     The map is shared evenly by a pixel's channels; negative evidence is left out, as in the paper.
     """
+    return _cam(question) / question.inputs.shape[1]
+
+
+def guided_grad_cam(question: Question) -> Tensor:
+    """Guided Grad-CAM (Selvaraju et al. 2017): guided backpropagation times the map of Grad-CAM, element by element."""
+    return guided_backprop(question) * _cam(question)
+
+
+def _backwards(kind: Any, question: Question) -> Tensor:
+    method: Any = kind(Scored(question))
+    return _in_passes(
+        question, lambda inputs, baselines, rows: method.attribute(inputs, additional_forward_args=(rows,))
+    )
+
+
+def _cam(question: Question) -> Tensor:
     scored = Scored(question)
     layer = named_modules(scored.task)[cam_layer(question)]
     method: Any = LayerGradCam(scored, layer)
@@ -95,8 +113,7 @@ def grad_cam(question: Question) -> Tensor:
         del baselines
         found = method.attribute(inputs, additional_forward_args=(rows,), relu_attributions=True)
         interpolate: Any = LayerAttribution.interpolate
-        shown = interpolate(found, sides, interpolate_mode="bilinear")
-        return (shown / inputs.shape[1]).expand_as(inputs)
+        return interpolate(found, sides, interpolate_mode="bilinear").expand_as(inputs)
 
     return _in_passes(question, attribute)
 

@@ -41,7 +41,7 @@ FROM_BASELINE = frozenset(
     }
 )
 GRADIENT = frozenset({"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "gradient_shap"})
-LAYERS = frozenset({"deep_lift", "deep_lift_shap", "guided_backprop", "grad_cam"})
+LAYERS = frozenset({"deep_lift", "deep_lift_shap", "guided_backprop", "deconvolution", "grad_cam", "guided_grad_cam"})
 OF_LAYER = frozenset({"conductance", "internal_influence", "layer_activation"})
 OF_NEURON = frozenset({"neuron_conductance"})
 RULES: Mapping[str, tuple[type[nn.Module], ...]] = {
@@ -271,8 +271,10 @@ def _layers(question: Question, graph: Graph) -> dict[str, str]:
     objections = {
         "deep_lift": deep,
         "deep_lift_shap": deep or _background(question),
-        "guided_backprop": _guided(graph),
-        "grad_cam": _cam(question, graph),
+        "guided_backprop": (guided := _guided(graph, "guided backpropagation")),
+        "deconvolution": _guided(graph, "deconvolution"),
+        "grad_cam": (cam := _cam(question, graph)),
+        "guided_grad_cam": cam or guided,
     }
     for name, words in objections.items():
         if words:
@@ -305,13 +307,13 @@ def _background(question: Question) -> str:
     return ""
 
 
-def _guided(graph: Graph) -> str:
+def _guided(graph: Graph, who: str) -> str:
     others = sorted({*graph.steps} & ACTIVATIONS)
     if others:
-        return f"guided backpropagation knows ReLU only, and the model has {', '.join(others)}; {OTHERS}"
+        return f"{who} knows ReLU only, and the model has {', '.join(others)}; {OTHERS}"
     if "Relu" not in graph.steps:
-        return "the model has no ReLU, and guided backpropagation would be the plain gradient; take saliency"
-    return _by_hooks(graph, "guided backpropagation", ["Relu"])
+        return f"the model has no ReLU, and {who} would be the plain gradient; take saliency"
+    return _by_hooks(graph, who, ["Relu"])
 
 
 def _by_hooks(graph: Graph, who: str, steps: list[str]) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from steelyard._untyped import named_modules
 from steelyard.problem import Problem, refuse
+from steelyard.registry import nearest
+from steelyard_interpretability.methods.captum_names import here
 from steelyard_interpretability.methods.gradient import (
     gradient_shap,
     input_x_gradient,
@@ -17,7 +19,14 @@ from steelyard_interpretability.methods.gradient import (
     saliency,
     smoothgrad,
 )
-from steelyard_interpretability.methods.hooked import deep_lift, deep_lift_shap, grad_cam, guided_backprop
+from steelyard_interpretability.methods.hooked import (
+    deconvolution,
+    deep_lift,
+    deep_lift_shap,
+    grad_cam,
+    guided_backprop,
+    guided_grad_cam,
+)
 from steelyard_interpretability.methods.layered import (
     conductance,
     internal_influence,
@@ -112,8 +121,18 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             family=Family.LAYERS,
             bias="sharp pictures that depend little on the weights (Adebayo et al. 2018)",
         ),
+        "deconvolution": Method(
+            explain=deconvolution,
+            family=Family.LAYERS,
+            bias="draws what is in the picture, and hardly what decides (Nie et al. 2018)",
+        ),
         "grad_cam": Method(
             explain=grad_cam, family=Family.LAYERS, bias="as coarse as the layer that it looks at; nothing against"
+        ),
+        "guided_grad_cam": Method(
+            explain=guided_grad_cam,
+            family=Family.LAYERS,
+            bias="its details are guided_backprop's, and depend little on the weights (Adebayo et al. 2018)",
         ),
         "occlusion": Method(
             explain=occlusion,
@@ -195,10 +214,8 @@ def unknown(names: Sequence[str], *, option: str) -> Iterator[Problem]:
         yield Problem("no method of explanation is chosen", fix=f"{option}=[integrated_gradients]")
     for name in dict.fromkeys(names):
         if name not in METHODS:
-            yield Problem(
-                f"there is no method {name!r}: {', '.join(METHODS)}",
-                fix=f"{option}=[integrated_gradients]",
-            )
+            words, instead = _no_such(name)
+            yield Problem(words, fix=f"{option}=[{instead}]")
         elif names.count(name) > 1:
             yield Problem(f"{name} is chosen twice", fix=f"{option}=[{','.join(dict.fromkeys(names))}]")
 
@@ -241,8 +258,17 @@ def method(name: str) -> Method:
         Refused: If there is none.
     """
     if name not in METHODS:
-        raise refuse(f"there is no method {name!r}: {', '.join(METHODS)}")
+        raise refuse(_no_such(name)[0])
     return METHODS[name]
+
+
+def _no_such(name: str) -> tuple[str, str]:
+    """What to say of a name that nobody here has, and what to take."""
+    theirs = here(name)
+    if theirs is not None:
+        return f"there is no method {name!r}: {theirs[0]}", theirs[1]
+    near = nearest(name, METHODS)
+    return f"there is no method {name!r}: {', '.join(METHODS)}", near or "integrated_gradients"
 
 
 def explain(name: str, question: Question) -> Tensor:

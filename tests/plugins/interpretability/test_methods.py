@@ -6,17 +6,7 @@ from typing import Any
 import pytest
 import torch
 from captum.attr import (
-    DeepLift,
     FeatureAblation,
-    GradientShap,
-    GuidedBackprop,
-    InputXGradient,
-    IntegratedGradients,
-    LayerAttribution,
-    LayerGradCam,
-    Occlusion,
-    Saliency,
-    ShapleyValues,
 )
 from torch import Tensor, nn
 
@@ -24,9 +14,8 @@ from questions_to_models import noise, to_model, to_score
 from steelyard.problem import Refused
 from steelyard_interpretability.methods.grouping import grid
 from steelyard_interpretability.methods.layered import at_layer, of_neuron
-from steelyard_interpretability.methods.question import masked, per_unit
+from steelyard_interpretability.methods.question import masked
 from steelyard_interpretability.methods.registry import METHODS, Of, explain
-from steelyard_interpretability.methods.removal import occlusion
 from steelyard_interpretability.methods.shapley import drawn, exact, kernel_shap
 
 pytestmark = pytest.mark.filterwarnings("ignore:Input Tensor", "ignore:Setting")
@@ -114,70 +103,6 @@ def test_complete_methods_add_up(name: str) -> None:
     assert float(error.max()) < (0.05 if name == "integrated_gradients" else 1e-4)
 
 
-def test_those_of_gradients_are_captums() -> None:
-    model: Any = mlp()
-    inputs = noise(9, 6)
-    question = to_model(model, inputs)
-    target = model(inputs).argmax(dim=1)
-    close(explain("saliency", question), Saliency(model).attribute(inputs.clone(), target=target))
-    close(
-        explain("input_x_gradient", question), InputXGradient(model).attribute(inputs.clone(), target=target).detach()
-    )
-    torch.manual_seed(0)
-    # Its draws are its own, so that only the expectation compares here; test_same_draws.py takes ours.
-    many = GradientShap(model).attribute(inputs, baselines=torch.zeros(1, 6), target=target, n_samples=4000, stdevs=0.0)
-    ours = explain("gradient_shap", replace(question, effort=20.0))
-    close(ours, many.detach(), atol=0.05 * float(many.abs().max()))
-
-
-def test_smoothgrad_is_captums_input_x_gradient_over_the_same_noise() -> None:
-    model: Any = mlp()
-    seen: list[Tensor] = []
-
-    def score(x: Tensor, rows: Tensor) -> Tensor:
-        seen.append(x.detach())
-        return model(x)[:, 1]
-
-    inputs = noise(5, 6)
-    ours = METHODS["smoothgrad"].explain(to_score(score, inputs))
-    theirs = [Saliency(model).attribute(x.clone(), target=1, abs=False) for x in seen]
-    close(ours, inputs * torch.stack(theirs).mean(dim=0))
-    spread = (torch.stack(seen) - inputs).std(dim=(0, 2)) / (inputs.amax(dim=1) - inputs.amin(dim=1))
-    assert float((spread - 0.15).abs().max()) < 0.04
-
-
-def test_those_of_layers_are_captums() -> None:
-    model: Any = cnn()
-    inputs = noise(5, 2, 8, 8)
-    question = to_model(model, inputs)
-    target = model(inputs).argmax(dim=1)
-    base = torch.zeros_like(inputs)
-    close(explain("deep_lift", question), DeepLift(model).attribute(inputs, base, target=target).detach())
-    close(explain("guided_backprop", question), GuidedBackprop(model).attribute(inputs.clone(), target=target).detach())
-    maps = LayerGradCam(model, model[2]).attribute(inputs, target=target, relu_attributions=True)
-    shown: Any = LayerAttribution.interpolate(maps, (8, 8), interpolate_mode="bilinear")
-    close(per_unit(explain("grad_cam", question), question), shown.detach().flatten(1))
-    close(
-        per_unit(explain("grad_cam", replace(question, layer="0")), question),
-        LayerGradCam(model, model[0]).attribute(inputs, target=target, relu_attributions=True).detach().flatten(1),
-    )
-
-
-def test_those_of_removal_are_captums() -> None:
-    model: Any = cnn()
-    inputs, base = noise(3, 2, 8, 8), noise(3, 2, 8, 8, seed=1)
-    question = to_model(model, inputs, baselines=base)
-    target = model(inputs).argmax(dim=1)
-    theirs: Any = Occlusion(model).attribute(
-        inputs, sliding_window_shapes=(2, 3, 3), strides=(2, 2, 2), baselines=base, target=target
-    )
-    close(per_unit(occlusion(question, window=(3, 3), stride=(2, 2)), question), theirs[:, 0].flatten(1), atol=2e-6)
-    alone: Any = FeatureAblation(model).attribute(
-        inputs, baselines=base, target=target, feature_mask=question.units[None]
-    )
-    close(per_unit(explain("ablation", question), question), alone[:, 0].flatten(1))
-
-
 def test_ablation_of_a_large_picture_takes_squares_away_as_captum_does() -> None:
     torch.manual_seed(0)
     model: Any = nn.Sequential(
@@ -191,21 +116,6 @@ def test_ablation_of_a_large_picture_takes_squares_away_as_captum_does() -> None
     question = to_model(model, inputs)
     sizes = squares.flatten().bincount()[squares]
     close(explain("ablation", question), theirs / sizes)
-
-
-def test_exact_shapley_values_are_captums() -> None:
-    model: Any = mlp()
-    inputs, base = noise(2, 6), noise(2, 6, seed=1)
-    question = to_model(model, inputs, baselines=base)
-    theirs: Any = ShapleyValues(model).attribute(inputs, baselines=base, target=model(inputs).argmax(dim=1))
-    close(explain("shapley", question), theirs)
-
-
-def test_integrated_gradients_are_captums() -> None:
-    model: Any = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
-    inputs = noise(9, 6)
-    theirs: Any = IntegratedGradients(model).attribute(inputs, target=model(inputs).argmax(dim=1), n_steps=8)
-    close(explain("integrated_gradients", to_model(model, inputs)), theirs.float())
 
 
 def test_shapley_values_obey_their_axioms() -> None:

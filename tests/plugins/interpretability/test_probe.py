@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model_zoo import CLEAN, EVERY, ROWS, TRAPS, Trap
+from model_zoo import CAM, CLEAN, EVERY, ROWS, TRAPS, Trap
 from questions_to_models import noise, to_model
 from steelyard_interpretability.methods import _graph
 from steelyard_interpretability.methods.layered import at_layer, of_neuron
@@ -129,7 +129,7 @@ def test_on_a_trap_every_method_is_right_or_refused(name: str) -> None:
     for method in METHODS:
         if is_refused(method, question):
             refused.add(method)
-    wanted = {*METHODS} if trap.refused == EVERY else trap.refused | ({"grad_cam"} if trap.shape == ROWS else set())
+    wanted = {*METHODS} if trap.refused == EVERY else trap.refused | (CAM if trap.shape == ROWS else set())
     assert refused == wanted | WITHOUT
 
 
@@ -158,8 +158,8 @@ def test_on_a_trap_every_method_of_a_layer_and_of_a_neuron_is_right_or_refused(n
         assert {"shapley", "ablation"} <= answered or name == "not finite at the baseline"
 
 
-def guided(model: nn.Module, question: Question) -> Tensor:
-    """Guided backpropagation by another way: layers that pass on what is positive, in a copy."""
+def backwards(model: nn.Module, question: Question, *, opened: bool) -> Tensor:
+    """Guided backpropagation, or deconvolution, by another way: layers that pass on what is positive, in a copy."""
 
     class Passing(torch.autograd.Function):
         @staticmethod
@@ -169,7 +169,7 @@ def guided(model: nn.Module, question: Question) -> Tensor:
 
         @staticmethod
         def backward(ctx: Any, *grad: Tensor) -> Tensor:
-            return grad[0].clamp(min=0) * (ctx.saved_tensors[0] > 0)
+            return grad[0].clamp(min=0) * (ctx.saved_tensors[0] > 0 if opened else 1)
 
     class Guided(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
@@ -190,9 +190,7 @@ def test_on_a_clean_model_nothing_is_refused_and_layers_are_right(name: str) -> 
     make, shape = CLEAN[name]
     question = asked(make, shape)
     probe = probed(question)
-    assert {method for method in METHODS if probe.objection(method)} == (
-        {"grad_cam"} if shape == ROWS else set()
-    ) | WITHOUT
+    assert {method for method in METHODS if probe.objection(method)} == (CAM if shape == ROWS else set()) | WITHOUT
     assert question.task is not None
     assert question.background is not None
     whole = torch.cat([scores(question, question.inputs[row : row + 1], row) for row in range(COUNT)])
@@ -201,9 +199,13 @@ def test_on_a_clean_model_nothing_is_refused_and_layers_are_right(name: str) -> 
         below = torch.stack([scores(question, end, row).mean() for row, end in enumerate(ends)])
         deep = METHODS[method].explain(question).flatten(1).sum(dim=1)
         torch.testing.assert_close(deep, whole - below, rtol=0, atol=1e-6)
-    torch.testing.assert_close(
-        METHODS["guided_backprop"].explain(question), guided(question.task, question), rtol=0, atol=1e-9
-    )
+    for method, opened in (("guided_backprop", True), ("deconvolution", False)):
+        right = backwards(question.task, question, opened=opened)
+        torch.testing.assert_close(METHODS[method].explain(question), right, rtol=0, atol=1e-9)
+    if shape != ROWS:
+        shares = question.inputs.shape[1] * METHODS["grad_cam"].explain(question)
+        right = backwards(question.task, question, opened=True) * shares
+        torch.testing.assert_close(METHODS["guided_grad_cam"].explain(question), right, rtol=0, atol=1e-9)
 
 
 def test_there_are_enough_of_both() -> None:
