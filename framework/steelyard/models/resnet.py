@@ -17,6 +17,9 @@ Norm = Literal["batch", "group"]
 Stem = Literal["auto", "small", "large"]
 LARGE = 96
 """Height and width from which the large stem pays."""
+NARROW = 8
+"""Channels below which oneDNN writes beyond its buffer where they lie last: the weights of a 1 x 1 convolution of
+stride 2, on processors without AVX512 (uxlfoundation/oneDNN issue 6035, open in torch 2.13)."""
 
 
 @final
@@ -98,8 +101,10 @@ class ResNet(nn.Module):
             _vision.group_normed(network)
         self.normalise = Normalise(input_shape, mean=mean, std=std)
         self.flip = Flip(flip)
-        # With the channels last in memory a step on the CPU takes a fifth less.
-        self.body: Any = network.resnet.to(memory_format=torch.channels_last)
+        self.body: Any = network.resnet
+        if min(network.config.hidden_sizes) >= NARROW:
+            # With the channels last in memory a step on the CPU takes a fifth less.
+            self.body = self.body.to(memory_format=torch.channels_last)
         self.head = nn.Sequential(
             nn.Flatten(), *dropout_layers(dropout), nn.Linear(network.config.hidden_sizes[-1], classes)
         )

@@ -293,3 +293,10 @@ def test_a_damaged_folder_is_refused(stored, tmp_path, damage, words):
 def test_a_place_that_is_not_there_and_a_file_are_refused(stored, tmp_path):
     assert "there is no model.pretrained=" in refused(resnet(tmp_path / "nowhere")).message
     assert "is a file" in refused(resnet(stored / "resnet" / "model.safetensors")).message
+
+
+@pytest.mark.parametrize(("widths", "last"), [((8, 16), True), ((4, 8), False)])
+def test_channels_lie_last_only_where_the_processor_s_library_stays_in_its_buffers(widths, last):
+    model = ResNet(**{**IMAGES, "widths": widths})
+    (weight,) = (one.weight for one in kinds(model, nn.Conv2d) if one.stride == (2, 2) and one.kernel_size == (3, 3))
+    assert weight.is_contiguous(memory_format=torch.channels_last) is last
