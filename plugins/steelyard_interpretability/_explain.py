@@ -268,9 +268,9 @@ def _difference(name: str, question: Question) -> Tensor:
     rows = question.rows()
     if name in OF_NEURON and question.below is not None:
         question = question.below
-    whole = asked(question.score, question, question.inputs.clone(), rows)
+    whole = asked(question.score, question, question.inputs, rows)
     if name != "deep_lift_shap" or question.background is None:
-        return whole - asked(question.score, question, question.baselines.clone(), rows)
+        return whole - asked(question.score, question, question.baselines, rows)
     ends = [asked(question.score, question, base.expand_as(question.inputs), rows) for base in question.background]
     return whole - torch.stack(ends).mean(dim=0)
 

@@ -240,7 +240,8 @@ def _trial(
     complete, sufficient = erasure(question, units)
     rows = torch.arange(len(units), device=units.device)
     with torch.no_grad():
-        difference = question.score(question.inputs, rows) - question.score(question.baselines, rows)
+        ends = [question.score(end.clone(), rows) for end in (question.inputs, question.baselines)]
+        difference = ends[0] - ends[1]
     differ = asked.differ.to(units.device)
     other = per_unit(explain(asked.pose(run.task, asked.others)).detach(), question)
     spread = float(question.inputs[_where(question)].std())

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from steelyard_interpretability._deletion import area, ranks_by
-from steelyard_interpretability.methods.question import Question, masked
+from steelyard_interpretability.methods.question import Question, asked, masked
 
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Of the units that comprehensiveness takes away and sufficiency leaves (DeYoung et al. 2020, section 4.2)."""
@@ -48,7 +48,7 @@ def erasure(question: Question, units: Tensor) -> tuple[Tensor, Tensor]:
     shares = torch.tensor(SHARES, dtype=torch.float64, device=units.device)
     tops = order < torch.ceil(shares * sizes - 1e-9)[:, :, None]
     there = question.present[:, None]
-    whole = question.probability(question.inputs, torch.arange(len(units), device=units.device))[:, None]
+    whole = asked(question.probability, question, question.inputs, question.rows())[:, None]
     without = masked(question.probability, question, ~(tops & there))
     alone = masked(question.probability, question, tops | ~there)
     return (whole - without).mean(dim=1), (whole - alone).mean(dim=1)

@@ -34,7 +34,7 @@ def infidelity(question: Question, units: Tensor, *, gone: Tensor) -> Tensor:
     """
     rows = torch.arange(len(units), device=units.device)
     with torch.no_grad():
-        whole = question.score(question.inputs, rows).double()
+        whole = question.score(question.inputs.clone(), rows).double()
     lost = whole[:, None] - masked(question.score, question, ~gone).double()
     told = (gone.double() @ units.double()[:, :, None])[:, :, 0]
     size = (told**2).sum(dim=1)

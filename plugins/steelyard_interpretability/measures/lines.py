@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from steelyard_interpretability.measures.grid import axes, sides, smooth
-from steelyard_interpretability.methods.question import Question, masked, per_unit
+from steelyard_interpretability.methods.question import Question, asked, masked, per_unit
 
 BLOCKS = 64
 """Parts of an input that the search takes away one by one."""
@@ -65,5 +65,5 @@ def searched(question: Question) -> Tensor:
     of = blocks(question)
     gone = of[None, :] == torch.arange(int(of.max()) + 1, device=of.device)[:, None]
     keep = (~gone)[None].expand(len(question.inputs), -1, -1)
-    whole = question.probability(question.inputs, torch.arange(len(question.inputs), device=of.device))
+    whole = asked(question.probability, question, question.inputs, question.rows())
     return (whole[:, None] - masked(question.probability, question, keep))[:, of] * question.present

@@ -46,7 +46,7 @@ def deep_lift(question: Question) -> Tensor:
         question,
         lambda inputs, baselines, rows: method.attribute(inputs, baselines=baselines, additional_forward_args=(rows,)),
     )
-    ends = (question.inputs.clone(), question.baselines.clone())
+    ends = (question.inputs, question.baselines)
     whole, empty = (asked(question.score, question, end, question.rows()) for end in ends)
     worst = float(completeness_errors(found, difference=whole - empty).max())
     mass = found.flatten(1).abs().sum(dim=1)

@@ -43,7 +43,8 @@ def at_layer(question: Question, name: str) -> Question:
 
     def by(ask: Ask) -> Ask:
         def answer(given: Tensor, rows: Tensor) -> Tensor:
-            with replaced(layer, lambda output: given):
+            # A copy, since the next layer may work in place.
+            with replaced(layer, lambda output: given.clone()):
                 return ask(question.inputs[rows], rows)
 
         return answer
@@ -90,8 +91,7 @@ def of_neuron(question: Question, name: str, place: tuple[int, ...]) -> Question
         with watched(layer) as outputs:
             question.score(inputs, rows)
         found: Tensor = outputs[-1][(slice(None), *place)]
-        # A copy, since the next layer may work in place.
-        return found.flatten(1).mean(dim=1) if found.dim() > 1 else found.clone()
+        return found.flatten(1).mean(dim=1) if found.dim() > 1 else found
 
     with torch.no_grad():
         ends = [
@@ -175,7 +175,7 @@ def _given(question: Question, layer: nn.Module, inputs: Tensor) -> Tensor:
     for rows in _parts(question.rows(), question.at_once):
         with watched(layer) as outputs:
             question.score(inputs[rows].clone(), rows)
-        parts.append(outputs[-1].detach().clone())
+        parts.append(outputs[-1].detach())
     return torch.cat(parts)
 
 
@@ -188,7 +188,7 @@ def _background(question: Question, layer: nn.Module) -> Tensor | None:
     for some in _parts(torch.arange(len(background), device=background.device), question.at_once):
         with watched(layer) as outputs:
             question.score(background[some].clone(), torch.zeros_like(some))
-        found.append(outputs[-1].detach().clone())
+        found.append(outputs[-1].detach())
     return torch.cat(found)
 
 

@@ -56,7 +56,12 @@ def _counts(module: nn.Module) -> bool:
 def watched(layer: nn.Module) -> Generator[list[Any]]:
     """What the layer gives, call by call."""
     found: list[Any] = []
-    handle = layer.register_forward_hook(lambda module, given, output: found.append(output))
+
+    def keep(module: nn.Module, given: Any, output: Any) -> None:
+        # A copy, since the next layer may work in place.
+        found.append(output.clone() if isinstance(output, Tensor) else output)
+
+    handle = layer.register_forward_hook(keep)
     try:
         yield found
     finally:

@@ -191,7 +191,7 @@ def probed(question: Question) -> Probe:
     if every:
         return Probe(every=every, baseline="", gradient="", layers={})
     answerable = frozenset[str]() if some.below is None else OF_LAYER if some.neuron is None else OF_NEURON
-    ends = [asked(some.score, some, end.clone(), some.rows()) for end in (some.inputs, some.baselines)]
+    ends = [asked(some.score, some, end, some.rows()) for end in (some.inputs, some.baselines)]
     baseline = (
         ""
         if bool(torch.isfinite(ends[1]).all())
@@ -217,7 +217,7 @@ def _on_the_way(below: Question) -> dict[str, str]:
 
 def _restless(question: Question) -> str:
     rows = question.rows()
-    first, second = (asked(question.score, question, question.inputs.clone(), rows) for _ in range(2))
+    first, second = (asked(question.score, question, question.inputs, rows) for _ in range(2))
     if not bool(torch.isfinite(first).all()):
         return "the score is not finite, so no method can explain it"
     scale = SAME * float(first.abs().max()) + 1e-12

