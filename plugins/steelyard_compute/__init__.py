@@ -13,6 +13,7 @@ from steelyard_compute.optimizer_8bit import Optimizer8bit
 from steelyard_compute.precision import Precision
 from steelyard_compute.progressive_resize import ProgressiveResize
 from steelyard_compute.prune import Prune
+from steelyard_compute.qlora import QLoRA
 from steelyard_compute.quantize import Quantize
 from steelyard_compute.sequence_warmup import SequenceWarmup
 
@@ -30,6 +31,7 @@ __all__ = [
     "Precision",
     "ProgressiveResize",
     "Prune",
+    "QLoRA",
     "Quantize",
     "SequenceWarmup",
 ]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any, final
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -22,7 +22,7 @@ from steelyard._untyped import named_modules
 from steelyard.attachment import Attachment
 from steelyard.draft import Draft
 from steelyard.measurement import Artefact, Better, Measurement
-from steelyard.problem import Problem
+from steelyard.problem import Problem, refuse
 from steelyard.runs import Run
 from steelyard_compute.lora import LoRA
 
@@ -34,7 +34,18 @@ MIB = 1024 * 1024
 
 def attach(plugin: LoRA, draft: Draft) -> "LoRAAttachment":
     """The attachment, with the task's layers changed in place."""
+    return LoRAAttachment(plugin, draft.task, whole=inject(plugin, draft))
+
+
+def inject(plugin: LoRA, draft: Draft) -> int:
+    """Puts the matrices beside the layers, and freezes the rest; how many numbers the model had before.
+
+    Raises:
+        Refused: If another plugin has done it.
+    """
     task = draft.task
+    if any(isinstance(module, BaseTunerLayer) for module in task.modules()):
+        raise refuse("another plugin has put small matrices on the model already", fix=f"compute={plugin.called}")
     whole = sum(weight.numel() for weight in task.parameters())
     full = [weight for name, weight in task.named_parameters() if _matches(name, plugin.full)]
     names = "|".join(map(re.escape, chosen(plugin, task)))
@@ -50,7 +61,7 @@ def attach(plugin: LoRA, draft: Draft) -> "LoRAAttachment":
     delattr(task, "peft_config")
     for weight in full:
         weight.requires_grad_(True)
-    return LoRAAttachment(plugin, task, whole=whole)
+    return whole
 
 
 def chosen(plugin: LoRA, task: nn.Module) -> dict[str, nn.Module]:
@@ -84,6 +95,7 @@ def passed_over(task: nn.Module) -> dict[str, str]:
 
 def problems(plugin: LoRA, task: nn.Module) -> Iterator[Problem]:
     """All that stands in the way, read from names and types."""
+    here = f"compute.{plugin.called}"
     modules, weights = named_modules(task), [name for name, _ in task.named_parameters()]
     if any(isinstance(module, BaseTunerLayer) for module in modules.values()):
         yield Problem("the model has adapters already", fix="model.lora_rank=0")
@@ -93,30 +105,29 @@ def problems(plugin: LoRA, task: nn.Module) -> Iterator[Problem]:
             if not any(fnmatchcase(name, pattern) for name in names):
                 near = (*get_close_matches(pattern, names, n=1, cutoff=0.0), "*")[0]
                 what = "layer" if field == "layers" else "weight"
-                yield Problem(f"{field}: no {what} is called {pattern!r}", fix=f"compute.lora.{field}=['{near}']")
+                yield Problem(f"{field}: no {what} is called {pattern!r}", fix=f"{here}.{field}=['{near}']")
     passed = passed_over(task)
     for pattern in plugin.layers:
         matched = {name: modules[name] for name in modules if fnmatchcase(name, pattern)}
         able = {name for name, layer in matched.items() if isinstance(layer, KINDS)}
         refused = [f"{name}: {passed[name]}" for name in sorted(able) if name in passed]
         if refused:
-            yield Problem(f"layers: no matrices can stand beside {refused[0]}", fix="compute.lora.layers=[]")
+            yield Problem(f"layers: no matrices can stand beside {refused[0]}", fix=f"{here}.layers=[]")
         elif matched and not able:
             name, layer = next(iter(matched.items()))
             yield Problem(
                 f"layers: {name or 'the task'} is {type(layer).__name__}; matrices stand beside Linear, Conv1D, "
                 "Embedding, Conv1d and Conv2d",
-                fix=f"compute.lora.layers=['{name}.*']",
+                fix=f"{here}.layers=['{name}.*']",
             )
     if not plugin.layers and not chosen(plugin, task):
         reasons = "; ".join(f"{name}: {why}" for name, why in passed.items() if isinstance(modules[name], LINEAR))
         yield Problem(
             "the model has no linear layer that matrices could stand beside" + (f" ({reasons[:200]})" * bool(reasons)),
-            fix="compute.lora.layers=['model.*']",
+            fix=f"{here}.layers=['model.*']",
         )
 
 
-@final
 class LoRAAttachment(Attachment):
     """Merges where it is asked to, and says what was trained.
 
@@ -137,11 +148,11 @@ class LoRAAttachment(Attachment):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After the last checkpoint."""
-        self._merge(pl_module)
+        self.merge(pl_module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Where there was no training."""
-        self._merge(pl_module)
+        self.merge(pl_module)
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """What was trained, and whether every matrix moved: one beside a layer that is never called would not."""
@@ -174,7 +185,8 @@ class LoRAAttachment(Attachment):
             meaning="layers whose small matrices training has changed",
         )
 
-    def _merge(self, task: nn.Module) -> None:
+    def merge(self, task: nn.Module) -> None:
+        """Adds the matrices to the weights, where that is asked for."""
         if self._plugin.merge:
             for layer in adapters(task).values():
                 if not layer.merged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from steelyard.lever import Lever
 from steelyard.option import Option
@@ -34,6 +34,8 @@ class LoRA(Plugin):
     shares = frozenset({Seam.MODULES})
     lever = Lever(costs="only small matrices are trained, at another learning rate")
     needs = MappingProxyType({"peft": "steelyard[text]"})
+    called: ClassVar[str] = "lora"
+    """Its name among the options, for what a refusal tells to paste."""
 
     layers: Annotated[
         tuple[str, ...],

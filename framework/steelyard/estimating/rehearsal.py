@@ -252,7 +252,9 @@ class _Watch(Callback):
             work=counted,
             most=max(step.flops for step in self._steps),
             held=self._held(batches),
-            parameters=sum(weight.numel() for weight in weights),
+            # Weights that a layer keeps in few bits are no parameters of torch's.
+            parameters=sum(weight.numel() for weight in weights)
+            + sum(int(getattr(module, "packed_weights", 0)) for module in self._draft.task.modules()),
             trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
             examples=self._examples,
             precision=str(self._draft.trainer.get("precision") or "32-true"),
