@@ -6,6 +6,8 @@ import resource
 import sys
 from pathlib import Path
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Numbers of glibc's `mallopt`."""
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -25,6 +27,18 @@ def settle() -> bool:
     except OSError:
         return False
     return True
+
+
+def give_back(size: int) -> None:
+    """From now on glibc's allocator gives memory back as soon as it is free; other C libraries stay as they are.
+
+    Args:
+        size: Bytes from which on it does so.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        library = ctypes.CDLL(None)
+        for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+            library.mallopt(option, size)
 
 
 def peak() -> int:

@@ -23,7 +23,8 @@ class Batches(Protocol):
         steps: To be taken with them.
         seen: How many batches of each shape an epoch has, where they differ.
         told: The same in words.
-        order: Shapes of the first steps after the first, where they differ.
+        order: Shapes of the first steps after the first, where they differ; of batches that are put together to a step,
+            the largest.
     """
 
     steps: int
@@ -70,7 +71,14 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
     # The last step is looked at in another way: the cheapest will do.
     chosen = [first[0], kept[largest], *others, (others or [kept[largest]])[0]]
     told = _told(seen, largest, len(inner))
-    return _Chosen(inner, fakes, chosen, steps=len(chosen), each=each, seen=seen, told=told, order=order[each::each])
+    return _Chosen(
+        inner, fakes, chosen, steps=len(chosen), each=each, seen=seen, told=told, order=_fullest(order, each)[1:]
+    )
+
+
+def _fullest(order: Sequence[Shape], each: int) -> Sequence[Shape]:
+    """Of the batches of each step the largest: all are rehearsed and replayed in one shape."""
+    return [max(order[at : at + each], key=lambda shape: shape.size) for at in range(0, len(order), each)]
 
 
 @dataclass

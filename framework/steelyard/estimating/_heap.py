@@ -55,6 +55,10 @@ def rules_of(environment: Mapping[str, str] = os.environ) -> Rules:
     return Rules(mmap=found.get("mmap", plain.mmap), trim=found.get("trim", plain.trim), dynamic=not found)
 
 
+LEAN: Mapping[str, str] = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""An environment in which freed memory of 64 KiB and more goes back at once: a smaller process, and slower steps."""
+
+
 class Heap:
     """A heap that starts empty.
 

@@ -2,11 +2,13 @@
 
 import gc
 import logging
+import platform
 import warnings
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, final
 
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
@@ -18,9 +20,9 @@ from steelyard.draft import STEP_SEAMS, Draft
 from steelyard.estimating import _fake
 from steelyard.estimating._batches import Batches, batches_of
 from steelyard.estimating._flops import FlopCount
-from steelyard.estimating._heap import rules_of
+from steelyard.estimating._heap import LEAN, rules_of
 from steelyard.estimating._ledger import Ledger, tensors_in
-from steelyard.estimating._replay import Trace, held, programs
+from steelyard.estimating._replay import Trace, held, programs, spread
 from steelyard.estimating._shapes import Shape, shape_of, total
 from steelyard.estimating._where import Where
 from steelyard.estimating.estimate import Estimate
@@ -135,6 +137,20 @@ class _Step:
     modules: Counter[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """By how many bytes a process grows.
+
+    Attributes:
+        now: As this process's allocator is set; several values, rising, since it is left to chance.
+        lean: With the lean settings, or those of the environment; 0 where the C library has none, or where it is
+            little.
+    """
+
+    now: Sequence[int]
+    lean: int
+
+
 @final
 class _First(Callback):
     """Runs before everybody else: says what phase begins."""
@@ -244,6 +260,7 @@ class _Watch(Callback):
             share = flops / (self._steps[-1].flops or 1)
             modules = Counter({name: round(share * count) for name, count in modules.items()})
         weights = list(self._draft.task.parameters())
+        grown = self._held(batches)
         notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
         return Estimate(
             flops=flops,
@@ -251,7 +268,9 @@ class _Watch(Callback):
             memory=self._memory or self._ledger.peak(),
             work=counted,
             most=max(step.flops for step in self._steps),
-            held=self._held(batches),
+            held=round(median(grown.now)),
+            held_most=grown.now[-1],
+            held_lean=grown.lean,
             # Weights that a layer keeps in few bits are no parameters of torch's.
             parameters=sum(weight.numel() for weight in weights)
             + sum(int(getattr(module, "packed_weights", 0)) for module in self._draft.task.modules()),
@@ -264,11 +283,18 @@ class _Watch(Callback):
             assumed=tuple(f"{name} ({count} times)" for name, count in sorted(assumed.items())),
         )
 
-    def _held(self, batches: Batches) -> int:
+    def _held(self, batches: Batches) -> _Held:
         events, sizes = self._ledger.events()
         shapes = [step.shape for step in self._steps]
         trace = Trace(events=events, sizes=sizes, ends=self._ends, shapes=shapes, programs=len(self._programs))
-        return held(trace, batches.order, rules_of(), steps=count_steps(self._draft) or STEPS_UNKNOWN)
+        steps = count_steps(self._draft) or STEPS_UNKNOWN
+        now = spread(trace, batches.order, rules_of(), steps=steps)
+        if not rules_of().dynamic:
+            return _Held(now=now, lean=now[-1])
+        if platform.libc_ver()[0] != "glibc" or len(now) == 1:
+            return _Held(now=now, lean=0)
+        # Nothing is left to chance there.
+        return _Held(now=now, lean=held(trace, batches.order, rules_of(LEAN), steps=steps))
 
     def _label(self, trainer: Trainer) -> None:
         for tensor in (*self._draft.task.parameters(), *self._draft.task.buffers()):

@@ -1,6 +1,11 @@
 import multiprocessing
+import os
+import platform
+import subprocess
+import sys
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -17,6 +22,37 @@ def test_the_mark_rises_with_what_is_used_and_stays() -> None:
     del held
 
     assert 55 < mark.read().mib - before < 90
+
+
+# A hundred blocks between small ones that stay, so that they can only go back if each has pages of its own.
+BLOCKS = """
+import ctypes, sys
+from steelyard import resident
+if sys.argv[1] == "lean":
+    resident.give_back(65536)
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+before, taken = resident.held(), []
+for _ in range(100):
+    taken.append(libc.malloc(100_000))
+    ctypes.memset(taken[-1], 1, 100_000)
+    libc.malloc(2_000)
+full = resident.held() - before
+for block in taken:
+    libc.free(block)
+print(full, resident.held() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has another allocator")
+@pytest.mark.parametrize("kind", ["plain", "lean"])
+def test_an_allocator_that_is_told_so_gives_back_what_is_free(kind: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", BLOCKS, kind]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    full, left = map(int, done.stdout.split())
+    assert full > 9_000_000
+    assert left < 2_000_000 if kind == "lean" else left > 9_000_000
 
 
 def test_a_new_mark_forgets_the_old_one() -> None:

@@ -1,0 +1,185 @@
+"""Whether what the advisor calls fitting fits, and saves what it says: 20 configs against real trainings.
+
+Run: python benchmarks/advice.py [lean]
+
+Each config is five models' plain training with one lever pulled or a smaller batch. It is trained for six steps in a
+fresh process whose data segment may not grow by more than the advisor says is to be left (RLIMIT_DATA): a process that
+asks for more gets an exception, and the config did not fit. What is saved is looked at in tensors (torch's profiler)
+and in the resident process. `lean` gives the processes the allocator that gives back what is freed.
+
+Goals: all fit; what is saved of the whole is within 10 % of the whole.
+"""
+
+import json
+import logging
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import seed_everything
+
+from steelyard import assembly, building, resident, training
+from steelyard.advising.advice import need
+from steelyard.composing import compose
+from steelyard.estimating._heap import LEAN
+from steelyard.planning import foreseen
+from steelyard.selection import plugins_of
+
+MIB = 2**20
+STEPS = 6
+BARE = ("privacy=none", "stability=none", "interpretability=none", "compute=none", "trainer.limit_val_batches=0")
+QUARTER = "a quarter of the batch"
+MODELS = {
+    "MLP": ("data=digits model=mlp model.hidden=[1536,1536,1536]", 512),
+    "CNN": ("data=digits model=cnn model.channels=[64,128]", 512),
+    "ResNet": ("data=digits model=resnet model.widths=[32,64,128] model.norm=group", 1024),
+    "GPT": ("experiment=language_model", 64),
+    "T5": ("experiment=translation model=t5 model.width=256", 64),
+}
+LEVERS = {
+    "MLP": ("checkpointing", "optimizer_8bit", "lora", "precision"),
+    "CNN": ("checkpointing", "accumulation", "precision", QUARTER),
+    "ResNet": ("checkpointing", "accumulation", "optimizer_8bit", QUARTER),
+    "GPT": ("checkpointing", "accumulation", "lora", QUARTER),
+    "T5": ("optimizer_8bit", "lora", "precision", QUARTER),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Bytes.
+
+    Attributes:
+        said: Of tensors, foreseen.
+        likely: By which the process grows, foreseen.
+        left: The limit of the process.
+        tensors: Real.
+        grown: By which the process grew; 0 if it did not fit.
+    """
+
+    said: int
+    likely: int
+    left: int
+    tensors: int
+    grown: int
+
+
+def words(model: str, lever: str = "") -> list[str]:
+    line, rows = MODELS[model]
+    if lever == "accumulation":
+        return [
+            *line.split(),
+            *BARE,
+            "compute=[accumulation]",
+            f"data.batch_size={rows // 4}",
+            "compute.accumulation.batches=4",
+        ]
+    if lever == QUARTER:
+        return [*line.split(), *BARE, f"data.batch_size={rows // 4}"]
+    return [*line.split(), *BARE, f"data.batch_size={rows}", *([f"compute=[{lever}]"] if lever else [])]
+
+
+def configured(line: list[str]) -> DictConfig:
+    return compose(*line, "checkpoints=none", f"trainer.max_steps={STEPS}").config
+
+
+def look(line: list[str], *, lean: bool) -> Seen:
+    estimate = foreseen(configured(line)).estimate
+    assert estimate is not None
+    left = need(estimate, lean=lean)
+    environment = {**os.environ, **(LEAN if lean else {})}
+    command = [sys.executable, __file__, "child", str(left), *line]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{line}: {done.stderr[-1000:]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    likely = estimate.process_bytes if not lean else estimate.held_lean + 12 * MIB
+    return Seen(said=estimate.tensor_bytes, likely=likely, left=left, tensors=found["tensors"], grown=found["grown"])
+
+
+def child(left: int, line: list[str]) -> None:
+    """Prints by how much this process grew in a training, and the peak of the tensors in another one."""
+    config = configured(line)
+    data = building.make_data(config)
+    next(iter(data.train_dataloader()))
+    resident.settle()
+    before = resident.held()
+    status = Path("/proc/self/status").read_text().splitlines()
+    segment = next(int(row.split()[1]) * 1024 for row in status if row.startswith("VmData:"))
+    resource.setrlimit(resource.RLIMIT_DATA, (segment + left, resource.RLIM_INFINITY))
+    try:
+        train(config, data)
+        grown = resident.peak() - before
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        grown = 0
+    resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        train(config, data)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profile.export_chrome_trace(str(path))
+        events = [event for event in json.loads(path.read_text())["traceEvents"] if event.get("name") == "[memory]"]
+    most = max(accumulate(event["args"]["Bytes"] for event in sorted(events, key=lambda event: event["ts"])))
+    print(json.dumps({"grown": grown, "tensors": int(most)}))
+
+
+def train(config: DictConfig, data: Any) -> None:
+    seed_everything(0, verbose=False)
+    draft = building.make_draft(config, data)
+    selected = plugins_of(config)
+    attachments = assembly.attach(selected, draft)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = training.make_trainer(config, draft, selected, attachments, Path(folder))
+        training.fit(trainer, draft, None)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    if sys.argv[1:2] == ["child"]:
+        child(int(sys.argv[2]), sys.argv[3:])
+        return
+    lean = "lean" in sys.argv
+    cases, fitted, off, off_process = 0, 0, list[float](), list[float]()
+    for model, levers in LEVERS.items():
+        plain = look(words(model), lean=lean)
+        tell(model, "as it is", plain)
+        for lever in levers:
+            one = look(words(model, lever), lean=lean)
+            cases, fitted = cases + 1, fitted + bool(one.grown)
+            off.append(abs(one.said / plain.said - one.tensors / plain.tensors))
+            off_process.append(abs(one.likely / plain.likely - one.grown / plain.grown))
+            tell(model, lever, one)
+            tensors = f"{1 - one.said / plain.said:.1%}, really {1 - one.tensors / plain.tensors:.1%}"
+            process = f"{1 - one.likely / plain.likely:.1%}, really {1 - one.grown / plain.grown:.1%}"
+            print(f"{'':10} saved of tensors {tensors}; of the process {process}", flush=True)
+    within = f"{sum(one <= 0.1 for one in off)} and {sum(one <= 0.1 for one in off_process)} within 10 %"
+    print(f"{fitted} of {cases} fit; what is saved is off by at most")
+    print(f"{max(off):.1%} of the tensors and {max(off_process):.1%} of the process; {within}")
+
+
+def tell(model: str, lever: str, seen: Seen) -> None:
+    fits = f"grew by {seen.grown / MIB:.1f}" if seen.grown else "DID NOT FIT"
+    print(
+        f"{model:10} {lever:22} tensors {seen.said / MIB:.1f} foreseen, {seen.tensors / MIB:.1f} real; process "
+        f"{seen.likely / MIB:.1f} likely, {seen.left / MIB:.1f} left, {fits} MiB",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

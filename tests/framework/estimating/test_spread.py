@@ -1,0 +1,77 @@
+"""A heap is left to chance: several replays of one training, and what a forecast makes of them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from steelyard.estimating._batches import batches_of
+from steelyard.estimating._fake import Fakes
+from steelyard.estimating._heap import LEAN, Rules, rules_of
+from steelyard.estimating._replay import Trace, held, spread
+from steelyard.estimating._shapes import Shape
+from steelyard.estimating.estimate import ONCE, SAFE, SAFE_LEAN, Estimate
+
+MIB = 2**20
+
+
+def layers(count: int, size: int) -> Trace:
+    """Weights that stay; each step makes activations of many sizes, then frees them from the last to the first."""
+    weights = [0, 1]
+    sizes, events, ends = [4 * MIB, 4 * MIB], [*weights], list[int]()
+    for _ in range(3):
+        first = len(sizes)
+        sizes += [size + 4096 * (7 * layer % 11) for layer in range(count)]
+        kept = [*range(first, first + count)]
+        events += [*kept, *(~one for one in reversed(kept))]
+        ends.append(len(events))
+    return Trace(events=events, sizes=sizes, ends=ends, shapes=[Shape(rows=8, numbers=(8,))] * 3)
+
+
+def test_replays_differ_and_are_the_same_each_time_they_are_asked_for() -> None:
+    trace = layers(20, MIB)
+    found = spread(trace, [], Rules(), steps=9)
+    assert list(found) == sorted(found)
+    assert len(set(found)) > 1
+    assert found == spread(trace, [], Rules(), steps=9)
+
+
+def test_an_allocator_that_gives_back_what_is_freed_leaves_nothing_to_chance() -> None:
+    trace = layers(20, MIB)
+    tensors = sum(trace.sizes[:22])
+    found = spread(trace, [], rules_of(LEAN), steps=9)
+    assert found[-1] - found[0] < 0.01 * tensors
+    assert found[-1] == pytest.approx(tensors, rel=0.02)
+    assert held(trace, [], rules_of(LEAN), steps=9) == pytest.approx(found[0], rel=0.01)
+
+
+def estimate(*, held: int = 0, held_most: int = 0, held_lean: int = 0) -> Estimate:
+    memory = {"weights": 100 * MIB}
+    tensors = Estimate(flops=1, modules={}, memory=memory, parameters=1, trainable=1, examples=1)
+    return replace(tensors, held=held, held_most=held_most, held_lean=held_lean)
+
+
+def test_what_to_leave_is_counted_from_the_worst_replay_and_never_from_less_than_the_tensors() -> None:
+    seen = estimate(held=130 * MIB, held_most=180 * MIB, held_lean=104 * MIB)
+    assert seen.process_bytes == 130 * MIB + ONCE
+    assert seen.safe_bytes == int(SAFE * (180 * MIB + ONCE))
+    assert seen.lean_bytes == int(SAFE_LEAN * (104 * MIB + ONCE))
+    # Steps that were replayed need not have met the largest batch.
+    short = estimate(held=50 * MIB, held_most=60 * MIB, held_lean=40 * MIB)
+    assert short.safe_bytes == int(SAFE * 100 * MIB)
+    assert short.lean_bytes == int(SAFE_LEAN * (100 * MIB + ONCE))
+    assert estimate().lean_bytes == 0
+
+
+def one(_: Tensor) -> int:
+    return 1
+
+
+def test_of_batches_that_are_put_together_the_largest_is_replayed() -> None:
+    texts: list[Tensor] = [torch.zeros(length) for length in (5, 9, 3, 7, 8, 2, 4, 6)]
+    loader: DataLoader[Tensor] = DataLoader(texts)  # type: ignore[arg-type]
+    found = batches_of(loader, Fakes(), size=one, steps=3, each=2)
+    # Steps of (5, 9), (3, 7), (8, 2) and (4, 6) numbers; the first is rehearsed as it is.
+    assert [shape.size for shape in found.order] == [7, 8, 6]
