@@ -12,8 +12,8 @@ from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status, Table
 from steelyard.runs import Run
 from steelyard.statistics import clopper_pearson, mean_interval
-from steelyard_stability._assault import Assault, assault
-from steelyard_stability._attack_pictures import radius_curve, worst_examples
+from steelyard_stability._assault import Assault, assault, planned
+from steelyard_stability._attack_pictures import worst_examples
 from steelyard_stability._staging import SPLIT
 from steelyard_stability.adversarial import Adversarial
 from steelyard_stability.masking import Check
@@ -54,7 +54,6 @@ class AdversarialAttachment(Attachment):
         for row in rows:
             told = replace(row, meaning=MEANINGS[row.name])
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
-        yield radius_curve(rows, unit=_unit(run), doubt=doubt)
         yield from worst_examples(run, found.worst, norm=plugin.norm)
         yield _credits(plugin, found)
         if found.checks:
@@ -71,7 +70,7 @@ def _note(run: Run, plugin: Adversarial, found: Assault) -> str:
     return (
         f"{plugin.norm}: {WORDS[plugin.norm]}, in {_unit(run)}{limits}; untargeted, the attacker knows the weights; "
         f"{', '.join(plugin.attacks)} with {plugin.steps} steps, {_counted(plugin.restarts, 'random start')}, "
-        f"{_counted(plugin.targets, 'target')}, {_counted(plugin.queries, 'question')}; "
+        f"{_counted(plugin.targets, 'target')}, {_counted(planned(run, plugin).queries, 'question')}; "
         f"{found.looks / count:.0f} looks an example{tested}{less}"
     )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from steelyard.adapters import ClassScoring
 from steelyard.runs import Run
-from steelyard_stability._staging import Stage, chosen, stages
+from steelyard_stability._staging import Stage, chosen, stage, stages, unit
 from steelyard_stability.adversarial import Adversarial
 from steelyard_stability.attacks import LIKELIHOOD, Attack, Fall, Norm, Plan, Scene, Steps, best_batch, curve, pgd
 from steelyard_stability.masking import Check, battery
@@ -22,6 +22,11 @@ TESTED, FEWEST = 64, 16
 LOOKS = 1000
 """About how often such an example goes through the model."""
 
+
+PROBED, FEW, PARTS = 16, 8, 6
+"""Examples by which the pace is judged, how few are decided together, and in how many parts those that time allows."""
+QUERIES, QUERIES_OF_TEXTS = 200, 50
+"""Questions of the black box attack, which finds next to nothing in embeddings that the gradient did not."""
 
 SHOWN = 4
 """Examples whose worst input is kept to be shown."""
@@ -81,28 +86,33 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
         plugin: The settings.
         until: `time.monotonic()` at which the attack stops, or None; the first examples are always begun.
     """
-    numbers = chosen(run, count=plugin.examples)
+    numbers, plan = chosen(run, count=plugin.examples), planned(run, plugin)
     parts: list[tuple[Tensor, ...]] = []
     by = [Counter[str]() for _ in plugin.radii]
     looks, batch, doubts, checks, worst = 0, plugin.batch, list[str](), list[Check](), list[Worst]()
-    for stage in stages(run, numbers, size=CHUNK):
-        if not stage.inputs.is_floating_point():
-            return _nothing(f"the inputs are whole numbers ({stage.inputs.dtype}), which cannot be moved by a little")
+    spread = unit(run)
+    first = stage(run, numbers[:PROBED], spread=spread)
+    if not first.inputs.is_floating_point():
+        return _nothing(f"the inputs are whole numbers ({first.inputs.dtype}), which cannot be moved by a little")
+    # All that there is time for, some at a time: an example that is begun is then most often decided, too.
+    size = CHUNK if until is None else _affordable(first.scene(norm=Norm(plugin.norm)), plan.effort, until)
+    for here in stages(run, numbers, size=size, spread=spread):
         if parts and until is not None and time.monotonic() >= until:
             break
-        if stage.moved and not doubts:
-            doubts.append(f"control at radius 0 failed: {stage.moved}")
-        batch = best_batch(stage.scene(norm=Norm(plugin.norm))) if batch is None else batch
-        scene = stage.scene(norm=Norm(plugin.norm), batch=batch, until=until)
+        if here.moved and not doubts:
+            doubts.append(f"control at radius 0 failed: {here.moved}")
+        batch = best_batch(here.scene(norm=Norm(plugin.norm))) if batch is None else batch
+        scene = here.scene(norm=Norm(plugin.norm), batch=batch, until=until)
         if plugin.masking and not checks:
-            checks.extend(_tested(scene, plugin))
-        falls = curve(scene, plugin.radii, _plan(plugin))
-        fooled, finished, marks = _columns(stage, falls)
+            tested = here if size >= FEWEST else first
+            checks.extend(_tested(tested.scene(norm=Norm(plugin.norm), batch=batch, until=until), plugin, plan))
+        falls = curve(scene, plugin.radii, plan)
+        fooled, finished, marks = _columns(here, falls)
         # The order of the radii is stable, so that earlier examples stay.
-        worst = sorted([*worst, *_first(stage, falls, plugin)], key=lambda one: one.radius)[:SHOWN]
+        worst = sorted([*worst, *_first(here, falls, plugin)], key=lambda one: one.radius)[:SHOWN]
         if not isinstance(run.adapter.scoring, ClassScoring):
-            marks = torch.minimum(marks, _worst(stage, scene, falls, plugin))
-        parts.append((stage.marks, fooled, finished, marks))
+            marks = torch.minimum(marks, _worst(here, scene, falls, plugin))
+        parts.append((here.marks, fooled, finished, marks))
         for counter, fall in zip(by, falls, strict=True):
             counter.update(fall.by)
         looks += sum(fall.looks for fall in falls)
@@ -134,15 +144,33 @@ def _first(stage: Stage, falls: Sequence[Fall], plugin: Adversarial) -> list[Wor
     return [*found.values()]
 
 
-def _tested(scene: Scene, plugin: Adversarial) -> list[Check]:
+def _affordable(scene: Scene, effort: int, until: float) -> int:
+    """How many examples are decided together, by the pace of a few and what it takes to withstand a whole attack."""
+    left = until - time.monotonic()
+    count = int(left / max(_seconds(scene, scene.centre, left / CHUNK / effort) * effort, 1e-9))
+    return CHUNK if count >= CHUNK else max(FEW, count // PARTS)
+
+
+def _seconds(scene: Scene, points: Tensor, enough: float) -> float:
+    """Of a look at one of these points; a first one that is slower than `enough` may be so for being the first."""
+    rows = torch.arange(len(points), device=points.device)
+    spent = torch.inf
+    for _ in range(2):
+        start = time.monotonic()
+        scene.look(points, rows, LIKELIHOOD)
+        spent = min(spent, (time.monotonic() - start) / len(rows))
+        if spent <= enough:
+            break
+    return spent
+
+
+def _tested(scene: Scene, plugin: Adversarial, plan: Plan) -> list[Check]:
     """The battery on the first examples, as many as half of the time is enough for; rivals need a few."""
     rows = torch.arange(min(TESTED, len(scene.centre)), device=scene.centre.device)
     rivals = True
     if scene.until is not None:
-        start = time.monotonic()
-        scene.look(scene.centre[rows], rows, LIKELIHOOD)
-        spent = (time.monotonic() - start) / len(rows)
-        afford = int((scene.until - time.monotonic()) / 2 / max(spent * LOOKS, 1e-9))
+        half = (scene.until - time.monotonic()) / 2 / LOOKS
+        afford = int(half / max(_seconds(scene, scene.centre[rows], half / len(rows)), 1e-9))
         rivals = afford >= FEWEST
         rows = rows[: max(FEWEST, afford)]
     here = replace(
@@ -152,16 +180,18 @@ def _tested(scene: Scene, plugin: Adversarial) -> list[Check]:
         ball=replace(scene.ball, radius=plugin.radii[-1]),
         until=None,
     )
-    return [*battery(here, _plan(plugin), least=plugin.radii[0], rivals=rivals)]
+    return [*battery(here, plan, least=plugin.radii[0], rivals=rivals)]
 
 
-def _plan(plugin: Adversarial) -> Plan:
+def planned(run: Run, plugin: Adversarial) -> Plan:
+    """What is tried."""
+    usual = QUERIES_OF_TEXTS if run.adapter.modality == "text" else QUERIES
     return Plan(
         attacks=[Attack(name) for name in plugin.attacks],
         steps=plugin.steps,
         restarts=plugin.restarts,
         targets=plugin.targets,
-        queries=plugin.queries,
+        queries=usual if plugin.queries is None else plugin.queries,
     )
 
 

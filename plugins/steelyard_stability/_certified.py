@@ -16,7 +16,7 @@ from steelyard.runs import Run
 from steelyard.statistics import proportion
 from steelyard_stability._proved import proved
 from steelyard_stability._smoothing import Certificate, certify
-from steelyard_stability._staging import SPLIT, Stage, chosen, stages
+from steelyard_stability._staging import SPLIT, Stage, chosen, stages, unit
 from steelyard_stability.certified import Certified
 
 CHUNK = 64
@@ -82,7 +82,7 @@ class CertifiedAttachment(Attachment):
     def _examples(self, run: Run) -> Iterator[Example | None]:
         plugin = self._plugin
         until, begun = self._until(run), False
-        for stage in stages(run, chosen(run, count=plugin.examples), size=CHUNK):
+        for stage in stages(run, chosen(run, count=plugin.examples), size=CHUNK, spread=unit(run)):
             if not stage.inputs.is_floating_point():
                 yield None
                 return

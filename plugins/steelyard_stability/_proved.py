@@ -13,7 +13,7 @@ from steelyard.measurement import Better, Measurement, Status
 from steelyard.runs import Run
 from steelyard.statistics import proportion
 from steelyard_stability._bounds import Box, doubled, margins
-from steelyard_stability._staging import SPLIT, Stage, chosen, stages
+from steelyard_stability._staging import SPLIT, Stage, chosen, stages, unit
 from steelyard_stability.attacks import Attack, Norm, Plan, cascade
 from steelyard_stability.certified import Certified
 
@@ -41,7 +41,7 @@ def proved(run: Run, plugin: Certified, *, until: float | None) -> Iterator[Meas
     """Shares that are proved, and those that are open, at every radius of `bounds`."""
     columns: list[list[_Column]] = [[] for _ in plugin.bounds]
     numbers = chosen(run, count=plugin.examples)
-    for stage in stages(run, numbers, size=SIZE):
+    for stage in stages(run, numbers, size=SIZE, spread=unit(run)):
         if columns[0] and until is not None and time.monotonic() >= until:
             break
         try:

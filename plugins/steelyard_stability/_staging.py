@@ -90,9 +90,8 @@ def chosen(run: Run, *, count: int) -> list[int]:
     return [int(number) for number in order[:count]]
 
 
-def stages(run: Run, numbers: Sequence[int], *, size: int) -> Iterator[Stage]:
-    """The examples, `size` at a time."""
-    spread = unit(run)
+def stages(run: Run, numbers: Sequence[int], *, size: int, spread: Tensor | None) -> Iterator[Stage]:
+    """The examples, `size` at a time; `spread` is what one unit of radius is."""
     for first in range(0, len(numbers), size):
         yield stage(run, numbers[first : first + size], spread=spread)
 

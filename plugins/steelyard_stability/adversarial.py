@@ -52,12 +52,14 @@ class Adversarial(Plugin):
     steps: Annotated[int, Option("gradient steps of each attack", ge=1)] = 20
     restarts: Annotated[int, Option("random starts of each attack", ge=1)] = 1
     targets: Annotated[int, Option("other classes that `target` goes for, the likeliest first", ge=1)] = 3
-    queries: Annotated[int, Option("questions of `square`", ge=1)] = 200
+    queries: Annotated[
+        int | None, Option("questions of `square`; null: 200, and 50 about the embeddings of a text", ge=1)
+    ] = None
     examples: Annotated[int, Option("test examples, drawn by the seed of the run", ge=1)] = 256
     batch: Annotated[int | None, Option("examples that the model sees at once; null: what is fastest", ge=1)] = None
     max_seconds: Annotated[
         float | None, Option("after which the rest counts as undecided; null: no limit", unit="seconds", gt=0)
-    ] = 120.0
+    ] = 60.0
     masking: Annotated[bool, Option("whether the attack itself is tested")] = True
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:

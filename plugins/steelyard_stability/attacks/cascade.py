@@ -22,7 +22,7 @@ class Attack(StrEnum):
     PGD = "pgd"
     """Steps of one length on the likelihood, from the clean input or what a smaller ball gave, then from chance."""
     APGD = "apgd"
-    """Steps that find their length, on the likelihood."""
+    """Steps that find their length, on the likelihood; of two classes the margin does the same and takes its place."""
     MARGIN = "margin"
     """The same on the margin, as a ratio where there are three classes: scaled logits do not stop it."""
     TARGET = "target"
@@ -32,6 +32,14 @@ class Attack(StrEnum):
 
 
 EVERY = tuple(Attack)
+SCOUTS = (Attack.FGSM, Attack.PGD)
+"""What goes ahead of a dear cascade, to find the radius at which it is worth its time."""
+SCOUTED = 5
+"""Steps of a scout."""
+CHEAPER = 3
+"""How many times the effort of a scout a cascade must take for one to be sent."""
+FORWARD = 3
+"""Questions that take the time of one look forward and back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,20 @@ class Plan:
     restarts: int = 1
     targets: int = 3
     queries: int = 200
+
+    @property
+    def effort(self) -> int:
+        """About how many looks it takes to withstand all of it."""
+        walk, starts = self.steps + 1, self.restarts
+        each = {
+            Attack.FGSM: 2,
+            Attack.PGD: walk * (1 + starts),
+            Attack.APGD: walk * starts,
+            Attack.MARGIN: walk * starts,
+            Attack.TARGET: walk * self.targets,
+            Attack.SQUARE: self.queries // FORWARD,
+        }
+        return sum(each[attack] for attack in self.attacks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +116,8 @@ class _Siege:
 def curve(scene: Scene, radii: Sequence[float], plan: Plan) -> list[Fall]:
     """The smallest of the radii at which each example falls, by halving: the cascade meets it at few of them.
 
+    A dear cascade is preceded by the cheap beginning of it, which finds out at which of them it is worth its time.
+
     Who falls in a ball falls in every larger one. Who withstands the cascade in a ball counts as standing in the
     smaller ones, too, since all that is in them was within its reach; like every example that stands it is one for
     which nothing was found, no proof.
@@ -103,38 +127,114 @@ def curve(scene: Scene, radii: Sequence[float], plan: Plan) -> list[Fall]:
         radii: Above 0 and rising.
         plan: What is tried.
     """
-    count, device = len(scene.centre), scene.centre.device
-    # Places of the largest radius withstood and of the smallest one that was too much.
-    stood, fell = torch.full((count,), -1, device=device), torch.full((count,), len(radii), device=device)
-    credit, goes_on = torch.full_like(stood, -1), torch.ones(count, dtype=torch.bool, device=device)
-    kept, worst, looks = scene.centre.clone(), scene.centre.clone(), [0] * len(radii)
-    while bool((unsure := goes_on & (fell - stood > 1)).any()):
-        middle = (stood + fell) // 2
-        for place in sorted({int(one) for one in middle[unsure]}):
-            rows = (unsure & (middle == place)).nonzero()[:, 0]
-            siege = _besiege(_at(scene, radii[place]), plan, rows, kept)
-            lost, held = rows[siege.fooled], rows[~siege.fooled]
-            fell[lost], credit[lost], worst[lost] = place, siege.credit[siege.fooled], siege.inputs[siege.fooled]
-            if siege.whole:
-                # The next larger ball is begun from there.
-                stood[held], kept[held] = place, siege.inputs[~siege.fooled]
-            else:
-                goes_on[held] = False
-            looks[place] += siege.looks
+    search = _Search.of(scene, radii, plan)
+    scout = _scout(plan)
+    first = len(radii) > 1 and bool(scout.attacks) and scout.effort * CHEAPER <= plan.effort
+    if first:
+        search.scouted(scout)
+    search.decided(scouted=first)
+    kept, worst, stood, fell = search.kept, search.worst, search.stood, search.fell
     falls: list[Fall] = []
     for place in range(len(radii)):
         fooled = fell <= place
-        inside = torch.where(_wide(stood <= place, kept), kept, scene.centre)
+        # Where nothing was withstood, a scout may have come farther than this ball reaches.
+        inside = torch.where(_wide((stood >= 0) & (stood <= place), kept), kept, scene.centre)
         falls.append(
             Fall(
                 inputs=torch.where(_wide(fooled, worst), worst, inside),
                 fooled=fooled,
                 finished=fooled | (stood >= place),
-                by=_counted(plan, credit[fell == place]),
-                looks=looks[place],
+                by=_counted(plan, search.credit[fell == place]),
+                looks=search.looks[place],
             )
         )
     return falls
+
+
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """Where each example is known to stand and to fall, by the places of the radii.
+
+    Attributes:
+        scene: Where.
+        radii: R of them, rising.
+        plan: The whole cascade.
+        stood: Place of the largest radius withstood, -1 for none (N,).
+        fell: Place of the smallest one that was too much, R for none (N,).
+        credit: Which attack of the plan found that, -1 for none (N,).
+        kept: Where the next larger ball is begun from (N, ...).
+        worst: What fooled the model in the smallest ball in which something did (N, ...).
+        looks: Rows through the model, by place.
+    """
+
+    scene: Scene
+    radii: Sequence[float]
+    plan: Plan
+    stood: Tensor
+    fell: Tensor
+    credit: Tensor
+    kept: Tensor
+    worst: Tensor
+    looks: list[int]
+
+    @staticmethod
+    def of(scene: Scene, radii: Sequence[float], plan: Plan) -> "_Search":
+        """Before anything is known."""
+        none = torch.full((len(scene.centre),), -1, device=scene.centre.device)
+        return _Search(
+            scene=scene,
+            radii=radii,
+            plan=plan,
+            stood=none,
+            fell=torch.full_like(none, len(radii)),
+            credit=none.clone(),
+            kept=scene.centre.clone(),
+            worst=scene.centre.clone(),
+            looks=[0] * len(radii),
+        )
+
+    def scouted(self, scout: Plan) -> None:
+        """By halving: what a scout withstands tells nothing but where to go next, what fools it is a fall for good."""
+        reached, goes_on = self.stood.clone(), torch.ones_like(self.stood, dtype=torch.bool)
+        while bool((unsure := goes_on & (self.fell - reached > 1)).any()):
+            middle = (reached + self.fell) // 2
+            for place in sorted({int(one) for one in middle[unsure]}):
+                rows = (unsure & (middle == place)).nonzero()[:, 0]
+                siege = self._met(place, rows, scout)
+                held = rows[~siege.fooled]
+                reached[held], self.kept[held] = place, siege.inputs[~siege.fooled]
+                goes_on[held] = siege.whole
+
+    def decided(self, *, scouted: bool) -> None:
+        """The whole cascade by halving; after a scout first just below the radius at which that found something."""
+        goes_on = torch.ones_like(self.stood, dtype=torch.bool)
+        middle = self.fell - 1 if scouted else (self.stood + self.fell) // 2
+        while bool((unsure := goes_on & (self.fell - self.stood > 1)).any()):
+            for place in sorted({int(one) for one in middle[unsure]}):
+                rows = (unsure & (middle == place)).nonzero()[:, 0]
+                siege = self._met(place, rows, self.plan)
+                held = rows[~siege.fooled]
+                if siege.whole:
+                    self.stood[held], self.kept[held] = place, siege.inputs[~siege.fooled]
+                else:
+                    goes_on[held] = False
+            middle = (self.stood + self.fell) // 2
+
+    def _met(self, place: int, rows: Tensor, plan: Plan) -> _Siege:
+        """Those rows in the ball of that place; who falls is noted."""
+        siege = _besiege(_at(self.scene, self.radii[place]), plan, rows, self.kept)
+        lost = rows[siege.fooled]
+        names = torch.tensor([self.plan.attacks.index(attack) for attack in plan.attacks], device=rows.device)
+        self.fell[lost], self.worst[lost] = place, siege.inputs[siege.fooled]
+        self.credit[lost] = names[siege.credit[siege.fooled]]
+        self.looks[place] += siege.looks
+        return siege
+
+
+def _scout(plan: Plan) -> Plan:
+    """The cheap beginning of a plan."""
+    attacks = [attack for attack in plan.attacks if attack in SCOUTS]
+    return replace(plan, attacks=attacks, steps=min(SCOUTED, plan.steps), restarts=0)
 
 
 def cascade(scene: Scene, plan: Plan) -> Fall:
@@ -200,7 +300,9 @@ def _ways(attack: Attack, scene: Scene, plan: Plan, start: Tensor) -> Iterator[M
                     scene, rows, random_start(scene, rows, stream=stream), steps=steps
                 )
         case Attack.APGD:
-            yield from _adaptive(scene, plan, LIKELIHOOD)
+            # Of two classes the likelihood rises where the margin does, so that both would take the same steps.
+            if not (scene.aim.others == 1 and Attack.MARGIN in plan.attacks):
+                yield from _adaptive(scene, plan, LIKELIHOOD)
         case Attack.MARGIN:
             if climbs & {Climb.RATIO, Climb.MARGIN}:
                 yield from _adaptive(scene, plan, Loss(climb=Climb.RATIO if Climb.RATIO in climbs else Climb.MARGIN))

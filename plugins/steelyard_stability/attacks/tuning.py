@@ -25,6 +25,8 @@ def best_batch(scene: Scene, *, most: int = SIZES[-1]) -> int:
     """
     count = len(scene.centre)
     sizes = [size for size in SIZES if size <= min(most, count)] or [min(most, count)]
+    if len(sizes) == 1:
+        return sizes[0]
     _seconds(scene, sizes[0])
     best, least = sizes[0], float("inf")
     for size in sizes:

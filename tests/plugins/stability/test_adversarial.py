@@ -18,8 +18,10 @@ from steelyard.measurement import Measurement, Picture, Sound, Status, Table
 from steelyard.measuring import looking
 from steelyard.runs import Run
 from steelyard_stability import Adversarial
+from steelyard_stability import _assault as assaulting
 from steelyard_stability._adversarial import AdversarialAttachment
 from steelyard_stability._assault import assault
+from steelyard_stability.attacks import curve as searched
 from steelyard_stability.attacks import scene
 
 QUICK = Adversarial(radii=(0.02, 0.08), steps=8, queries=20, masking=False, max_seconds=None)
@@ -209,6 +211,27 @@ def test_the_time_limit_gives_an_interval_that_holds_both_ends(monkeypatch: pyte
         assert row.interval[0] <= (true or 0.0) <= row.interval[1]
 
 
+def test_a_few_examples_are_decided_before_the_next_are_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+
+    def noted(*given: Any) -> Any:
+        begun.append(len(given[0].centre))
+        return searched(*given)
+
+    monkeypatch.setattr(assaulting, "_seconds", lambda *given: 1.0)
+    monkeypatch.setattr(assaulting, "curve", noted)
+    monkeypatch.setattr(assaulting, "time", SimpleNamespace(monotonic=lambda: 0.0 if len(begun) < 2 else 200.0))
+    monkeypatch.setattr(scene, "time", SimpleNamespace(monotonic=lambda: 0.0))
+
+    run = image_run()
+    with looking(run.task):
+        found = assault(run, QUICK, until=100.0)
+
+    assert begun == [assaulting.FEW] * 2
+    assert bool(found.finished.all())
+    assert (len(found.clean), found.wanted) == (2 * assaulting.FEW, 60)
+
+
 def test_where_nothing_was_decided_in_time_there_is_no_number() -> None:
     rows = told(image_run(deadline=time.monotonic()))
 
@@ -289,14 +312,11 @@ def shown(run: Run, plugin: Adversarial = QUICK) -> tuple[dict[str, Picture], li
     ]
 
 
-def test_the_radii_are_drawn_and_what_fell_first_is_shown_beside_the_clean_one() -> None:
-    run = image_run()
-    rows, (pictures, sounds) = told(run), shown(run)
+def test_what_fell_first_is_shown_beside_the_clean_one() -> None:
+    pictures, sounds = shown(image_run())
 
-    assert set(pictures) == {"radii", "worst"}
+    assert set(pictures) == {"worst"}
     assert not sounds
-    first, last = (curve(rows, "flips")[radius].value or 0.0 for radius in QUICK.radii)
-    assert f"change from {first:.0%} at radius 0.02 to {last:.0%} at 0.08" in pictures["radii"].alt
     examples = pictures["worst"].alt.split("; ")
     assert len(examples) == 4
     for words in examples:
@@ -331,10 +351,3 @@ def test_sounds_are_heard_clean_and_then_attacked() -> None:
     assert [item.name for item in heard] == ["worst_1", "worst_2", "worst_3"]
     assert heard[0].wav.startswith(b"RIFF")
     assert "clean, then after linf 0." in heard[0].title
-
-
-def test_a_flagged_attack_is_drawn_as_not_to_be_believed() -> None:
-    plugin = replace(QUICK, masking=True, radii=(0.02, 0.1))
-    pictures, _ = shown(image_run(TUNED["no gradient"](fitted(mlp))), plugin)
-
-    assert "radii" in pictures

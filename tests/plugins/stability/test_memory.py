@@ -113,7 +113,6 @@ def test_what_is_kept_of_an_example_is_far_less_than_the_example(name: str, monk
     for place, part in (
         (corrupting, "curves"),
         (corrupting, "examples"),
-        (attacking, "radius_curve"),
         (attacking, "worst_examples"),
     ):
         monkeypatch.setattr(place, part, lambda *given, **named: iter(()))

@@ -3,6 +3,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from steelyard_stability.attacks import (
     random_start,
     square,
 )
+from steelyard_stability.attacks import scene as scenes
 
 NORMS = [(Norm.LINF, 0.1), (Norm.L2, 0.5)]
 QUICK = Plan(steps=8, queries=30)
@@ -175,6 +177,21 @@ def test_a_curve_whose_time_is_up_knows_what_it_does_not_know(model: nn.Module) 
         assert not bool(fall.finished[~fall.fooled].any())
 
 
+def test_a_scout_that_alone_had_time_leaves_the_smaller_balls_as_they_are(model: nn.Module) -> None:
+    here = scene(model, held(30)[0], radius=0.1, until=1.0)
+    times = iter([0.0] * 20)
+    radii = [0.002, 0.005, 0.02]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes, "time", SimpleNamespace(monotonic=lambda: next(times, 2.0)))
+        falls = curve(here, radii, Plan(steps=20))
+
+    assert not all(bool(fall.finished.all()) for fall in falls)
+    for radius, fall in zip(radii, falls, strict=True):
+        assert not bool(fall.finished[~fall.fooled].any())
+        assert float(distance(fall.inputs, here.centre, Norm.LINF)[~fall.fooled].max()) <= radius
+
+
 @pytest.mark.parametrize(("norm", "radius"), NORMS)
 def test_leaving_early_only_adds_to_what_the_last_step_fools(norm: Norm, radius: float, model: nn.Module) -> None:
     here = scene(model, held(150)[0], radius=radius, norm=norm)
@@ -268,6 +285,23 @@ def test_two_classes_have_no_ratio() -> None:
         ball=Ball(norm=Norm.LINF, radius=0.6),
     )
     assert bool(cascade(here, QUICK).fooled.all())
+
+
+def test_of_two_classes_the_likelihood_takes_the_steps_of_the_margin() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 2)).double().requires_grad_(False)
+    inputs = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)).double()
+    here = scene(model, inputs, radius=0.3, bounds=None)
+    rows = every(here)
+    start = random_start(here, rows, stream=0)
+
+    one, other = (
+        apgd(here, rows, start, count=20, loss=Loss(climb=climb)) for climb in (Climb.LIKELIHOOD, Climb.MARGIN)
+    )
+
+    assert 0 < int(one.fooled.sum()) < 40
+    assert torch.equal(one.fooled, other.fooled)
 
 
 def test_the_ratio_does_not_feel_the_scale_of_the_logits() -> None:
