@@ -12,11 +12,11 @@ import torch
 from opacus.grad_sample import GradSampleModule
 from torch import Tensor, nn
 from torch.nn import Parameter, functional
-from torch.nn.grad import conv2d_weight
 
 from steelyard.problem import refuse
 from steelyard.registry import did_you_mean
 from steelyard_privacy._comparison import Comparison
+from steelyard_privacy._convolution import at_once, convolution_samples
 from steelyard_privacy._gathering import Gathering
 from steelyard_privacy._recording import Call, Record, recording
 from steelyard_privacy._shares import Instantiated, Products, Rows, Share
@@ -27,8 +27,6 @@ from steelyard_privacy.dp_sgd import Way
 PAIRS = 64
 """Pairs of positions are cheaper than the products where t^2 (p + d) is at most so many times p d. Measured with whole
 models: the products of all layers at once would also have to be written to memory that is not at hand."""
-MANY = 16
-"""Channels from which on a convolution is quicker than products."""
 SINGLE = 4
 """Bytes of a number in single precision."""
 
@@ -168,8 +166,11 @@ def _linear(
 
 
 def pairs_are_cheaper(*, length: int, p: int, d: int) -> bool:
-    """Whether norms cost less from all pairs of `length` positions than from products of the shape (p, d)."""
-    return length == 1 or length * length * (p + d) <= PAIRS * p * d
+    """Whether norms cost less from all pairs of `length` positions than from products of the shape (p, d).
+
+    Never where the products take no more memory than their factors: their sum is cheap then.
+    """
+    return length == 1 or (length * length * (p + d) <= PAIRS * p * d and length * (p + d) < p * d)
 
 
 def _embedding(layer: Any, back: Tensor, names: Tensor) -> Iterator[Share]:
@@ -183,64 +184,35 @@ def _embedding(layer: Any, back: Tensor, names: Tensor) -> Iterator[Share]:
 def _norm(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
     weight, bias = layer.weight, layer.bias
     if isinstance(layer, nn.LayerNorm):
-        normed = (
-            functional.layer_norm(inputs, layer.normalized_shape, eps=layer.eps) if weight.requires_grad else inputs
-        )
-        over = tuple(range(1, back.ndim - len(layer.normalized_shape)))
+        start, stop = 1, back.ndim - len(layer.normalized_shape)
     else:
-        normed = functional.group_norm(inputs, layer.num_groups, eps=layer.eps) if weight.requires_grad else inputs
-        over = tuple(range(2, back.ndim))
+        start, stop = 2, back.ndim
+    over = tuple(range(start, stop))
     if weight.requires_grad:
-        yield Instantiated(weight, _summed(normed * back, over))
+        samples = back.new_empty(len(back), *back.shape[1:start], *back.shape[stop:])
+        number = at_once(2 * back[0].numel())
+        for mine, some, into in zip(back.split(number), inputs.split(number), samples.split(number), strict=True):
+            if isinstance(layer, nn.LayerNorm):
+                normed = functional.layer_norm(some, layer.normalized_shape, eps=layer.eps)
+            else:
+                normed = functional.group_norm(some, layer.num_groups, eps=layer.eps)
+            torch.sum(normed.mul_(mine), dim=over, out=into) if over else torch.mul(normed, mine, out=into)
+        yield Instantiated(weight, samples)
     if bias.requires_grad:
-        yield Instantiated(bias, _summed(back, over))
+        yield Instantiated(bias, back.sum(dim=over) if over else back)
 
 
 def _convolution(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
-    count = len(back)
     if layer.weight.requires_grad:
-        samples = _by_patches(layer, back, inputs) if layer.in_channels < MANY else _by_groups(layer, back, inputs)
-        yield Instantiated(layer.weight, samples.view(count, *layer.weight.shape))
+        yield Instantiated(layer.weight, convolution_samples(layer, back, inputs))
     if layer.bias is not None and layer.bias.requires_grad:
         yield Instantiated(layer.bias, back.sum(dim=(2, 3)))
-
-
-def _by_groups(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
-    """One convolution of all examples, of which each is a group of channels."""
-    (count, output, *place), channels = back.shape, inputs.shape[1]
-    return conv2d_weight(
-        inputs.reshape(1, count * channels, *inputs.shape[2:]),
-        (count * output, channels, *layer.kernel_size),
-        back.reshape(1, count * output, *place),
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=count,
-    )
-
-
-def _by_patches(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
-    """A product with what each place of the kernel saw; for few channels, which leave a convolution idle."""
-    (high, wide), (down, right) = layer.padding, layer.stride
-    padded = functional.pad(inputs, (wide, wide, high, high)).contiguous()
-    example, channel, row, column = padded.stride()
-    (count, channels), place = inputs.shape[:2], back.shape[2:]
-    patches = padded.as_strided(
-        (count, channels, *layer.kernel_size, *place),
-        (example, channel, layer.dilation[0] * row, layer.dilation[1] * column, down * row, right * column),
-    )
-    patches = patches.reshape(count, -1, place.numel())
-    return torch.bmm(back.reshape(count, -1, place.numel()), patches.transpose(1, 2))
 
 
 def _by_opacus(layer: nn.Module, back: Tensor, inputs: Tensor) -> Mapping[Parameter, Tensor]:
     rule: Any = GradSampleModule.GRAD_SAMPLERS[type(layer)]
     # Opacus unfolds images by their strides, and gets those with the channels last in memory wrong.
     return rule(layer, [inputs.contiguous()], back.contiguous())
-
-
-def _summed(values: Tensor, over: tuple[int, ...]) -> Tensor:
-    return values.sum(dim=over) if over else values
 
 
 def _is_conv1d_of_transformers(module: nn.Module) -> bool:

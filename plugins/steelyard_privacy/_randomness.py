@@ -71,7 +71,7 @@ class CipherNormals(Normals):
         noise = torch.empty(min(len(out), CHUNK), dtype=out.dtype)
         for part in out.split(CHUNK):
             self._make(noise[: len(part)], scale)
-            part.mul_(factor).add_(noise[: len(part)])
+            torch.add(noise[: len(part)], part, alpha=factor, out=part)
 
     def _taken(self, count: int, dtype: torch.dtype) -> Tensor:
         """The next ones of those made ahead, with a standard deviation of 1."""
@@ -127,7 +127,7 @@ class DeviceNormals(Normals):
         noise = torch.empty(min(out.numel(), PORTION), dtype=out.dtype, device=out.device)
         for part in out.view(-1).split(PORTION):
             self.fill(noise[: len(part)], scale=scale)
-            part.mul_(factor).add_(noise[: len(part)])
+            torch.add(noise[: len(part)], part, alpha=factor, out=part)
 
 
 @final

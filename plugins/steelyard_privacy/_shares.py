@@ -7,6 +7,7 @@ since 0 * NaN is NaN.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import final
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from steelyard_privacy._sums import Sums
+
+LONG = 64
+"""Positions from which on a product of half the size is quicker than what it takes to call it."""
 
 
 class Share(ABC):
@@ -60,9 +64,7 @@ class Instantiated(Share):
 
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
-        view = sums.view(self.parameter).view(1, -1)
-        samples = self.samples.flatten(start_dim=1)
-        torch.addmm(view, _like(weights, view)[None], _like(samples, view), out=view)
+        sums.add_rows(self.parameter, _like(weights, self.samples), self.samples.flatten(start_dim=1))
 
 
 @final
@@ -100,12 +102,26 @@ class Products(Share):
             if self.weight is None:
                 return back
             inputs = _norms(self.inputs)
-            return back.mul_(inputs if self.bias is None else inputs.hypot_(inputs.new_ones(())))
-        pairs = torch.bmm(self.back, self.back.transpose(1, 2))
+            return back.mul_(inputs if self.bias is None else inputs.hypot_(_one(inputs.dtype, inputs.device)))
+        if self.back.shape[1] < LONG:
+            squares = self._pairs(self.back, self.back, self.inputs, self.inputs)
+        else:
+            # Each pair stands there twice: of two halves of the positions, one block of four is left out.
+            half = self.back.shape[1] // 2
+            early, late = self.back.split([half, self.back.shape[1] - half], dim=1)
+            before, after = self.inputs.split([half, self.inputs.shape[1] - half], dim=1)
+            squares = self._pairs(early, late, before, after).mul_(2)
+            squares += self._pairs(early, early, before, before)
+            squares += self._pairs(late, late, after, after)
+        return squares.clamp_(min=0).sqrt_()
+
+    def _pairs(self, back: Tensor, others: Tensor, inputs: Tensor, beside: Tensor) -> Tensor:
+        """The sum over all pairs of some positions with others, (n,)."""
+        pairs = torch.bmm(back, others.transpose(1, 2))
         if self.weight is not None:
-            others = torch.bmm(self.inputs, self.inputs.transpose(1, 2))
-            pairs = pairs.mul_(others if self.bias is None else others.add_(1))
-        return pairs.sum(dim=(1, 2)).clamp_(min=0).sqrt_()
+            into = torch.bmm(inputs, beside.transpose(1, 2))
+            pairs = pairs.mul_(into if self.bias is None else into.add_(1))
+        return pairs.sum(dim=(1, 2))
 
     def only(self, rows: Tensor) -> "Products":
         """The examples at some positions."""
@@ -114,15 +130,18 @@ class Products(Share):
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
         back, inputs, weights = self.back, self.inputs, _like(weights, self.back)
-        if back.ndim == 2:
-            scaled = back * weights[:, None]
-        else:
-            scaled = (back * weights[:, None, None]).flatten(end_dim=1)
-            inputs = inputs.flatten(end_dim=1)
+        if back.ndim > 2:
+            weights = weights.repeat_interleave(back.shape[1])
+            back, inputs = back.flatten(end_dim=1), inputs.flatten(end_dim=1)
         if self.bias is not None:
-            sums.view(self.bias).add_(scaled.sum(dim=0))
+            sums.add_rows(self.bias, weights, back)
         if self.weight is not None:
-            sums.add_product(self.weight, *((inputs, scaled) if self.inputs_first else (scaled, inputs)))
+            # Either factor may be scaled: the narrower one takes less memory.
+            if back.shape[1] <= inputs.shape[1]:
+                back = back * weights[:, None]
+            else:
+                inputs = inputs * weights[:, None]
+            sums.add_product(self.weight, *((inputs, back) if self.inputs_first else (back, inputs)))
 
 
 @final
@@ -180,6 +199,11 @@ class Rows(Share):
         view = sums.view(self.parameter)
         scaled = self.values * _like(weights, self.values)[self.owners, None]
         view.index_add_(0, self.names, _like(scaled, view))
+
+
+@cache
+def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.ones((), dtype=dtype, device=device)
 
 
 def _norms(vectors: Tensor) -> Tensor:

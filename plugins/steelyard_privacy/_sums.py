@@ -83,12 +83,13 @@ class Sums:
         self._vector = layout.zeros() if views is None else torch.empty(0)
         self._views = dict(zip(layout.parameters, layout.parts(self._vector), strict=True)) if views is None else views
         self._clean = views is None
+        self._stale = set[Parameter]()
         self._waiting: dict[Parameter, list[tuple[Tensor, Tensor]]] = {}
 
     def reset(self) -> None:
-        """Begins anew, in the same memory."""
+        """Begins anew, in the same memory, which is overwritten where it is next added to."""
         if not self._clean:
-            self._vector.zero_()
+            self._stale.update(self._views)
         self._clean = True
         self._waiting.clear()
 
@@ -104,7 +105,13 @@ class Sums:
     def view(self, parameter: Parameter) -> Tensor:
         """One parameter's sum, to add to in place."""
         self._clean = False
-        return self._views[parameter]
+        view = self._views[parameter]
+        return view if self._kept(parameter) else view.zero_()
+
+    def add_rows(self, parameter: Parameter, weights: Tensor, rows: Tensor) -> None:
+        """Adds the sum of w_i times row i, of the shapes (n,) and (n, numbers of the weight)."""
+        self._clean = False
+        self._add(parameter, weights[:, None], rows)
 
     def add_product(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
         """Adds left^T right of the shapes (rows, p) and (rows, d) to a weight of the shape (p, d)."""
@@ -122,6 +129,9 @@ class Sums:
         """The whole sum; a view, which the next `reset` makes void, and which may be changed."""
         self.finish()
         self._clean = False
+        for parameter in self._stale:
+            self._views[parameter].zero_()
+        self._stale.clear()
         return self._vector
 
     def finish(self) -> None:
@@ -141,5 +151,13 @@ class Sums:
         view = self._views[parameter]
         if left.dtype != view.dtype:
             left, right = left.to(view.dtype), right.to(view.dtype)
+        view = view.view(left.shape[1], -1)
         # In this form the operation counts in an estimate; `addmm_` does not.
-        torch.addmm(view, left.T, right, out=view)
+        torch.addmm(view, left.T, right, beta=self._kept(parameter), out=view)
+
+    def _kept(self, parameter: Parameter) -> bool:
+        """Whether what stands in the weight's place counts; from now on it does."""
+        if parameter not in self._stale:
+            return True
+        self._stale.discard(parameter)
+        return False

@@ -11,7 +11,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from private_runs import CLASSES, clipped, examples, objective
-from steelyard_privacy import _layers
+from steelyard_privacy import _convolution, _layers, _shares
 from steelyard_privacy._engine import HookEngine, MicrobatchEngine, is_checked
 from steelyard_privacy._shares import Rows
 from steelyard_privacy._sums import Layout, Sums
@@ -99,6 +99,54 @@ def test_products_wait_until_they_are_as_large_as_the_weight() -> None:
     torch.testing.assert_close(sums.total().view(4, 6), torch.einsum("xyp,xyd->pd", left, right))
     sums.reset()
     assert not bool(sums.total().any())
+
+
+def test_what_nothing_is_added_to_is_zero_in_the_next_sum() -> None:
+    first, second, third = (nn.Parameter(torch.zeros(2, 3)) for _ in range(3))
+    sums = Sums(Layout([first, second, third]))
+    sums.add_rows(first, torch.ones(4), torch.full((4, 6), torch.nan))
+    sums.view(third).fill_(torch.nan)
+    sums.reset()
+    sums.view(second).add_(1)
+    sums.add_rows(third, torch.tensor([2.0, 3.0]), torch.ones(2, 6))
+    sums.add_product(third, torch.ones(5, 2), torch.ones(5, 3))
+    assert sums.total().tolist() == [0.0] * 6 + [1.0] * 6 + [10.0] * 6
+
+
+@pytest.mark.parametrize("length", [1, _shares.LONG - 1, _shares.LONG, _shares.LONG + 1])
+@pytest.mark.parametrize("trained", ["both", "weight", "bias"])
+def test_norms_by_pairs_are_those_of_the_products(length: int, trained: str) -> None:
+    torch.manual_seed(length)
+    layer = nn.Linear(3, 2).double()
+    back, inputs = torch.randn(4, length, 2).double(), torch.randn(4, length, 3).double()
+    weight, bias = (layer.weight if trained != "bias" else None), (layer.bias if trained != "weight" else None)
+    squares = torch.zeros(4).double()
+    if weight is not None:
+        squares += torch.einsum("ntp,ntd->npd", back, inputs).square().sum(dim=(1, 2))
+    if bias is not None:
+        squares += back.sum(dim=1).square().sum(dim=1)
+    found = _shares.Products(weight, bias, back, inputs).norms()
+    torch.testing.assert_close(found, squares.sqrt(), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("together", [1, 4, COUNT])
+@pytest.mark.parametrize("channels", [3, 16])
+def test_convolutions_and_their_norms_may_be_worked_on_some_examples_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, together: int, channels: int
+) -> None:
+    for module in (_convolution, _layers):
+        monkeypatch.setattr(module, "at_once", lambda _: together)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(channels, 4, 3, stride=2, padding=1), nn.GroupNorm(2, 4), nn.Flatten(2), nn.LayerNorm(9), nn.Flatten()
+    ).double()
+    batch = (torch.randn(COUNT, channels, 6, 6).double(), torch.randint(0, 36, (COUNT,)))
+    layout = Layout(list(model.parameters()))
+    found, expected = (
+        clipped(one, layout, batch, objective(model), max_norm=0.1)
+        for one in (HookEngine(model, layout), MicrobatchEngine())
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_sums_are_checked_at_the_beginning_and_ever_more_rarely() -> None:
