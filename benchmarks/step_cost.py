@@ -1,10 +1,12 @@
 """What a step costs under Steelyard, against the same task under plain Lightning.
 
-Both in one process, interleaved, CPU time, one thread, median of paired ratios. Run: python benchmarks/step_cost.py
+Both in one process, interleaved, CPU time, one thread, median of paired ratios.
+Run: python benchmarks/step_cost.py [PAIRS]
 
-Goal: a run without plugins costs at most 1.02 of plain Lightning at 20 ms a step, and so does one with telemetry,
-a budget and five logged scalars. A plugin that is off is not attached, so the run without plugins is also the run with
-all plugins off. The scalars go through Lightning's own `self.log`; plain Lightning with the same five is told, too.
+Goals at 20 ms a step: a run without plugins costs at most 1.02 of plain Lightning, and so does one with telemetry, a
+budget and five scalars through `self.log`, and so does a trial of a sweep with five scalars, which tells its progress
+to the table; that one costs at most 1.0 of plain Lightning with the same five. A plugin that is off is not attached, so
+the run without plugins is also the run with all plugins off.
 """
 
 import logging
@@ -15,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
+from multiprocessing import Pipe
 from pathlib import Path
 from statistics import median
 
@@ -22,12 +25,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 
 from helpers import tiny
 from steelyard import assembly, training
 from steelyard.draft import Draft
 from steelyard.selection import Selected, plugins_of
+from steelyard.sweeping._progress import Progress
+from steelyard.sweeping.pool import Send
 
 STEPS = 60
 PAIRS = 9
@@ -79,18 +84,29 @@ def plain(hidden: list[int], *, scalars: int = 0) -> float:
     return per_step(entries)
 
 
-def steelyard(hidden: list[int], selected: tuple[Selected, ...], place: Path, *, scalars: int = 0) -> float:
+def steelyard(
+    hidden: list[int], selected: tuple[Selected, ...], place: Path, *, scalars: int = 0, watch: Callback | None = None
+) -> float:
     draft = tiny.draft(**changes(hidden))
     entries = clocked(draft, scalars=scalars)
     attachments = assembly.attach(selected, draft)
     assembly.timed(attachments)
-    trainer = training.make_trainer(tiny.config(**changes(hidden)), draft, selected, attachments, place)
+    trainer = training.make_trainer(tiny.config(**changes(hidden)), draft, selected, attachments, place, watch=watch)
     training.fit(trainer, draft, None)
     return per_step(entries)
 
 
+def trial(hidden: list[int], place: Path, *, scalars: int) -> float:
+    """As in a sweep, whose table is told of progress through a pipe."""
+    there, here = Pipe(duplex=False)
+    found = steelyard(hidden, (), place, scalars=scalars, watch=Progress(Send(here)))
+    there.close()
+    return found
+
+
 def main() -> None:
     torch.set_num_threads(1)
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.simplefilter("ignore")
     selected = plugins_of(tiny.config(**QUIET))
@@ -100,20 +116,22 @@ def main() -> None:
         f"{len(selected)} plugins that only measure": lambda hidden, place: steelyard(hidden, selected, place),
         "telemetry and a budget": lambda hidden, place: steelyard(hidden, metered, place),
         "telemetry, a budget and 5 scalars": lambda hidden, place: steelyard(hidden, metered, place, scalars=SCALARS),
+        "a trial with 5 scalars": lambda hidden, place: trial(hidden, place, scalars=SCALARS),
         "plain Lightning with 5 scalars": lambda hidden, _: plain(hidden, scalars=SCALARS),
     }
     with tempfile.TemporaryDirectory() as folder:
         for size, hidden in SIZES.items():
             bases: list[float] = []
             rows: dict[str, list[float]] = {name: [] for name in choices}
-            for pair in range(PAIRS + 1):
+            for pair in range(pairs + 1):
                 base = plain(hidden)
                 costs = {name: run(hidden, Path(folder)) for name, run in choices.items()}
                 if pair:  # the first one warms up
                     bases.append(base)
                     for name, cost in costs.items():
                         rows[name].append(cost / base)
-            print(f"{size}: plain Lightning {1000 * median(bases):.2f} ms CPU, {STEPS} steps, {PAIRS} pairs")
+            told = f"{1000 * median(bases):.2f} ms CPU, {STEPS} steps, {pairs} pairs"
+            print(f"{size}: plain Lightning {told}", flush=True)
             for name, ratios in rows.items():
                 more = 1e6 * (median(ratios) - 1) * median(bases)
                 spread = f"from {min(ratios):.3f} to {max(ratios):.3f}"

@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from steelyard import assembly, checkpoints, ranks
+from steelyard._quick_log import quick_log
 from steelyard.attachment import Attachment
 from steelyard.building import plain_list
 from steelyard.draft import Draft
@@ -79,7 +80,7 @@ def fit(trainer: Trainer, draft: Draft, checkpoint: Path | None, *, rank: Rank |
     Raises:
         KeyboardInterrupt: On Ctrl-C.
     """
-    with assembly.wrapped(draft), quiet():
+    with assembly.wrapped(draft), quick_log(draft.task), quiet():
         if rank is not None:
             joining.train(trainer, draft, rank, lambda: _fit(trainer, draft, checkpoint))
         else:

@@ -7,7 +7,6 @@ and puts hooks on every module; the mode here runs each operation as it is and t
 a step is bit-identical with and without it.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
+
+from steelyard.estimating._formulas import FORMULAS
 
 DEFINITION = "a multiply-accumulate is 2 FLOP; counted are matrix products, convolutions, attention, recurrence"
 
@@ -27,7 +28,7 @@ _CHEAP = (
     *("where", "zero", "embedding", "_log_softmax", "_safe_softmax", "_softmax", "nll_loss", "mse_loss"),
     *("native_batch_norm", "native_dropout", "native_group_norm", "native_layer_norm", "_fused_rms_norm"),
     *("max_pool", "avg_pool", "_adaptive_avg_pool", "argmax", "topk", "sort", "cumsum", "constant_pad_nd"),
-    *("transpose_", "im2col", "col2im"),
+    *("transpose_", "im2col", "col2im", "_embedding_bag", "_sparse_coo_tensor", "addr"),
     *("set_", "resize", "scalar_tensor", "equal", "nonzero", "_assert", "is_same_size"),
 )
 """How operations begin that touch each number a few times; the convention counts none of them."""
@@ -47,7 +48,7 @@ class FlopCount(TorchDispatchMode):
         super().__init__()
         self.total = 0
         self.unknown: Counter[str] = Counter()
-        self._formulas: Mapping[Any, Any] = FlopCounterMode(display=False, custom_mapping=_on_cpu()).flop_registry
+        self._formulas: Mapping[Any, Any] = FlopCounterMode(display=False, custom_mapping=FORMULAS).flop_registry
 
     def start(self) -> None:
         """Enters; for hooks, which cannot hold a `with` block open."""
@@ -90,32 +91,3 @@ def _cheap(func: Any) -> bool:
         return False
     name = func.overloadpacket.__name__
     return func.is_view or not _PASSING.isdisjoint(func.tags) or name.startswith(_CHEAP)
-
-
-def _on_cpu() -> dict[Any, Any]:
-    """Fused attention and recurrent layers on the CPU, for which torch has no formula."""
-
-    def forward(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        del out_shape
-        return sdpa_flop_count(query, key, value)
-
-    def backward(grad: Any, query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        del out_shape
-        return sdpa_backward_flop_count(grad, query, key, value)
-
-    def recurrent(inputs: Any, weight: Any, hidden: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        """Each step multiplies the input and the state with their weights (gates * hidden, ...)."""
-        del out_shape
-        return 2 * inputs[0] * inputs[1] * (math.prod(weight) + math.prod(hidden))
-
-    def recurrent_backward(inputs: Any, *weights: Any, out_shape: Any = None, **__: Any) -> int:
-        """The gradient of inputs and states, and that of the weights, each as dear as the forward pass."""
-        del out_shape
-        return 2 * recurrent(inputs, *weights[:2])
-
-    return {
-        torch.ops.aten.mkldnn_rnn_layer: recurrent,
-        torch.ops.aten.mkldnn_rnn_layer_backward: recurrent_backward,
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: forward,
-        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
-    }
