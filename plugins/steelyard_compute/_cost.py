@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
+from steelyard._counting import parameters_in
 from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
 from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
@@ -255,9 +256,9 @@ def _now(module: LightningModule) -> float:
 
 
 def _sizes(task: LightningModule) -> Iterator[Measurement]:
-    weights = list(task.parameters())
-    for name, some in (("parameters", weights), ("trainable_parameters", [w for w in weights if w.requires_grad])):
-        yield Measurement(name=name, value=sum(weight.numel() for weight in some), better=Better.LOWER)
+    trained = sum(weight.numel() for weight in task.parameters() if weight.requires_grad)
+    for name, count in (("parameters", parameters_in(task)), ("trainable_parameters", trained)):
+        yield Measurement(name=name, value=count, better=Better.LOWER)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer, seed_everythin
 from torch import Tensor
 
 from steelyard import assembly, randomness
+from steelyard._counting import parameters_in
 from steelyard.building import plain_list
 from steelyard.draft import STEP_SEAMS, Draft
 from steelyard.estimating import _fake
@@ -271,9 +272,7 @@ class _Watch(Callback):
             held=round(median(grown.now)),
             held_most=grown.now[-1],
             held_lean=grown.lean,
-            # Weights that a layer keeps in few bits are no parameters of torch's.
-            parameters=sum(weight.numel() for weight in weights)
-            + sum(int(getattr(module, "packed_weights", 0)) for module in self._draft.task.modules()),
+            parameters=parameters_in(self._draft.task),
             trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
             examples=self._examples,
             precision=str(self._draft.trainer.get("precision") or "32-true"),
