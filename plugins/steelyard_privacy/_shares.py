@@ -7,7 +7,6 @@ since 0 * NaN is NaN.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import final
 
 import torch
@@ -102,7 +101,7 @@ class Products(Share):
             if self.weight is None:
                 return back
             inputs = _norms(self.inputs)
-            return back.mul_(inputs if self.bias is None else inputs.hypot_(_one(inputs.dtype, inputs.device)))
+            return back.mul_(inputs if self.bias is None else inputs.hypot_(inputs.new_ones(())))
         if self.back.shape[1] < LONG:
             squares = self._pairs(self.back, self.back, self.inputs, self.inputs)
         else:
@@ -199,11 +198,6 @@ class Rows(Share):
         view = sums.view(self.parameter)
         scaled = self.values * _like(weights, self.values)[self.owners, None]
         view.index_add_(0, self.names, _like(scaled, view))
-
-
-@cache
-def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.ones((), dtype=dtype, device=device)
 
 
 def _norms(vectors: Tensor) -> Tensor:
