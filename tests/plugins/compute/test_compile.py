@@ -94,6 +94,8 @@ def test_the_private_touch_still_holds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+# Importing torch's compiler warns of torch's own scripting.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")
 def test_machine_code_comes_to_the_same_losses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tiny.run(monkeypatch, tmp_path, folder_name="plain")
     tiny.run(monkeypatch, tmp_path, Selected("compute.compile", Compile()), folder_name="compiled")
