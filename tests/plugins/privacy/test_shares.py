@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import Parameter, functional
 from transformers.pytorch_utils import Conv1D
 
 from private_runs import CLASSES, clipped, examples, objective
 from steelyard_privacy import _convolution, _layers, _shares
 from steelyard_privacy._engine import HookEngine, MicrobatchEngine, is_checked
-from steelyard_privacy._shares import Rows
+from steelyard_privacy._shares import Products, Rows
 from steelyard_privacy._sums import Layout, Sums
 
 COUNT = 9
@@ -205,3 +206,14 @@ def test_nothing_of_a_pass_is_kept_nor_left_to_the_garbage_collector() -> None:
         gc.enable()
     assert len(given) == 5
     assert all(one() is None for one in given)
+
+
+def test_a_rehearsal_leaves_nothing_behind_that_norms_are_made_of() -> None:
+    def norms() -> Tensor:
+        weight, bias = Parameter(torch.zeros(3, 4)), Parameter(torch.zeros(3))
+        return Products(weight, bias, torch.ones(2, 3), torch.ones(2, 4)).norms()
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        norms()
+    # 3 ones in what came back, 4 in what went in, and the one beside the bias.
+    torch.testing.assert_close(norms(), torch.full((2,), 15.0).sqrt())
