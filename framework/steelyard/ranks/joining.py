@@ -3,7 +3,7 @@
 
 import copy
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from lightning_fabric.plugins import ClusterEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.strategies import ModelParallelStrategy
+from pytorch_lightning.strategies import DeepSpeedStrategy, ModelParallelStrategy
 from torch import distributed
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import fully_shard
@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from steelyard.draft import Draft
 from steelyard.ranks._shares import deal_out
-from steelyard.ranks.counting import FSDP2
+from steelyard.ranks.counting import FSDP2, ZERO
 from steelyard.ranks.rank import Rank
 
 
@@ -85,6 +85,10 @@ def _strategy(name: Any, rank: Rank) -> Any:
         return ModelParallelStrategy(
             data_parallel_size=rank.count, tensor_parallel_size=1, save_distributed_checkpoint=False
         )
+    if name in ZERO:
+        from steelyard.ranks._deepspeed import WholeFiles
+
+        return WholeFiles(stage=ZERO[name])
     return "ddp" if name == "auto" else name
 
 
@@ -98,19 +102,18 @@ def train(trainer: Trainer, draft: Draft, rank: Rank, fit: Callable[[], None]) -
         fit: Calls `Trainer.fit`.
     """
     sharded = isinstance(trainer.strategy, ModelParallelStrategy)
-    # Sharding changes the classes of layers; measuring wants them as they were.
-    plain = copy.deepcopy(draft.task) if sharded and rank.first else None
+    changed = sharded or isinstance(trainer.strategy, DeepSpeedStrategy)
+    # Sharding changes the classes of layers, and DeepSpeed leaves hooks on weights; measuring wants them as they were.
+    plain = copy.deepcopy(draft.task) if changed and rank.first else None
     with _together(rank, trainer.strategy.root_device):
-        if sharded:
-            with _sharding(draft.task):
-                fit()
+        with _sharding(draft.task) if sharded else nullcontext():
+            fit()
+        if changed:
             whole = get_model_state_dict(draft.task, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
             if plain is not None:
                 plain.configure_model()
                 plain.load_state_dict(whole)
                 draft.task = plain
-        else:
-            fit()
         distributed.barrier()
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.strategies import DDPStrategy, DeepSpeedStrategy
 from torch import Tensor
 
 from steelyard import folder, ranks
 from steelyard.cli import main
 from steelyard.composing import compose
 from steelyard.problem import Refused, refuse
-from steelyard.ranks import Facts, Lost, Rank, Spread
+from steelyard.ranks import Facts, Lost, Rank, Spread, counting
 from steelyard.ranks.joining import Launched
 from steelyard.selection import plugins_of
 from steelyard.stored import StoredRun
@@ -89,11 +90,32 @@ def test_the_trainer_says_how_many(trainer: dict[str, Any], number: int) -> None
     assert ranks.count({**trainer, **ranks.alone(trainer)}) == 1
 
 
-@pytest.mark.parametrize("name", ["gpu", "ddp", "fsdp2"])
+@pytest.mark.parametrize("name", ["gpu", "ddp", "fsdp2", "deepspeed"])
 def test_presets_compose(name: str) -> None:
     trainer = compose(f"trainer={name}").config.trainer
     assert ranks.count(trainer) == (1 if name == "gpu" else 2)
-    assert trainer.accelerator == ("gpu" if name == "gpu" else "auto")
+    assert trainer.accelerator == ("gpu" if name in ("gpu", "deepspeed") else "auto")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "there", "fix"),
+    [
+        ({"strategy": "deepspeed_stage_3"}, True, "trainer=fsdp2"),
+        ({}, False, "pip install 'steelyard[deepspeed]'"),
+        ({"devices": 1}, True, "trainer.devices=2"),
+        ({"accelerator": "cpu"}, True, "trainer.strategy=ddp"),
+        ({}, True, "trainer.strategy=ddp"),
+    ],
+)
+def test_deepspeed_is_refused_where_it_cannot_run(
+    trainer: dict[str, Any], there: bool, fix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "find_spec", lambda name: object() if there else None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    found = list(ranks.problems((), {"strategy": "deepspeed", "devices": 2, **trainer}))
+    assert [one.fix for one in found] == [fix]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert not list(ranks.problems((), {"strategy": "deepspeed", "devices": 2})) or not there
 
 
 def test_what_cannot_be_spread_is_refused_by_name() -> None:
@@ -201,6 +223,29 @@ def test_fsdp2_equals_ddp(workdir: Path) -> None:
         torch.testing.assert_close(other[name], value, rtol=0, atol=2e-6)
     first, second = (StoredRun(place).scorecard.measurements() for place in (one, two))
     assert [row.value for row in first] == pytest.approx([row.value for row in second], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_deepspeed_equals_ddp_and_cannot_go_on(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CPUs, which DeepSpeed knows and Lightning's class turns away: its own two looks for CUDA are taken from it."""
+    pytest.importorskip("deepspeed")
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.setattr(DeepSpeedStrategy, "setup_environment", DDPStrategy.setup_environment)
+    monkeypatch.setattr(DeepSpeedStrategy, "root_device", property(lambda self: torch.device("cpu", 0)))
+    monkeypatch.setattr(counting, "_zero", lambda strategy, trainer: iter(()))
+    words = ["optimizer=adamw", "optimizer.lr=0.01", "trainer.gradient_clip_val=0.1", "trainer.max_epochs=2"]
+    plain = trained(workdir, *words, "trainer=ddp")
+    for name in ("deepspeed_stage_1", "deepspeed"):
+        shared = trained(workdir, *words, "trainer=deepspeed", f"trainer.strategy={name}", "trainer.accelerator=cpu")
+        other = weights(shared)
+        for key, value in weights(plain).items():
+            torch.testing.assert_close(other[key], value, rtol=0, atol=2e-6)
+        one, two = (StoredRun(place).scorecard.measurements() for place in (plain, shared))
+        assert [row.value for row in one] == pytest.approx([row.value for row in two], abs=1e-5)
+    status = shared / "status.json"
+    status.write_text(status.read_text().replace('"done"', '"interrupted"'))
+    assert main(["resume", str(shared)]) == 2
 
 
 KILLER = """
