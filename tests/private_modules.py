@@ -139,6 +139,14 @@ def twice(layer: nn.Module, width: int) -> nn.Module:
     return Apply(lambda self, inputs: self.head(self.layer(self.layer(inputs).tanh())), layer=layer, head=head(width))
 
 
+def at_two_sizes() -> nn.Module:
+    def run(self: Any, inputs: Tensor) -> Tensor:
+        wide = nn.functional.interpolate(self.first(inputs), scale_factor=4)
+        return self.head(self.conv(self.conv(wide).tanh()[..., ::4, ::4]))
+
+    return Apply(run, first=nn.Conv2d(4, 16, 1), conv=nn.Conv2d(16, 16, 3, padding=1), head=head(6))
+
+
 def in_place_behind_a_unit() -> nn.Module:
     def run(self: Any, inputs: Tensor) -> Tensor:
         seen = self.layer(inputs)
@@ -230,6 +238,11 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: flat(nn.Conv2d(4, 17, 1), nn.Tanh(), nn.Conv2d(17, 3, 2, dilation=2, bias=False)),
         IMAGE,
     ),
+    "Conv2d, many places": (
+        lambda: flat(nn.Conv2d(4, 16, 1), nn.Upsample(scale_factor=4), nn.Conv2d(16, 2, 3, padding=1), nn.Tanh()),
+        IMAGE,
+    ),
+    "Conv2d at two sizes": (lambda: flat(at_two_sizes()), IMAGE),
     "Conv2d, groups": (lambda: flat(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU()), IMAGE),
     "Conv2d, depthwise": (lambda: flat(nn.Conv2d(4, 4, 3, groups=4, bias=False), nn.ReLU()), IMAGE),
     "Conv2d, circular": (lambda: flat(nn.Conv2d(4, 5, 3, padding=1, padding_mode="circular")), IMAGE),

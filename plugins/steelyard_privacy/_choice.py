@@ -10,7 +10,6 @@ from torch import Tensor
 
 from steelyard.problem import refuse
 from steelyard_privacy._engine import (
-    Engine,
     HookEngine,
     MicrobatchEngine,
     NotCovered,
@@ -73,21 +72,14 @@ class Choice:
         kind = "opacus" if isinstance(self._fast, OpacusEngine) else "hooks"
         return f"{kind} ({', '.join(self._fast.described())})"
 
-    def add_clipped(
-        self, sums: Sums, batch: Any, *, count: int, objective: Objective, trial: Objective, max_norm: float
-    ) -> Tensor:
-        """Adds the sum of the batch's clipped per-example gradients.
+    def prepare(self, sums: Sums, batch: Any, *, count: int, trial: Objective) -> None:
+        """Proves the fast engine on a drawn batch, before it is cut, where that has not been done.
 
         Args:
-            sums: Where they are added.
-            batch: At least one example.
+            sums: Memory for the proof, begun anew before and after.
+            batch: Of any size.
             count: Number of examples.
-            objective: The task's loss of a batch.
-            trial: The same, leaving no trace in what is logged.
-            max_norm: Clipping norm C.
-
-        Returns:
-            The norms of the gradients before clipping, (count,).
+            trial: The task's loss of a batch, leaving no trace in what is logged.
 
         Raises:
             Refused: If the task keeps traces of its training data beside the weights.
@@ -95,25 +87,43 @@ class Choice:
         if not self._traceless and count >= 2:
             self._refuse_traces(batch, count=count, trial=trial)
         fast = self._fast
-        if fast is not None and (self._proved or self._prove(fast, batch, sums, count=count, trial=trial)):
-            try:
-                return fast.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
-            except NotCovered as reason:
-                self._give_up(str(reason))
-        return self._slow.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
-
-    def _prove(self, fast: Engine, batch: Any, sums: Sums, *, count: int, trial: Objective) -> bool:
-        # Memory that lies idle, where this is the first piece of a batch.
-        scratch = sums if sums.clean else Sums(self._layout)
-        engines = Engines(fast=fast, slow=self._slow, sums=scratch)
+        if fast is None or self._proved or not count:
+            return
+        sums.reset()
+        engines = Engines(fast=fast, slow=self._slow, sums=sums)
         found = doubt(engines, task=self._task, batch=batch, count=count, objective=trial)
-        scratch.reset()
+        sums.reset()
         if found is None:
             self._proved = True
             log.info("privacy.dp_sgd clips by %s", self.name)
         elif found.final:
             self._give_up(found.reason)
-        return self._proved
+
+    def largest(self, expected: int) -> int | None:
+        """How many examples may be worked on at once where `expected` are; None if it does not matter."""
+        fast = self._fast if self._proved else None
+        return fast.largest(expected) if isinstance(fast, HookEngine) else None
+
+    def add_clipped(self, sums: Sums, batch: Any, *, count: int, objective: Objective, max_norm: float) -> Tensor:
+        """Adds the sum of the batch's clipped per-example gradients.
+
+        Args:
+            sums: Where they are added.
+            batch: At least one example.
+            count: Number of examples.
+            objective: The task's loss of a batch.
+            max_norm: Clipping norm C.
+
+        Returns:
+            The norms of the gradients before clipping, (count,).
+        """
+        fast = self._fast if self._proved else None
+        if fast is not None:
+            try:
+                return fast.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
+            except NotCovered as reason:
+                self._give_up(str(reason))
+        return self._slow.add_clipped(sums, batch, count=count, objective=objective, max_norm=max_norm)
 
     def _refuse_traces(self, batch: Any, *, count: int, trial: Objective) -> None:
         found = traces(self._task, batch=batch, count=count, objective=trial)

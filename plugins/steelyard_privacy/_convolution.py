@@ -4,15 +4,16 @@
 All examples at once would take several times the memory of the gradients, cold each time, for no gain in speed.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-MANY = 16
-"""Channels from which on a convolution is quicker than products."""
+MANY, WIDE = 16, 512
+"""Channels, and places of what comes out, from which on together a convolution is quicker than products."""
 SCRATCH = 2**18
 """So many numbers may be made beside the result: what fits into a processor's second cache."""
 
@@ -31,17 +32,19 @@ def convolution_samples(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
         inputs: What went in (n, c, *size).
 
     Returns:
-        (n, *weight.shape).
+        (n, *weight.shape), where that is quicker with the channels last in memory.
     """
-    weight, few = layer.weight, layer.in_channels < MANY
+    weight, places = layer.weight, back[0, 0].numel()
+    if layer.in_channels < MANY or places < WIDE:
+        samples = back.new_empty(len(back), len(weight), *layer.kernel_size, layer.in_channels)
+        number = at_once(weight[0].numel() * places + inputs[0].numel())
+        for mine, some, into in zip(back.split(number), inputs.split(number), samples.split(number), strict=True):
+            torch.bmm(mine.flatten(start_dim=2), _patches(layer, some, back.shape[2:]), out=into.flatten(start_dim=2))
+        return samples.movedim(-1, 2)
     samples = back.new_empty(len(back), *weight.shape)
-    beside = weight[0].numel() * back[0, 0].numel() if few else inputs[0].numel() + weight.numel()
-    number = at_once(beside + back[0].numel())
+    number = at_once(inputs[0].numel() + weight.numel() + back[0].numel())
     for mine, some, into in zip(back.split(number), inputs.split(number), samples.split(number), strict=True):
-        if few:
-            _by_patches(layer, mine, some, into)
-        else:
-            into.copy_(_by_groups(layer, mine, some).view_as(into))
+        into.copy_(_by_groups(layer, mine, some).view_as(into))
     return samples
 
 
@@ -59,16 +62,15 @@ def _by_groups(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
     )
 
 
-def _by_patches(layer: Any, back: Tensor, inputs: Tensor, samples: Tensor) -> None:
-    """A product with what each place of the kernel saw; for few channels, which leave a convolution idle."""
-    (high, wide), (down, right) = layer.padding, layer.stride
-    padded = functional.pad(inputs, (wide, wide, high, high)).contiguous()
-    example, channel, row, column = padded.stride()
-    (count, channels), place = inputs.shape[:2], back.shape[2:]
-    patches = padded.as_strided(
-        (count, channels, *layer.kernel_size, *place),
-        (example, channel, layer.dilation[0] * row, layer.dilation[1] * column, down * row, right * column),
+def _patches(layer: Any, inputs: Tensor, place: Sequence[int]) -> Tensor:
+    """What the kernel saw at each place, (n, places, kernel * c): channels last, since they are next to each other."""
+    (high, wide), (down, right), (far, aside) = layer.padding, layer.stride, layer.dilation
+    count, channels, rows, columns = inputs.shape
+    padded = inputs.new_zeros(count, rows + 2 * high, columns + 2 * wide, channels)
+    padded[:, high : high + rows, wide : wide + columns] = inputs.permute(0, 2, 3, 1)
+    example, row, column, channel = padded.stride()
+    seen = padded.as_strided(
+        (count, *place, *layer.kernel_size, channels),
+        (example, down * row, right * column, far * row, aside * column, channel),
     )
-    patches = patches.reshape(count, -1, place.numel())
-    back = back.reshape(count, -1, place.numel())
-    torch.bmm(back, patches.transpose(1, 2), out=samples.flatten(start_dim=2).view(count, back.shape[1], -1))
+    return seen.reshape(count, math.prod(place), -1)

@@ -292,7 +292,8 @@ class PrivateTraining(Attachment):
                 outputs.append(output)
                 return output.loss
 
-            cuts = pieces(count, largest=self._plugin.max_physical_batch_size)
+            expected = -(-self._plan.population.batch_size // self._crew.count)
+            cuts = pieces(count, largest=self._plugin.max_physical_batch_size or choice.largest(expected))
             for cut in cuts:
                 norms.append(
                     choice.add_clipped(
@@ -300,7 +301,6 @@ class PrivateTraining(Attachment):
                         batch if len(cuts) == 1 else take(batch, cut),
                         count=cut.stop - cut.start,
                         objective=objective,
-                        trial=lambda piece: Output(training_step(piece), 1).loss,
                         max_norm=self._norm.value,
                     )
                 )
@@ -336,16 +336,16 @@ class PrivateTraining(Attachment):
         return count
 
     def _try(self, batch: Any, count: int, trial: Objective) -> None:
-        """Tries, on one of the first batches, how far a single example moves the sum."""
+        """Proves the engine, and tries on one of the first batches how far a single example moves the sum."""
         sums, choice, controls = self._sums, self._choice, self._controls
+        assert sums is not None
+        assert choice is not None
         # The engine is chosen in training mode, by the first batch that there is.
-        if sums is None or choice is None or choice is not self._worked:
-            return
-        if controls.sensitivity is not None or not self._tries or count < 2:
-            return
-        self._tries -= 1
-        controls.sensitivity = sensitivity(clip_by(choice, sums, trial), batch, count=count, task=self._task)
-        controls.slack = slack(self._task, sums.layout.device)
+        if choice is self._worked and controls.sensitivity is None and self._tries and count >= 2:
+            self._tries -= 1
+            controls.sensitivity = sensitivity(clip_by(choice, sums, trial), batch, count=count, task=self._task)
+            controls.slack = slack(self._task, sums.layout.device)
+        choice.prepare(sums, batch, count=count, trial=trial)
 
     def _sealed(self) -> str:
         return seal(**{name: value for name, value in asdict(self._account).items() if name != "steps"})

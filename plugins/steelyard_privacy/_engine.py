@@ -25,6 +25,8 @@ from steelyard_privacy.dp_sgd import Way
 
 Objective = Callable[[Any], Tensor | None]
 """A batch -> the mean loss of its examples; None where the task skips the batch."""
+SPARE = 2**20
+"""Bytes of layers' inputs that more examples than expected may take before they are worked on in pieces."""
 Weighing = Callable[[Tensor], Tensor]
 """Norms of the per-example gradients (n,) -> what each gradient is multiplied by (n,)."""
 
@@ -89,6 +91,11 @@ class HookEngine(Engine):
         self._layers = Layers(task, layout, ways)
         self._layout = layout
         self._steps = 0
+        self._each = 0.0
+
+    def largest(self, expected: int) -> int:
+        """How many examples may be worked on at once so that memory stays near what an expected batch takes."""
+        return expected + max(expected // 10, int(SPARE / max(1.0, self._each)))
 
     def described(self) -> list[str]:
         """How the layers are worked on."""
@@ -108,6 +115,7 @@ class HookEngine(Engine):
         checked = layout.parameters if is_checked(self._steps) or not (record.calls or record.visits) else ()
         comparison = Comparison(checked) if checked else None
         gathering = self._layers.gathering(record, count=count, comparison=comparison)
+        self._each = self._each or record.bytes() / count
         del record
         close = tolerance(loss)
         # Mixed precision is for the task alone: norms and sums keep theirs.

@@ -19,7 +19,7 @@ from steelyard_privacy._comparison import Comparison
 from steelyard_privacy._convolution import at_once, convolution_samples
 from steelyard_privacy._gathering import Gathering
 from steelyard_privacy._recording import Call, Record, recording
-from steelyard_privacy._shares import Instantiated, Products, Rows, Share
+from steelyard_privacy._shares import ChannelsLast, Instantiated, Products, Rows, Share
 from steelyard_privacy._sums import Layout
 from steelyard_privacy._units import Unit, is_whole
 from steelyard_privacy.dp_sgd import Way
@@ -131,7 +131,7 @@ def _of(call: Call, back: Tensor, trained: tuple[Parameter, ...], *, alone: bool
     elif kind in (nn.LayerNorm, nn.GroupNorm):
         yield from _norm(layer, back, inputs)
     elif kind is nn.Conv2d and layer.groups == 1 and not isinstance(layer.padding, str):
-        yield from _convolution(layer, back, inputs)
+        yield from _convolution(layer, back, inputs, alone=alone)
     elif _is_conv1d_of_transformers(layer):
         yield from _linear(trained, layer.weight, back, inputs, output_first=False, alone=alone)
     else:
@@ -202,9 +202,13 @@ def _norm(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
         yield Instantiated(bias, back.sum(dim=over) if over else back)
 
 
-def _convolution(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
+def _convolution(layer: Any, back: Tensor, inputs: Tensor, *, alone: bool) -> Iterator[Share]:
     if layer.weight.requires_grad:
-        yield Instantiated(layer.weight, convolution_samples(layer, back, inputs))
+        samples = convolution_samples(layer, back, inputs)
+        if samples.is_contiguous() or not alone:
+            yield Instantiated(layer.weight, samples.contiguous())
+        else:
+            yield ChannelsLast(layer.weight, samples.movedim(2, -1))
     if layer.bias is not None and layer.bias.requires_grad:
         yield Instantiated(layer.bias, back.sum(dim=(2, 3)))
 

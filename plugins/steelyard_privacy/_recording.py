@@ -4,12 +4,13 @@
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
-from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 FRESH = frozenset(
     {
@@ -76,6 +77,12 @@ class Record:
 
     calls: list[Call]
     visits: list[Visit]
+
+    def bytes(self) -> int:
+        """Of the inputs of layers: part of what autograd keeps of a forward pass."""
+        inside = (tree_leaves((visit.args, visit.kwargs)) for visit in self.visits)
+        leaves = [*(call.inputs for call in self.calls), *chain.from_iterable(inside)]
+        return sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
 
 
 @contextmanager

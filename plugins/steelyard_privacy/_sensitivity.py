@@ -2,7 +2,6 @@
 """By how much does one example move the clipped sum?"""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -32,17 +31,18 @@ class Clipped(NamedTuple):
 class Clip(Protocol):
     """What the training itself clips by."""
 
-    def __call__(self, batch: Any, *, count: int, max_norm: float) -> Clipped:
-        """The clipped sum over `count` examples."""
+    def __call__(self, batch: Any, *, count: int, max_norm: float, anew: bool) -> Clipped:
+        """The clipped sum over `count` examples; if not `anew`, it is added to what stands in its memory."""
         ...
 
 
 def clip_by(choice: Choice, sums: Sums, trial: Objective) -> Clip:
     """What a training clips by, always into the same memory."""
 
-    def clip(batch: Any, *, count: int, max_norm: float) -> Clipped:
-        sums.reset()
-        norms = choice.add_clipped(sums, batch, count=count, objective=trial, trial=trial, max_norm=max_norm)
+    def clip(batch: Any, *, count: int, max_norm: float, anew: bool) -> Clipped:
+        if anew:
+            sums.reset()
+        norms = choice.add_clipped(sums, batch, count=count, objective=trial, max_norm=max_norm)
         return Clipped(sums.total(), norms)
 
     return clip
@@ -62,26 +62,31 @@ def sensitivity(clip: Clip, batch: Any, *, count: int, task: LightningModule) ->
     if count < 2:
         return None
     few = take(batch, slice(0, count))
+
+    def again(some: Any, number: int, *, max_norm: float, anew: bool = True) -> Clipped:
+        reseed()
+        return clip(some, count=number, max_norm=max_norm, anew=anew)
+
     with undisturbed(task):
         # Dropout would tell other examples apart once one of them is gone.
         task.eval()
-        found = _again(clip, few, count, 1.0)
-        shortest = float(found.norms.min()) if len(found.norms) else 0.0
-        if not (bool(torch.isfinite(found.norms).all()) and shortest > 0):
+        norms = again(few, count, max_norm=1.0).norms
+        shortest = float(norms.min()) if len(norms) else 0.0
+        if not (bool(torch.isfinite(norms).all()) and shortest > 0):
             return None
         max_norm = SMALL * shortest
-        whole = _again(clip, few, count, max_norm).total.clone()
-        moves = [
-            distance(whole, _again(clip, take(few, _but(place, count)), count - 1, max_norm).total)
-            for place in range(count)
-        ]
+        moves: list[float] = []
+        for place in range(count):
+            # The sum without one, less the whole one, in the same memory: another vector is as large as all weights.
+            again(few, count, max_norm=max_norm).total.neg_()
+            others = take(few, _but(place, count))
+            moves.append(length(again(others, count - 1, max_norm=max_norm, anew=False).total))
     return max((move / max_norm for move in moves), key=lambda ratio: abs(ratio - 1))
 
 
-def distance(one: Tensor, other: Tensor) -> float:
-    """Between two long vectors, in double precision and with little memory."""
-    parts = zip(one.split(CHUNK), other.split(CHUNK), strict=True)
-    return math.hypot(*(float((mine.double() - true.double()).norm()) for mine, true in parts))
+def length(vector: Tensor) -> float:
+    """Of a long vector, in double precision and with little memory."""
+    return math.hypot(*(float(part.double().norm()) for part in vector.split(CHUNK)))
 
 
 def slack(task: LightningModule, device: torch.device) -> float:
@@ -92,9 +97,3 @@ def slack(task: LightningModule, device: torch.device) -> float:
 
 def _but(place: int, count: int) -> list[int]:
     return [index for index in range(count) if index != place]
-
-
-def _again(clip: Callable[..., Clipped], batch: Any, count: int, max_norm: float) -> Clipped:
-    reseed()
-    found = clip(batch, count=count, max_norm=max_norm)
-    return Clipped(found.total, found.norms.clone())

@@ -68,6 +68,39 @@ class Instantiated(Share):
 
 @final
 @dataclass(frozen=True, slots=True)
+class ChannelsLast(Share):
+    """The gradients of a convolution's weight, with its channels last in memory.
+
+    Attributes:
+        parameter: (p, c, *kernel).
+        samples: (n, p, *kernel, c).
+    """
+
+    parameter: Parameter
+    samples: Tensor
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The weight."""
+        return (self.parameter,)
+
+    def norms(self) -> Tensor:
+        """Per example, (n,)."""
+        return torch.linalg.vector_norm(self.samples.flatten(start_dim=1), dim=1)
+
+    def only(self, rows: Tensor) -> "ChannelsLast":
+        """The examples at some positions."""
+        return ChannelsLast(self.parameter, self.samples[rows])
+
+    def add_to(self, sums: Sums, weights: Tensor) -> None:
+        """Adds the sum of w_i times the gradient of example i."""
+        summed = torch.mm(_like(weights, self.samples)[None], self.samples.flatten(start_dim=1))
+        view = sums.view(self.parameter)
+        view.add_(summed.view(self.samples.shape[1:]).movedim(-1, 1))
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Products(Share):
     """The gradients of a Linear layer's weight and bias, kept as the factors of back_i^T inputs_i.
 

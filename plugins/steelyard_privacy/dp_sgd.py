@@ -57,7 +57,12 @@ class DPSGD(Plugin):
         float, Option("noise on the counted gradients, over the batch size; the gradients' noise grows for it", gt=0)
     ] = 0.05
     max_physical_batch_size: Annotated[
-        int | None, Option("largest number of examples in memory at once; null: the whole drawn batch", ge=1)
+        int | None,
+        Option(
+            "largest number of examples in memory at once; null: some more than batch_size, for what is drawn beyond "
+            "that would take more memory than training without privacy",
+            ge=1,
+        ),
     ] = None
     engine: Annotated[
         Literal["auto", "hooks", "opacus", "microbatch"],

@@ -92,9 +92,7 @@ def clipped(change: Callable[[list[Tensor], Layout, float], Tensor]) -> Inject:
     """Another way from the gradients of the examples to the clipped sum."""
 
     def inject(patch: pytest.MonkeyPatch) -> None:
-        def wrong(
-            self: Any, sums: Any, batch: Any, *, count: int, objective: Any, trial: Any, max_norm: float
-        ) -> Tensor:
+        def wrong(self: Any, sums: Any, batch: Any, *, count: int, objective: Any, max_norm: float) -> Tensor:
             pieces = (take(batch, slice(place, place + 1)) for place in range(count))
             each = [flat(sums.layout, objective(piece)) for piece in pieces]
             sums.total().add_(change(each, sums.layout, max_norm))
@@ -351,7 +349,7 @@ def test_noise_begins_anew_where_other_weights_are_trained() -> None:
 
 @pytest.mark.parametrize("norms", [[0.0, 1.0], [math.nan, 1.0], [1.0]])
 def test_a_batch_that_cannot_tell_is_passed_over(norms: list[float]) -> None:
-    def clip(batch: Any, *, count: int, max_norm: float) -> Clipped:
+    def clip(batch: Any, *, count: int, max_norm: float, anew: bool) -> Clipped:
         return Clipped(torch.zeros(3), torch.tensor(norms))
 
     assert sensitivity(clip, [torch.ones(len(norms), 2)], count=len(norms), task=Task()) is None

@@ -45,7 +45,8 @@ def test_the_gradients_are_clipped_one_example_at_a_time(tmp_path: Any) -> None:
     def objective(piece: Any) -> torch.Tensor:
         return made.training_step(piece, 0)
 
-    found = choice.add_clipped(sums, batch, count=6, objective=objective, trial=objective, max_norm=0.5)
+    choice.prepare(sums, batch, count=6, trial=objective)
+    found = choice.add_clipped(sums, batch, count=6, objective=objective, max_norm=0.5)
     assert choice.name == "microbatch"
     expected, norms = 0.0, []
     for row in range(6):
