@@ -6,7 +6,7 @@ that decides nothing: a method that only follows energy is drawn to both alike.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.text import TextAdapter
 from steelyard.models.bert import Bert
 from steelyard.models.encoder_decoder import EncoderDecoder
+from steelyard.runs import Run
 from steelyard.tasks import Classification, SequenceToSequence
 from steelyard_interpretability import Attribution
 from steelyard_interpretability._explain import study
@@ -78,13 +79,7 @@ def landings(
     planted: Planted, *, methods: Sequence[str], seed: int, trained: bool, samples: int = 60
 ) -> dict[str, Landing]:
     """Method -> `Landing`, on examples that nobody trained on, by the plugin's own way from run to units."""
-    fit, held = planted.make(planted.count, seed), planted.make(4 * samples, seed + 1000)
-    if trained:
-        task = train(planted.task, planted.data(fit[0]), epochs=planted.epochs, seed=seed)
-    else:
-        torch.manual_seed(seed)
-        task = planted.task()
-    run = frozen(task, planted.data(held[0]), adapter=planted.adapter)
+    run, held = grown(planted, seed=seed, trained=trained, count=4 * samples)
     found = study(run, Attribution(methods=tuple(methods), samples=samples, pictures=0, removals=2, random_orders=1))
     assert not found.refused
     places = [*found.samples.numbers]
@@ -93,6 +88,19 @@ def landings(
         name: landed(judged.units, held[1][places], held[2][places], accuracy=accuracy)
         for name, judged in found.judged.items()
     }
+
+
+@lru_cache(maxsize=6)
+def grown(planted: Planted, *, seed: int, trained: bool, count: int = 240) -> tuple[Run, Examples]:
+    """What has learnt, or has not, and examples that nobody trained on."""
+    held = planted.make(count, seed + 1000)
+    if trained:
+        fit = planted.make(planted.count, seed)
+        task = train(planted.task, planted.data(fit[0]), epochs=planted.epochs, seed=seed)
+    else:
+        torch.manual_seed(seed)
+        task = planted.task()
+    return frozen(task, planted.data(held[0]), adapter=planted.adapter), held
 
 
 def landed(units: Tensor, truth: Tensor, decoy: Tensor, *, accuracy: float) -> Landing:
@@ -216,12 +224,15 @@ def texts(count: int, seed: int) -> Examples:
 
 
 def answers(count: int, seed: int) -> Examples:
-    """Ten words; the answer is the two of the first kind in the order of their places; two others are never in it."""
+    """Ten words; the answer is the two of the first kind in the order of their places; two others are never in it.
+
+    The two are different words: of two that are the same either would do alone, and neither is what decides.
+    """
     noise = torch.Generator().manual_seed(seed)
     length = 10
     tokens = torch.randint(16, VOCABULARY, (count, length), generator=noise)
     places = _apart(count, length, kinds=4, noise=noise)
-    told, others = (torch.randint(6, (count, 2), generator=noise) for _ in range(2))
+    told, others = (_apart(count, 6, kinds=2, noise=noise) for _ in range(2))
     tokens.scatter_(1, places, torch.cat([3 + told, 9 + others], dim=1))
     ordered = tokens.gather(1, places[:, :2].sort(dim=1).values)
     labels = torch.cat([ordered, torch.full((count, 1), END)], dim=1)

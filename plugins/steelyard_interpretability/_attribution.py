@@ -6,6 +6,7 @@ from dataclasses import replace
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Measurement, Status
 from steelyard.runs import Run
+from steelyard_interpretability._answer_picture import answer_picture
 from steelyard_interpretability._explain import Study, study
 from steelyard_interpretability._layer_picture import layer_picture
 from steelyard_interpretability._rows import MEANINGS, curves, one_method
@@ -55,6 +56,8 @@ class AttributionAttachment(Attachment):
         if found.shown is not None:
             by_layer = plugin.layer is not None and not plugin.neuron
             yield (layer_picture if by_layer else picture)(run, plugin, found.shown)
+            if found.answers:
+                yield answer_picture(run, found.shown, found.answers)
 
     def _note(self, found: Study) -> str:
         done, chosen = len(found.common.decisions), len(found.samples.numbers)

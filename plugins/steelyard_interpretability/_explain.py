@@ -3,13 +3,14 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from steelyard.runs import Run
+from steelyard_interpretability._answers import ANSWERS, Answer, counted, is_told_by_tokens, token_by_token
 from steelyard_interpretability._asking import Asked, asked_of
 from steelyard_interpretability._choosing import chosen
 from steelyard_interpretability._deletion import importance, random_ranks, removal_counts
@@ -117,6 +118,7 @@ class Study:
         judged: By method.
         refused: Method -> why there is nothing of it.
         shown: The examples to draw; None for none.
+        answers: The first of these, where answers are tokens: what spoke for each token.
         limits: What `max_seconds` and `max_memory_mb` took away; empty for nothing.
     """
 
@@ -127,6 +129,7 @@ class Study:
     judged: Mapping[str, Judged]
     refused: Mapping[str, str]
     shown: Shown | None
+    answers: tuple[Answer, ...]
     limits: str
 
 
@@ -164,7 +167,7 @@ def study(run: Run, plugin: Attribution) -> Study:
         plan = planned(
             pilot,
             count=len(samples.numbers),
-            extra=plugin.pictures,
+            extra=plugin.pictures + _answer_questions(run, plugin, one.decisions),
             max_seconds=plugin.max_seconds,
             started=started,
         )
@@ -178,6 +181,7 @@ def study(run: Run, plugin: Attribution) -> Study:
             asked_here = some(run, samples, places)
             parts.append(_part(run, plugin, twin, asked_here, counts, refused, effort=effort, first=not parts))
         told = [name for name in plugin.methods if name not in refused]
+        shown = _shown(run, plugin, samples, told, effort)
         return Study(
             samples=samples,
             counts=counts,
@@ -185,7 +189,8 @@ def study(run: Run, plugin: Attribution) -> Study:
             maps={name: _joined([part.maps[name] for part in parts]) for name in told},
             judged={name: _joined([part.judged[name] for part in parts]) for name in told},
             refused=refused,
-            shown=_shown(run, plugin, samples, told, effort),
+            shown=shown,
+            answers=() if shown is None else _answers(run, plugin, shown, effort),
             limits="; ".join(words for words in (plan.words, passes.words) if words),
         )
 
@@ -289,16 +294,50 @@ def placed(question: Question, plugin: Attribution) -> Question:
 
 
 def _asked(run: Run, plugin: Attribution, samples: Samples, effort: _Effort) -> Asked:
-    return asked_of(
-        run,
-        samples,
-        tolerance=plugin.tolerance,
-        max_steps=plugin.max_steps,
-        effort=effort.share,
-        at_once=effort.at_once,
-        layer=plugin.cam_layer,
-        background=samples.background,
-    )
+    return asked_of(run, samples, **_settings(plugin, samples, effort))
+
+
+def _settings(plugin: Attribution, samples: Samples, effort: _Effort) -> dict[str, Any]:
+    return {
+        "tolerance": plugin.tolerance,
+        "max_steps": plugin.max_steps,
+        "effort": effort.share,
+        "at_once": effort.at_once,
+        "layer": plugin.cam_layer,
+        "background": samples.background,
+    }
+
+
+def _answer_questions(run: Run, plugin: Attribution, decisions: Tensor) -> int:
+    """How many more questions the tokens of answers are, each about one example."""
+    if not is_told_by_tokens(run) or plugin.layer is not None:
+        return 0
+    return min(ANSWERS, plugin.pictures) * len(counted(decisions[0], effort=1.0))
+
+
+def _answers(run: Run, plugin: Attribution, shown: Shown, effort: _Effort) -> tuple[Answer, ...]:
+    """The first drawn examples, token by token, by the first method."""
+    if not is_told_by_tokens(run) or plugin.layer is not None:
+        return ()
+    name, found = next(iter(shown.maps)), list[Answer]()
+    for row in range(min(ANSWERS, len(shown.kinds))):
+        places = counted(shown.decisions[row], effort=effort.share)
+        if not len(places) or _late(run):
+            continue
+        one = some(run, shown.samples, [row])
+        question = token_by_token(run, one, [*map(int, places)], **_settings(plugin, one, effort))
+        map_ = mapped(name, question)
+        found.append(
+            Answer(
+                row=row,
+                method=name,
+                places=places,
+                worth=importance(map_.attributions, units=question.units).cpu(),
+                present=question.present[0].cpu(),
+                complete=map_.converged.cpu() if METHODS[name].complete else None,
+            )
+        )
+    return tuple(found)
 
 
 def _shown(run: Run, plugin: Attribution, samples: Samples, methods: Sequence[str], effort: _Effort) -> Shown | None:

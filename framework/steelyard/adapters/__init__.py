@@ -6,9 +6,11 @@ from steelyard.adapters.ctc_scoring import CTCScoring
 from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
 from steelyard.adapters.factory import MODALITIES, Facts, adapter_for
 from steelyard.adapters.image import ImageAdapter
+from steelyard.adapters.labels_scoring import LabelsScoring
 from steelyard.adapters.scoring import IGNORED, ClassScoring, Scoring, TokenScoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.adapters.text import TextAdapter
+from steelyard.adapters.value_scoring import ValueScoring
 from steelyard.adapters.video import VideoAdapter
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     "DetectionScoring",
     "Facts",
     "ImageAdapter",
+    "LabelsScoring",
     "PairAdapter",
     "Retelling",
     "Scoring",
     "TableAdapter",
     "TextAdapter",
     "TokenScoring",
+    "ValueScoring",
     "VideoAdapter",
     "adapter_for",
 ]

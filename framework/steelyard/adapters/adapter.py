@@ -9,7 +9,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from steelyard.adapters.asking import Asking
+from steelyard.adapters.labels_scoring import LabelsScoring
 from steelyard.adapters.scoring import ClassScoring, Scoring
+from steelyard.adapters.value_scoring import ValueScoring
 from steelyard.narrowing import is_mapping
 from steelyard.problem import refuse
 
@@ -62,7 +64,8 @@ class Adapter(Asking, ABC):
     @final
     def answer(self, task: LightningModule, batch: Any, *inputs: Any) -> Any:
         """What the task gives for a batch by `method`; its `forward` gets `inputs`, or the batch."""
-        return self.ask(task, batch, *inputs, plain=isinstance(self.scoring, ClassScoring))
+        plain = isinstance(self.scoring, ClassScoring | LabelsScoring | ValueScoring)
+        return self.ask(task, batch, *inputs, plain=plain)
 
     @abstractmethod
     def targets(self, batch: Any) -> Tensor:
@@ -109,8 +112,10 @@ class Adapter(Asking, ABC):
         """Integers as `Scoring.said` or `Scoring.wanted` gives them, in the words of the data; none are "nothing"."""
         if not numbers:
             return "nothing"
+        if isinstance(self.scoring, ValueScoring):
+            return self.scoring.told(numbers)
         # Data that can spell its texts may still ask for one of several classes.
-        if self.decode is not None and not isinstance(self.scoring, ClassScoring):
+        if self.decode is not None and not isinstance(self.scoring, ClassScoring | LabelsScoring):
             return self.decode(numbers)
         known = range(len(self.names))
         return ", ".join(self.names[number] if number in known else str(number) for number in numbers)

@@ -34,6 +34,13 @@ class AudioAdapter(PairAdapter):
         """The number of the window: shape (T,)."""
         return torch.arange(inputs.shape[1], device=inputs.device) // self._window(inputs)
 
+    def called(self, batch: Any) -> Sequence[Sequence[str]]:
+        """When each window begins: in seconds, or in samples where the rate is not known."""
+        samples = self.field(batch, 0)
+        starts = range(0, samples.shape[1], self._window(samples))
+        names = [f"{start}" if self.sample_rate is None else f"{start / self.sample_rate:.2f} s" for start in starts]
+        return [names] * len(samples)
+
     def draw(
         self, batch: Any, attributions: Tensor, *, titles: Sequence[str], decisions: Tensor | None = None
     ) -> bytes:

@@ -1,7 +1,7 @@
 """Which adapter a modality gets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -11,11 +11,13 @@ from steelyard.adapters.adapter import Adapter
 from steelyard.adapters.audio import AudioAdapter
 from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
 from steelyard.adapters.image import ImageAdapter
-from steelyard.adapters.scoring import ClassScoring, Scoring
+from steelyard.adapters.labels_scoring import LabelsScoring
+from steelyard.adapters.scoring import ClassScoring, Scoring, TokenScoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.adapters.text import TextAdapter
+from steelyard.adapters.value_scoring import ValueScoring
 from steelyard.adapters.video import VideoAdapter
-from steelyard.narrowing import is_sequence
+from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
 
 MODALITIES = (
@@ -26,6 +28,13 @@ MODALITIES = (
     TextAdapter.modality,
     VideoAdapter.modality,
 )
+SCORINGS: Mapping[str, type[Scoring]] = {
+    "classes": ClassScoring,
+    "labels": LabelsScoring,
+    "value": ValueScoring,
+    "tokens": TokenScoring,
+}
+"""What the outputs of a stranger's task may mean, by the words of `task.adapter.scoring`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,4 +124,25 @@ def _with(adapter: Adapter, options: Mapping[str, Any]) -> Adapter:
             f"the adapter for {adapter.modality} has no option {unknown!r} (known: {', '.join(sorted(known))})",
             fix=f"~task.adapter.{unknown}",
         )
-    return replace(adapter, **{name: tuple(value) if is_sequence(value) else value for name, value in options.items()})
+    made = replace(adapter, **{name: tuple(value) if is_sequence(value) else value for name, value in options.items()})
+    return replace(made, scoring=_scoring(options["scoring"])) if "scoring" in options else made
+
+
+def _scoring(name: Any) -> Scoring:
+    """What the output means, by name; a mapping holds options beside the name."""
+    given: Mapping[str, Any] = name if is_mapping(name) else {"name": name}
+    kind, options = str(given.get("name")), {key: value for key, value in given.items() if key != "name"}
+    if kind not in SCORINGS:
+        raise refuse(
+            f"task.adapter.scoring is {kind!r}, must be one of {', '.join(SCORINGS)}",
+            fix=f"+task.adapter.scoring={next(iter(SCORINGS))}",
+        )
+    made = SCORINGS[kind]
+    known = [field.name for field in fields(made)] if is_dataclass(made) else []
+    unknown = next((key for key in options if key not in known), None)
+    if unknown is not None:
+        raise refuse(
+            f"the scoring {kind} has no option {unknown!r} (known: {', '.join(known) or 'none'})",
+            fix=f"+task.adapter.scoring={kind}",
+        )
+    return made(**options)

@@ -108,8 +108,9 @@ class TextAdapter(Adapter):
             return self.answer(task, rest, asked)
 
     def targets(self, batch: Any) -> Tensor:
-        """The labels as they are."""
-        return self._field(_whole(batch), self.labels)
+        """The labels as the scoring reads them."""
+        whole = _whole(batch)
+        return self.scoring.truth(self._field(whole, self.tokens), self._field(whole, self.labels))
 
     def texts(self, split: str) -> Sequence[str]:
         """The texts of a split as they were read, in the order of its unshuffled loader.
@@ -153,6 +154,14 @@ class TextAdapter(Adapter):
         """The place of the token: shape (L, width)."""
         length, width = inputs.shape[1:]
         return torch.arange(length, device=inputs.device)[:, None].expand(length, width)
+
+    def called(self, batch: Any) -> Sequence[Sequence[str]]:
+        """The tokens of each text as they are spelt; one that is not drawn goes by its number."""
+        tokens: Tensor = _whole(batch)[self.tokens].cpu()
+        return [
+            [piece.strip() or f"[{number}]" for number, piece in zip(row, self._spelt(row), strict=True)]
+            for row in ([*map(int, tokens_of)] for tokens_of in tokens)
+        ]
 
     def draw(
         self, batch: Any, attributions: Tensor, *, titles: Sequence[str], decisions: Tensor | None = None

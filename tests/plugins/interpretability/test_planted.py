@@ -4,8 +4,15 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 
-from planted import PLANTED, Landing, Planted, landings, weighing
+from planted import PLANTED, Examples, Landing, Planted, grown, landings, weighing
+from steelyard.runs import Run
+from steelyard_interpretability._answers import token_by_token
+from steelyard_interpretability._safe import explaining
+from steelyard_interpretability._samples import collect, others
+from steelyard_interpretability.methods.question import per_unit
+from steelyard_interpretability.methods.registry import explain
 
 METHODS = {
     "image": ("integrated_gradients", "occlusion"),
@@ -17,10 +24,10 @@ METHODS = {
 POINTING = {"image": 0.95, "table": 0.95, "text": 0.98, "audio": 0.98, "sequence": 0.98}
 """Of the better of the two methods: the most important unit is one that decides."""
 RECALL = {"image": 0.7, "table": 0.8, "text": 0.98, "audio": 0.98, "sequence": 0.98}
-SHORT = {("sequence", 1), ("sequence", 2)}
-"""Where the place that decides is pointed at every time, but the second one is found too seldom: a recall of 0.94."""
 MASS = {"image": 5, "table": 3, "text": 5, "audio": 5, "sequence": 3}
 """Times chance."""
+ANSWERED = 40
+"""Examples whose answer is explained token by token."""
 
 
 def learnt(planted: Planted, modality: str, *, seed: int) -> dict[str, Landing]:
@@ -56,7 +63,44 @@ def test_it_is_found_as_often_as_was_promised(modality: str, seed: int) -> None:
     found = learnt(PLANTED[modality], modality, seed=seed)
     assert max(landing.pointing for landing in found.values()) >= POINTING[modality]
     unlearnt(PLANTED[modality], modality, seed=seed)
-    recall = max(landing.recall for landing in found.values())
-    if recall < RECALL[modality] and (modality, seed) in SHORT:
-        pytest.xfail(f"recall {recall:.3f}, promised {RECALL[modality]}")
-    assert recall >= RECALL[modality]
+    assert max(landing.recall for landing in found.values()) >= RECALL[modality]
+
+
+def traced(run: Run, held: Examples) -> float:
+    """How often each of the two told words is traced to its own place in the text, by the better of the two methods."""
+    # In the order of their places, as they are told.
+    right = torch.stack([row.nonzero()[:, 0] for row in held[1][:ANSWERED]])
+    found = torch.zeros(2, ANSWERED, 2, dtype=torch.int64)
+    with explaining(run.task):
+        samples = collect(run, count=2, baseline="mean")
+        for number in range(ANSWERED):
+            question = token_by_token(run, others(run, samples, [number]), [0, 1])
+            for place, method in enumerate(METHODS["sequence"]):
+                found[place, number] = per_unit(explain(method, question), question).argmax(dim=1)
+    return float((found == right).double().mean(dim=(1, 2)).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_each_word_of_an_answer_is_traced_to_its_own_place_in_the_text(seed: int) -> None:
+    assert traced(*grown(PLANTED["sequence"], seed=seed, trained=True)) >= 0.98
+    # By chance one of ten; 80 draws scatter by 0.034.
+    assert traced(*grown(PLANTED["sequence"], seed=seed, trained=False)) <= 0.2
+
+
+@pytest.mark.slow
+def test_the_answer_follows_the_words_that_were_planted_and_not_the_decoys() -> None:
+    """What is called the truth is the truth: another word in its place is told, and another decoy changes nothing."""
+    run, (batch, truth, decoy) = grown(PLANTED["sequence"], seed=1, trained=True)
+    told, rows = batch["labels"][:, 0], torch.arange(len(truth))
+    first = truth.double().argmax(dim=1)
+    for where, changes in ((first, True), (decoy.double().argmax(dim=1), False)):
+        tokens = batch["input_ids"].clone()
+        # Of six words of a kind the third after it: never the other one that is told, by the choice of rows below.
+        low = 3 if changes else 9
+        tokens[rows, where] = low + (tokens[rows, where] - low + 3) % 6
+        fair = (tokens[rows, where] != batch["labels"][:, 1]) if changes else torch.ones_like(told, dtype=torch.bool)
+        with torch.no_grad():
+            said = run.adapter.outputs(run.task, {**batch, "input_ids": tokens}).argmax(dim=2)[:, 0]
+        wanted = tokens[rows, where] if changes else told
+        assert float((said == wanted)[fair].double().mean()) >= 0.98
