@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,8 @@ def test_what_is_optional_is_named_with_its_extra_and_never_bad(monkeypatch: pyt
     assert not doctor._extra("core", ["torch"]).fix
     monkeypatch.setenv("PATH", "")
     assert doctor._program("espeak-ng", "apt-get install espeak-ng").fix == "apt-get install espeak-ng"
+
+
+def test_it_knows_every_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert set(doctor.EXTRAS) == set(project["optional-dependencies"]) - {"all", "dev", "oracles"}
