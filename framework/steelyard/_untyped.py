@@ -35,11 +35,11 @@ def like(loader: DataLoader[Any], dataset: Dataset[Any]) -> DataLoader[Any]:
     return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, generator=torch.Generator())
 
 
-def chosen(loader: DataLoader[Any], numbers: Sequence[int]) -> DataLoader[Any]:
-    """The examples with these places in the data set of `loader`, collated as one batch."""
+def chosen(loader: DataLoader[Any], numbers: Sequence[int], *, size: int | None = None) -> DataLoader[Any]:
+    """The examples with these places in the data set of `loader`, collated as one batch, or `size` at a time."""
     return DataLoader(
         Subset(loader.dataset, [*numbers]),
-        batch_size=len(numbers),
+        batch_size=len(numbers) if size is None else size,
         collate_fn=loader.collate_fn,
         generator=torch.Generator(),
     )

@@ -36,6 +36,16 @@ class Predictions:
     probabilities: Tensor
     losses: Tensor
 
+    def at(self, rows: Tensor) -> "Predictions":
+        """Of the examples with these places, in this order."""
+        return Predictions(
+            targets=self.targets[rows],
+            decisions=self.decisions[rows],
+            marks=self.marks[rows],
+            probabilities=self.probabilities[rows],
+            losses=self.losses[rows],
+        )
+
 
 @dataclass(slots=True)
 class Seconds:
@@ -106,7 +116,9 @@ class Run:
     def _predict(self, split: str) -> Predictions:
         scoring = self.adapter.scoring
         rows: list[tuple[Tensor, ...]] = []
-        for raw in self.loader(split):
+        order = self._by_length(split)
+        loader = self.loader(split)
+        for raw in loader if order is None else chosen(loader, order, size=loader.batch_size):
             batch = self.to_device(raw)
             outputs, targets = self.adapter.outputs(self.task, batch), self.adapter.targets(batch)
             decisions = scoring.decisions(outputs, targets)
@@ -114,7 +126,25 @@ class Run:
             found = (targets, decisions, marks, chances, scoring.losses(outputs, targets).float())
             rows.append(tuple(tensor.cpu() for tensor in found))
         targets, decisions, marks, chances, losses = (_joined(column) for column in zip(*rows, strict=True))
-        return Predictions(targets=targets, decisions=decisions, marks=marks, probabilities=chances, losses=losses)
+        found = Predictions(targets=targets, decisions=decisions, marks=marks, probabilities=chances, losses=losses)
+        return found if order is None else found.at(torch.tensor(order).argsort())
+
+    def _by_length(self, split: str) -> list[int] | None:
+        """Places of the examples, the longest first; None where none is padded.
+
+        A batch of one length is not padded to the longest of them, on which most of the time would go; the longest come
+        first, so that what does not fit does so at once.
+        """
+        lengths: list[Tensor] = []
+        for raw in self.loader(split):
+            present = self.adapter.present(raw)
+            if present is None:
+                return None
+            lengths.append(present.sum(dim=1))
+        every = torch.cat(lengths)
+        if int(every.min()) == int(every.max()):
+            return None
+        return [int(place) for place in every.argsort(descending=True, stable=True)]
 
     def _loader_of(self, split: str) -> Any:
         if split not in SPLITS:

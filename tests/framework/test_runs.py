@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -14,6 +15,8 @@ from torch.utils.data import (
 )
 
 from helpers import tiny
+from small_runs import Points, frozen, table_task
+from steelyard.adapters import ClassScoring, TextAdapter
 from steelyard.problem import Refused
 from steelyard.runs import Run, ordered
 
@@ -83,3 +86,42 @@ def test_predictions_are_computed_once_and_agree_with_the_model(tmp_path: Path) 
     assert torch.allclose(first.losses.mean(), torch.nn.functional.cross_entropy(outputs, targets))
     with pytest.raises(ValueError, match="no split 'dev'"):
         run.predict("dev")
+
+
+class Ragged(Points):
+    """Rows of one to nine tokens, filled up to the longest of their batch."""
+
+    def __init__(self) -> None:
+        lengths = torch.randint(1, 10, (40,), generator=torch.Generator().manual_seed(0))
+        super().__init__(lengths, lengths % 2, batch_size=4)
+
+    def test_dataloader(self) -> Any:
+        def collated(rows: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+            longest = max(int(length) for length, _ in rows)
+            mask = torch.stack([(torch.arange(longest) < length).long() for length, _ in rows])
+            return {"input_ids": mask * 3, "attention_mask": mask, "labels": torch.stack([label for _, label in rows])}
+
+        return DataLoader(self._data, batch_size=4, collate_fn=collated)
+
+
+class Long(nn.Module):
+    """Decides 1 for texts of five tokens and more."""
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        score = batch["attention_mask"].sum(dim=1).double() - 4.5
+        return torch.stack([-score, score], dim=1)
+
+
+def test_texts_of_one_length_are_predicted_together_and_come_back_in_their_order():
+    asked: list[torch.Size] = []
+    model = Long()
+    model.register_forward_pre_hook(lambda _, given: asked.append(given[0]["input_ids"].shape))
+    run = frozen(table_task(model), Ragged(), adapter=TextAdapter(scoring=ClassScoring(), bounds=None))
+
+    found = run.predict("test")
+
+    lengths = torch.cat([batch["attention_mask"].sum(dim=1) for batch in run.loader("test")])
+    assert torch.equal(found.targets, lengths % 2)
+    assert torch.equal(found.decisions, (lengths > 4).long())
+    ordered = lengths.sort(descending=True).values
+    assert [shape[1] for shape in asked] == [int(part[0]) for part in ordered.split(4)]

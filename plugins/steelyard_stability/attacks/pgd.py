@@ -19,7 +19,7 @@ class Steps:
         count: Gradient steps.
         step: Length of a step in radii; it does not depend on `count`, so that more steps find all that fewer find.
         loss: What is climbed.
-        early: Whether an example leaves as soon as it is fooled; else the last input alone counts.
+        early: Whether an example leaves as soon as it is fooled or goes in a circle; else the last input alone counts.
     """
 
     count: int
@@ -52,24 +52,30 @@ def pgd(scene: Scene, rows: Tensor, start: Tensor, *, steps: Steps) -> Found:
 
 
 def _leaving(scene: Scene, rows: Tensor, start: Tensor, steps: Steps) -> Found:
-    """Every step on all that still stand, so that those who left make room in the batches."""
+    """Every step on all of whom it is not known yet, so that those who left make room in the batches."""
     region = scene.ball.around(scene.centre[rows])
     inputs = region.project(start)
     end, fooled = inputs.clone(), torch.zeros(len(rows), dtype=torch.bool, device=inputs.device)
     alive = torch.arange(len(rows), device=inputs.device)
-    looks, reach, here = 0, steps.step * scene.ball.radius, rows
-    for _ in range(steps.count):
+    looks, reach, here, before = 0, steps.step * scene.ball.radius, rows, inputs
+    for number in range(steps.count):
         if not len(alive) or scene.late:
             break
         looks += len(alive)
         look = scene.look(inputs, here, steps.loss)
-        gradient = look.gradient
-        if bool(look.fooled.any()):
-            done, stay = alive[look.fooled], ~look.fooled
+        ahead, stay = region.step(inputs, look.gradient, length=reach), ~look.fooled
+        if not bool(stay.all()):
+            done = alive[look.fooled]
             end[done], fooled[done] = inputs[look.fooled], True
-            alive, here, inputs, gradient = alive[stay], here[stay], inputs[stay], gradient[stay]
-            region = region.take(stay)
-        inputs = region.step(inputs, gradient, length=reach)
+        if number and region.reach is None:
+            # Who comes back to where it was a step ago goes to and fro from there on, between points that did not fool.
+            round_ = stay & (ahead == before).flatten(start_dim=1).all(dim=1)
+            end[alive[round_]] = (inputs if (steps.count - number) % 2 == 0 else ahead)[round_]
+            stay = stay & ~round_
+        if bool(stay.all()):
+            before, inputs = inputs, ahead
+        else:
+            alive, here, before, inputs, region = alive[stay], here[stay], inputs[stay], ahead[stay], region.take(stay)
     late = scene.late
     if len(alive):
         end[alive] = inputs

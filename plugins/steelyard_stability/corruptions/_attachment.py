@@ -1,5 +1,6 @@
 """The live half of `stability=corruptions`."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import final
@@ -28,12 +29,16 @@ class CorruptionsAttachment(Attachment):
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """Answers that stay, without labels; then accuracy; then pictures."""
         plugin = self._plugin
+        limits = [run.deadline] if run.deadline is not None else []
+        if plugin.max_seconds is not None:
+            limits.append(time.monotonic() + plugin.max_seconds)
         rules = Rules(budget=plugin.budget, protected=plugin.protected, templates=plugin.templates)
         try:
             family = family_for(run, split=SPLIT, rules=rules)
             kinds = plugin.kinds or family.kinds
             points = [(kind, severity) for kind in kinds for severity in sorted({*plugin.severities})]
-            answers = ask(run, family, split=SPLIT, points=points, examples=plugin.examples)
+            until = min(limits, default=None)
+            answers = ask(run, family, split=SPLIT, points=points, examples=plugin.examples, until=until)
         except Refused as refused:
             yield from _skipped(str(refused))
             return
@@ -67,4 +72,8 @@ def _note(family: Family) -> str:
 
 
 def _cut(answers: Answers) -> str:
-    return "" if answers.whole else f"; the deadline left time for the first {len(answers.right)} examples"
+    """That time was up, or ""."""
+    count = len(answers.right)
+    if count == answers.wanted:
+        return ""
+    return f"; time was up after the first {count} of {answers.wanted} examples: stability.corruptions.max_seconds"

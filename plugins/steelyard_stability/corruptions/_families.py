@@ -10,6 +10,7 @@ from torch import Tensor
 
 from steelyard.adapters import Retelling
 from steelyard.measurement import Artefact
+from steelyard.narrowing import is_mapping
 from steelyard.problem import refuse
 from steelyard.runs import Run
 from steelyard_stability.corruptions import _audio, _blurs, _digital, _noises, _table, _text, _video, _weather
@@ -23,6 +24,8 @@ Corrupt = Callable[[Tensor, int, Dice], Tensor]
 """Inputs (B, ...), a severity from 1 to 5, and dice -> inputs of the same shape."""
 NOISE = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Of the standard deviation of the inputs, where nothing else is known of them."""
+TEXTS = 16
+"""That are asked about together: what is saved by more is lost to padding."""
 OWN_DRAWS = ("gaussian_noise", "shot_noise", "impulse_noise")
 """Kinds that are drawn anew for every frame of a video; snow or a moving camera last longer."""
 
@@ -40,6 +43,32 @@ class Corrupted:
     touched: Tensor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Damaged examples that the model is asked about together.
+
+    Attributes:
+        rows: Which of the batch they are (b,).
+        batch: They alone.
+    """
+
+    rows: Tensor
+    batch: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """What happened to a batch, as far as the model is to be asked about it.
+
+    Attributes:
+        touched: Whether anything of the example changed: booleans (B,).
+        pieces: The examples of which the model reads something else now, some at a time.
+    """
+
+    touched: Tensor
+    pieces: Sequence[Piece]
+
+
 class Family(ABC):
     """The corruptions of one modality.
 
@@ -54,6 +83,10 @@ class Family(ABC):
     @abstractmethod
     def corrupted(self, batch: Any, *, kind: str, severity: int, numbers: Sequence[int]) -> Corrupted:
         """The batch, whose examples have these places in the split, corrupted; at severity 0 as it is."""
+
+    @abstractmethod
+    def damage(self, batch: Any, *, kind: str, severity: int, numbers: Sequence[int], size: int) -> Damage:
+        """What has changed in such a batch, at most `size` examples in a piece."""
 
     @abstractmethod
     def show(self, pairs: Sequence[Pair], *, split: str) -> Iterator[Artefact]:
@@ -104,6 +137,16 @@ class Continuous(Family):
         touched = (changed != inputs).flatten(start_dim=1).any(dim=1)
         return Corrupted(batch=run.adapter.replace(batch, changed), touched=touched.cpu())
 
+    def damage(self, batch: Any, *, kind: str, severity: int, numbers: Sequence[int], size: int) -> Damage:
+        """The touched examples in their order."""
+        made = self.corrupted(batch, kind=kind, severity=severity, numbers=numbers)
+        if bool(made.touched.all()) and len(made.touched) <= size:
+            return Damage(touched=made.touched, pieces=[Piece(rows=torch.arange(len(numbers)), batch=made.batch)])
+        where, take, device = made.touched.nonzero()[:, 0], self._run.adapter.take, self._run.device
+        parts = [where[first : first + size] for first in range(0, len(where), size)]
+        pieces = [Piece(rows=rows, batch=take(made.batch, rows.to(device))) for rows in parts]
+        return Damage(touched=made.touched, pieces=pieces)
+
     def show(self, pairs: Sequence[Pair], *, split: str) -> Iterator[Artefact]:
         """Drawn by the adapter, with what was changed; sounds are heard, too."""
         yield pictured(self._run, pairs, split=split)
@@ -137,6 +180,25 @@ class Retold(Family):
         touched = torch.tensor([one != other for one, other in zip(told, new, strict=True)])
         return Corrupted(batch=self._retelling.retold(batch, new), touched=touched)
 
+    def damage(self, batch: Any, *, kind: str, severity: int, numbers: Sequence[int], size: int) -> Damage:
+        """The texts that are read otherwise, those of one length together, so that none is padded to the longest."""
+        told = [self._texts[number] for number in numbers]
+        new = [self._told(number, kind=kind, severity=severity) for number in numbers]
+        touched = [at for at, (one, other) in enumerate(zip(told, new, strict=True)) if one != other]
+        touched.sort(key=lambda at: len(new[at]))
+        pieces: list[Piece] = []
+        most = min(size, TEXTS)
+        for first in range(0, len(touched), most):
+            places = touched[first : first + most]
+            rows = torch.tensor(places)
+            part = self._run.adapter.take(batch, rows.to(self._run.device))
+            before, after = (self._retelling.retold(part, [these[at] for at in places]) for these in (told, new))
+            other = ~_same_rows(before, after, count=len(places))
+            if bool(other.any()):
+                asked = after if bool(other.all()) else self._run.adapter.take(after, other.nonzero()[:, 0])
+                pieces.append(Piece(rows=rows[other.cpu()], batch=asked))
+        return Damage(touched=torch.tensor([one != other for one, other in zip(told, new, strict=True)]), pieces=pieces)
+
     def show(self, pairs: Sequence[Pair], *, split: str) -> Iterator[Artefact]:
         """The texts before and after."""
         after = [self._told(pair.number, kind=pair.kind, severity=pair.severity) for pair in pairs]
@@ -148,6 +210,19 @@ class Retold(Family):
             return text
         stream = Dice(self._run.seed, kind=kind, severity=severity, numbers=[number]).streams[0]
         return _text.KINDS[kind](text, severity, stream, self._rules)
+
+
+def _same_rows(one: Any, other: Any, *, count: int) -> Tensor:
+    """Which of the examples of two batches the model reads alike, bit by bit (B,); none where one is longer."""
+    found: list[tuple[Any, Any]] = (
+        [(one[key], other[key]) for key in one] if is_mapping(one) else [*zip(one, other, strict=True)]
+    )
+    tensors: list[tuple[Tensor, Tensor]] = [
+        two for two in found if isinstance(two[0], Tensor) and two[0].dim() and len(two[0]) == count
+    ]
+    if not tensors or any(old.shape != new.shape for old, new in tensors):
+        return torch.zeros(count, dtype=torch.bool)
+    return torch.stack([(old == new).reshape(count, -1).all(dim=1) for old, new in tensors]).all(dim=0)
 
 
 def family_for(run: Run, *, split: str, rules: Rules) -> Family:

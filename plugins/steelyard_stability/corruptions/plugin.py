@@ -44,6 +44,10 @@ class Corruptions(Plugin):
     templates: Annotated[
         tuple[str, ...], Option("frames of a prompt with {text} in them, for severity 1 and on; none for five of ours")
     ] = ()
+    max_seconds: Annotated[
+        float | None,
+        Option("after which no more examples are damaged; the numbers say so; null: no limit", unit="seconds", gt=0),
+    ] = 60.0
     shown: Annotated[int, Option("examples in the picture of those that changed most easily", ge=0)] = 6
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:

@@ -203,6 +203,50 @@ def test_leaving_early_only_adds_to_what_the_last_step_fools(norm: Norm, radius:
     assert early.looks < late.looks == 11 * len(rows)
 
 
+@pytest.mark.parametrize("count", [25, 26])
+@pytest.mark.parametrize(("norm", "radius"), [(Norm.LINF, 0.03), (Norm.L2, 0.2)])
+def test_going_in_a_circle_ends_where_all_steps_would(norm: Norm, radius: float, count: int, model: nn.Module) -> None:
+    inputs, _ = held(100)
+    model = model.double()
+    here = scene(model, inputs.double(), radius=radius, norm=norm)
+
+    early, late = (
+        pgd(here, every(here), here.centre, steps=Steps(count=count, early=early)) for early in (True, False)
+    )
+    model.float()
+
+    stands = ~early.fooled
+    assert torch.equal(early.fooled, late.fooled)
+    assert torch.allclose(early.inputs[stands], late.inputs[stands], atol=1e-9)
+    # Without circles each that stands would have been looked at in each step.
+    circles = early.looks < count * int(stands.sum())
+    assert circles == (norm is Norm.LINF)
+    assert bool(stands.any() & early.fooled.any())
+
+
+def test_who_goes_in_a_circle_does_not_keep_the_others() -> None:
+    """A ridge at 0.43 holds one example; the other climbs to 0.9, where the decision changes."""
+
+    def answer(inputs: Tensor, rows: Tensor) -> Tensor:
+        value = inputs[:, 0]
+        hill = torch.where(rows == 0, 1 - (value - 0.43).abs(), value / 0.9 * 2)
+        return torch.stack([torch.full_like(hill, 1.99), hill], dim=1)
+
+    centre = torch.full((2, 1), 0.5)
+    here = Scene(
+        aim=ClassAim.of(lambda inputs, rows: answer(inputs, rows), answer(centre, torch.arange(2))),
+        centre=centre,
+        numbers=torch.arange(2),
+        ball=Ball(norm=Norm.LINF, radius=0.45, bounds=(0.0, 1.0)),
+    )
+
+    found = pgd(here, torch.arange(2), centre, steps=Steps(count=40, step=0.1))
+
+    assert found.fooled.tolist() == [False, True]
+    # To and fro from the third look on; nine steps of 0.045 to 0.9, and the look that says so.
+    assert found.looks == 3 + 10
+
+
 def test_the_batch_and_the_model_stay_as_they_are(model: nn.Module) -> None:
     inputs, _ = held(50)
     before, weights = inputs.clone(), [weight.clone() for weight in model.parameters()]

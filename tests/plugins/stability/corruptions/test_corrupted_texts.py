@@ -1,5 +1,7 @@
 """Texts through a run's own tokeniser."""
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,38 @@ def test_texts_are_edited_and_read_again(run: Run) -> None:
     assert not any(key[1:2] == ("option_order",) for key in rows)
     (table,) = [item for item in found if isinstance(item, Table)]
     assert all(row[2] != row[3] and {row[4], row[5]} == {"0", "1"} for row in table.rows)
+
+
+def test_texts_of_one_length_are_asked_about_together(run: Run) -> None:
+    data = run.data
+    assert isinstance(data, TextCSV)
+    asked: list[Tensor] = []
+    model = Words(data)
+    model.register_forward_pre_hook(lambda _, given: asked.append(given[0]["attention_mask"]))
+    texts = [text * (1 + place % 2 * 3) for place, text in enumerate(data.texts_of("test"))]
+    adapter = replace(run.adapter, texts_of=lambda split: texts)
+
+    plugin = Corruptions(kinds=("keyboard",), severities=(5,), shown=0)
+    found = list(CorruptionsAttachment(plugin).measure(frozen(table_task(model), data, adapter=adapter)))
+
+    # The last window of 16 texts, by four as the data makes its batches.
+    lengths = [mask.sum(dim=1) for mask in asked[-4:]]
+    assert all(int(one.max()) <= int(other.min()) + 1 for one, other in pairwise(lengths))
+    assert int(lengths[-1].min()) > int(lengths[0].max())
+    row = next(one for one in found if isinstance(one, Measurement) and one.name == "unchanged")
+    assert row.count == len(texts)
+
+
+def test_what_the_tokeniser_reads_as_before_is_not_asked_about_again(run: Run) -> None:
+    asked: list[int] = []
+    run.task.register_forward_pre_hook(lambda _, given: asked.append(len(given[0]["labels"])))
+
+    found = list(CorruptionsAttachment(Corruptions(kinds=("case",), shown=0)).measure(run))
+
+    rows = [row for row in found if isinstance(row, Measurement) and row.name == "unchanged"]
+    # Once, and once more as a control; the tokeniser forgets case.
+    assert sum(asked) == 2 * len(run.predict("test").marks)
+    assert [row.value for row in rows] == [1.0] * 5
 
 
 def test_a_text_as_it_was_read_is_the_batch_that_it_made(run: Run) -> None:

@@ -209,10 +209,38 @@ def test_pictures_without_a_range_get_that_of_the_split(digits_run: Run) -> None
 def test_the_deadline_shortens_and_says_so(digits_run: Run) -> None:
     late = replace(digits_run, deadline=time.monotonic())
 
-    row = numbers(told(late, **{**SOME, "examples": 300}))["unchanged_mean",]
+    found = numbers(told(late, **{**SOME, "examples": 300}))
 
-    assert row.count == 128
-    assert "first 128 examples" in row.note
+    assert {row.count for row in found.values()} == {8}
+    assert all("time was up after the first 8 of 300 examples" in row.note for row in found.values())
+
+
+def test_every_number_says_that_a_limit_left_no_time_for_all_examples(digits_run: Run) -> None:
+    found = numbers(told(digits_run, **SOME, max_seconds=1e-9))
+    whole = numbers(told(digits_run, **{**SOME, "examples": 8}, max_seconds=None))
+
+    assert found.keys() == whole.keys()
+    assert [row.value for row in found.values()] == [row.value for row in whole.values()]
+    assert all("8 of 60 examples: stability.corruptions.max_seconds" in row.note for row in found.values())
+    assert not any("time was up" in row.note for row in whole.values())
+
+
+def test_an_input_that_is_as_before_is_not_asked_about_again() -> None:
+    asked: list[int] = []
+
+    class Counting(Bright):
+        def forward(self, inputs: Tensor) -> Tensor:
+            asked.append(len(inputs))
+            return super().forward(inputs)
+
+    run = frozen(table_task(Counting()), greys(1.0, 0.2, 1.0, 0.3, 0.9), adapter=IMAGES)
+
+    found = numbers(told(run, kinds=("brightness", "contrast"), severities=(5,), shown=0))
+
+    # All of them, the control, and by brightness the three that are not white already; none by contrast.
+    assert asked == [5, 5, 3]
+    assert found["unchanged", "brightness", 5].value == 3 / 5
+    assert "changed the input of 3 of 5" in found["unchanged", "brightness", 5].note
 
 
 def test_measuring_leaves_no_trace(digits_run: Run) -> None:
