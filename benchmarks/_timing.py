@@ -13,9 +13,15 @@ def clocked(act: Callable[[], object]) -> float:
 
 
 def ratio(slow: Callable[[], object], fast: Callable[[], object], *, rounds: int = 5) -> float:
-    """How many times as fast, as the median of pairs measured in turn; the first pair warms up."""
-    pairs = [(clocked(slow), clocked(fast)) for _ in range(rounds + 1)][1:]
-    return median(long / short for long, short in pairs)
+    """How many times as fast, as the median of pairs; the first pair warms up, and each side goes first in turn."""
+    clocked(slow)
+    clocked(fast)
+    found: list[float] = []
+    for turn in range(rounds):
+        first, second = (slow, fast) if turn % 2 else (fast, slow)
+        times = clocked(first), clocked(second)
+        found.append(times[0] / times[1] if turn % 2 else times[1] / times[0])
+    return median(found)
 
 
 def told(what: str, found: float, goal: float, *, least: bool = True) -> None:

@@ -4,8 +4,8 @@ One process, interleaved, CPU time, one thread, median of paired ratios over 5 r
 16 pixels, 128 test examples, 40 steps. Run: python benchmarks/attacks.py, with torchattacks where it is installed
 (pip install --no-deps torchattacks).
 
-Goals: leaving early at least 1.5 times as fast at 70 % robust (by leaving alone 1 / 0.7 = 1.43 is the most there can
-be: every example that stands takes all steps) and 4 times at 20 %; at equal settings without it no slower than
+Goals: leaving early at least 1.5 times as fast at 70 % robust (more than 1 / 0.7 = 1.43 there can be only because those
+that stand leave, too, once they go in a circle) and 4 times at 20 %; at equal settings without it no slower than
 torchattacks; a curve of 7 radii at least 1.7 times as fast as 7 whole attacks; the automatic micro-batch
 within 15 % of the best; smoothing in batches of 128 at least 20 times as fast as one draw after the other. Of the last
 nothing but the bare forward pass is timed, so that what is printed is the most that batches could save on that model:

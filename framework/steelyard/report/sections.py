@@ -8,7 +8,7 @@ from typing import Any, cast
 from markupsafe import Markup
 
 from steelyard.measurement import Status, by_name
-from steelyard.report import assets, chart, curves
+from steelyard.report import assets, chart, curves, grid
 from steelyard.report.numbers import duration
 from steelyard.report.rows import Row, row, rows
 from steelyard.report.words import Anchors, metric, words
@@ -26,7 +26,7 @@ class ShownCurve:
         title: The metric in words.
         subtitle: Unit and direction.
         drawing: The chart.
-        legend: (mark, name) of each branch; empty where there is only one.
+        legend: (mark, name) of each branch; empty where there is only one, or each has a row.
         rows: The points.
         note: The assumption that the points share.
         meaning: What the numbers say, in a sentence.
@@ -175,14 +175,14 @@ def _section(section: Section, folder: Path, anchors: Anchors) -> ShownSection:
 def _curve(found: curves.Curve, key: str) -> ShownCurve:
     title = words(metric(found.name, key))
     picture = curves.chart(found, title)
-    several = len(picture.series) > 1
+    several, many = len(picture.series) > 1, len(picture.series) > grid.MANY
     notes = {item.note for item in found.measurements}
     shared = notes.pop() if len(notes) == 1 else ""
     return ShownCurve(
         title=title,
         subtitle=curves.subtitle(found.measurements[0]),
-        drawing=chart.draw(picture),
-        legend=[(chart.key(series.index), series.name) for series in picture.series] if several else [],
+        drawing=grid.draw(picture) if many else chart.draw(picture),
+        legend=[(chart.key(series.index), series.name) for series in picture.series] if several and not many else [],
         rows=[row(item, key) for item in found.measurements],
         note=shared,
         meaning=found.measurements[0].meaning,

@@ -12,7 +12,7 @@ from steelyard.runs import Run
 from steelyard_stability.corruptions._asking import Answers, ask
 from steelyard_stability.corruptions._families import Family, family_for
 from steelyard_stability.corruptions._rows import MEANINGS, rows
-from steelyard_stability.corruptions._showing import curves, examples
+from steelyard_stability.corruptions._showing import examples
 from steelyard_stability.corruptions._text import Rules
 from steelyard_stability.corruptions.plugin import Corruptions
 
@@ -49,7 +49,6 @@ class CorruptionsAttachment(Attachment):
         for row in rows(answers, split=SPLIT, note=_note(family), cut=_cut(answers)):
             told = replace(row, meaning=MEANINGS[row.name])
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
-        yield from curves(answers, split=SPLIT)
         yield from examples(run, family, answers, split=SPLIT, count=plugin.shown)
 
 
@@ -76,4 +75,4 @@ def _cut(answers: Answers) -> str:
     count = len(answers.right)
     if count == answers.wanted:
         return ""
-    return f"; time was up after the first {count} of {answers.wanted} examples: stability.corruptions.max_seconds"
+    return f"; time was up after the first {count:,} of {answers.wanted:,} examples (max_seconds)"

@@ -1,39 +1,15 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-"""What is shown of the answers: severity curves, and the examples whose answer changes most easily."""
+"""What is shown of the answers beside their numbers: the examples whose answer changes most easily."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
 
-from steelyard.measurement import Artefact, Picture
+from steelyard.measurement import Artefact
 from steelyard.runs import Run
-from steelyard_stability._pictures import shares_by_severity
 from steelyard_stability.corruptions._asking import Answers, Point
 from steelyard_stability.corruptions._families import Family
 from steelyard_stability.corruptions._pairs import Pair
-
-
-def curves(answers: Answers, *, split: str) -> Iterator[Artefact]:
-    """Answers that stay, by kind and severity."""
-    points = answers.points
-    severities = sorted({severity for _, severity in points})
-    shares = {
-        kind: [
-            float(answers.same[kind, severity].double().mean()) if (kind, severity) in points else math.nan
-            for severity in severities
-        ]
-        for kind in dict.fromkeys(kind for kind, _ in points)
-    }
-    lowest = min(points, key=lambda point: float(answers.same[point].double().mean()))
-    yield Picture(
-        name="severities",
-        title="How many answers stay, by what happens to the input and how badly",
-        png=shares_by_severity(shares, severities, label="answers that stay"),
-        alt=f"Share of unchanged answers for {len(shares)} kinds of damage at severities "
-        f"{', '.join(map(str, severities))}; lowest for {lowest[0]} at {lowest[1]}.",
-        split=split,
-    )
 
 
 def examples(run: Run, family: Family, answers: Answers, *, split: str, count: int) -> Iterator[Artefact]:

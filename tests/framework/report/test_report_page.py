@@ -55,6 +55,23 @@ def test_a_number_for_each_plugin_says_once_what_it_means(tmp_path):
     assert words.count("What it took.") == 1
 
 
+@pytest.mark.parametrize(("branches", "cells"), [(6, 0), (7, 14)])
+def test_more_branches_than_marks_are_a_grid(tmp_path, branches, cells):
+    rows = tuple(
+        Measurement(name="a.b.kept", value=branch + step / 10, at={"kind": f"number_{branch}", "step": float(step)})
+        for branch in range(branches)
+        for step in (1, 2)
+    )
+    section = Section(key="a.b", status=Status.MEASURED, measurements=rows)
+    found = page(render(samples.write(tmp_path / "run", samples.scorecard(extra=(section,)))))
+    boxes = [tag for tag in found.named("rect") if "cell" in tag.attrs.get("class", "")]
+    assert len(boxes) == cells
+    depths = [float(tag.attrs["fill-opacity"]) for tag in boxes]
+    assert depths == sorted(depths)
+    # A row goes by what tells it from the others.
+    assert ("number 6" in found.words) == (cells > 0)
+
+
 def test_numbers_of_one_name_with_several_meanings_say_each(tmp_path):
     rows = tuple(
         Measurement(name="a.b.changed", value=0.0, at={"way": way}, meaning=f"what changed {way}")
