@@ -17,10 +17,13 @@ class Attachment(Callback):
     Attributes:
         key: `<challenge>.<plugin>`; the core sets it after `attach`.
         measures_last: True for a plugin that looks at what the others' measures cost.
+        minds_losses: True for a plugin that deals with losses that are not finite; the core then leaves them to it,
+            where it otherwise ends the run.
     """
 
     key: str = ""
     measures_last: bool = False
+    minds_losses: bool = False
 
     @property
     def state_key(self) -> str:

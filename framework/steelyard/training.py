@@ -65,7 +65,8 @@ def make_trainer(
     if watch is not None and (rank is None or rank.first):
         own.append(watch)
         arguments["enable_progress_bar"] = False
-    gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), FiniteLoss(), *own]
+    guards = [] if any(one.minds_losses for one in attachments.values()) else [FiniteLoss()]
+    gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), *guards, *own]
     try:
         with quiet():
             return Trainer(**arguments, callbacks=gathered, default_root_dir=place)

@@ -12,10 +12,10 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+from steelyard.undisturbed import reseed, undisturbed
 from steelyard_privacy._batches import take
 from steelyard_privacy._engine import Engine, MicrobatchEngine, NotCovered, Objective, tolerance
 from steelyard_privacy._sums import Sums
-from steelyard_privacy._undisturbed import reseed, undisturbed
 
 SMALLEST = 3
 LARGEST_PART = 4

@@ -8,11 +8,11 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+from steelyard.undisturbed import reseed, undisturbed
 from steelyard_privacy._batches import take
 from steelyard_privacy._choice import Choice
 from steelyard_privacy._engine import Objective
 from steelyard_privacy._sums import Sums
-from steelyard_privacy._undisturbed import reseed, undisturbed
 
 EXAMPLES = 4
 CHUNK = 2**16

@@ -10,6 +10,7 @@ from steelyard_stability.drift import Drift
 from steelyard_stability.noise import Noise
 from steelyard_stability.outliers import Outliers
 from steelyard_stability.seeds import Seeds
+from steelyard_stability.train_guard import TrainGuard
 
 __all__ = [
     "Adversarial",
@@ -22,4 +23,5 @@ __all__ = [
     "Noise",
     "Outliers",
     "Seeds",
+    "TrainGuard",
 ]

@@ -7,7 +7,7 @@ from torch import nn
 from helpers import tiny
 from helpers.plugins import Fake, claiming
 from steelyard import assembly
-from steelyard._torch_private import HOOK_DICTIONARIES, hook_count
+from steelyard._torch_private import HOOK_DICTIONARIES, buffers_of, hook_count
 from steelyard.draft import Draft
 from steelyard.problem import Refused
 from steelyard.seam import Seam
@@ -137,6 +137,15 @@ def test_attaching_consumes_no_random_numbers() -> None:
     state = torch.get_rng_state()
     assembly.attach([Selected("a.x", Fake(on_attach=draw))], draft)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_torch_still_keeps_its_buffers_where_we_look() -> None:
+    # Seen on torch 2.13.0; if this fails, look for the new name.
+    module = nn.BatchNorm1d(2)
+    found = buffers_of(module)
+    assert {name: id(value) for name, value in found.items()} == {n: id(b) for n, b in module.named_buffers()}
+    module.running_mean = torch.ones(2)
+    assert found["running_mean"] is module.running_mean
 
 
 def test_torch_still_keeps_its_hooks_where_we_count_them() -> None:
