@@ -26,9 +26,9 @@ def problems(require: Mapping[str, Any]) -> Iterator[Problem]:
     for name, limit in flatten(require):
         metric, _, bound = name.rpartition(".")
         if bound not in BOUNDS or not metric:
-            yield Problem(
-                f"require.{name} is no requirement: its last word is `min` or `max`", f"require.{name}.max={limit}"
-            )
+            # A whole node that was set to null has no number to go on with.
+            fix = f"require.{name}.max={limit}" if isinstance(limit, int | float) else f"~require.{name}"
+            yield Problem(f"require.{name} is no requirement: its last word is `min` or `max`", fix)
         elif isinstance(limit, bool) or not isinstance(limit, int | float):
             yield Problem(f"require.{name} must be a number, got {limit!r}", f"require.{name}=0.5")
 

@@ -63,7 +63,8 @@ def test_a_requirement_that_is_none_is_found_before_the_run() -> None:
         "require.task.accuracy.mn is no requirement: its last word is `min` or `max`",
         "require.task.accuracy.min must be a number, got 'high'",
     ]
-    assert all(problem.fix for problem in found)
+    assert [problem.fix for problem in found] == ["require.task.accuracy.mn.max=0.9", "require.task.accuracy.min=0.5"]
+    assert [problem.fix for problem in requirements.problems({"task": None})] == ["~require.task"]
 
 
 FLIPS = "stability.any.flips"
