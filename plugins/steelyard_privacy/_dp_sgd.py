@@ -103,8 +103,6 @@ class PrivateTraining(Attachment):
         self._loader: PoissonLoader | None = None
         self._served = 0
         self._sums: Sums | None = None
-        self._released: Tensor | None = None
-        self._parts: list[Tensor] = []
         self._choice: Choice | None = None
         self._worked: Choice | None = None
         self._pending: Tensor | None = None
@@ -202,9 +200,8 @@ class PrivateTraining(Attachment):
         )
         if not self._rehearsal:
             self._watch.after(released, batch_size=batch_size, scale=noise_multiplier * max_norm)
-        if released is not self._released:
-            self._released, self._parts = released, sums.layout.parts(released)
-        for parameter, part in zip(sums.layout.parameters, self._parts, strict=True):
+        parts = sums.views.values() if released is total else sums.layout.parts(released)
+        for parameter, part in zip(sums.layout.parameters, parts, strict=True):
             parameter.grad = part if part.dtype == parameter.dtype else part.to(parameter.dtype)
         self._account = replace(self._account, steps=self._account.steps + 1)
         self._norm.follow(normals)
@@ -281,7 +278,9 @@ class PrivateTraining(Attachment):
             parameter.grad = None
         count = self._count(batch)
         self._try(batch, count, lambda piece: Output(training_step(piece), 1).loss)
-        sums.reset()
+        expected = -(-self._plan.population.batch_size // self._crew.count)
+        cuts = pieces(count, largest=self._plugin.max_physical_batch_size or choice.largest(expected))
+        sums.reset(patient=len(cuts) > 1)
         norms: list[Tensor] = []
         outputs: list[Output] = []
         with pooled(self._task, count=count) as pool:
@@ -292,8 +291,6 @@ class PrivateTraining(Attachment):
                 outputs.append(output)
                 return output.loss
 
-            expected = -(-self._plan.population.batch_size // self._crew.count)
-            cuts = pieces(count, largest=self._plugin.max_physical_batch_size or choice.largest(expected))
             for cut in cuts:
                 norms.append(
                     choice.add_clipped(
@@ -319,7 +316,7 @@ class PrivateTraining(Attachment):
         if sums is None or choice is None or not sums.layout.is_of(trained):
             sums = Sums(Layout(trained))
             choice = Choice(self._plugin.engine, task=self._task, layout=sums.layout, ways=self._plugin.ways)
-            self._sums, self._choice, self._released = sums, choice, None
+            self._sums, self._choice = sums, choice
         return sums, choice
 
     def _count(self, batch: Any) -> int:

@@ -68,9 +68,11 @@ class MicrobatchEngine(Engine):
                 norms[index] = torch.linalg.vector_norm(torch.stack(lengths))
             weight = weighing(norms[index : index + 1])[0]
             if weight != 0:
-                for parameter, part in gradient.items():
+                while gradient:
+                    parameter, part = gradient.popitem()
                     view = sums.view(parameter)
-                    view.add_(weight * part if part.dtype == view.dtype else weight * part.to(view.dtype))
+                    # Nothing of a weight's size is made beside the gradient.
+                    view.addcmul_(part if part.dtype == view.dtype else part.to(view.dtype), weight)
         return norms
 
 
@@ -114,6 +116,9 @@ class HookEngine(Engine):
             return torch.zeros(count, dtype=layout.dtype, device=layout.device)
         checked = layout.parameters if is_checked(self._steps) or not (record.calls or record.visits) else ()
         comparison = Comparison(checked) if checked else None
+        if comparison is not None:
+            # Ordinary gradients take the memory of a weight beside all else.
+            sums.let_go()
         gathering = self._layers.gathering(record, count=count, comparison=comparison)
         self._each = self._each or record.bytes() / count
         del record
@@ -177,13 +182,15 @@ def is_checked(step: int) -> bool:
     return step <= 2 or str(step).rstrip("0") == "1"
 
 
-def add_weighed(parts: Sequence[Share], sums: Sums, weights: Tensor) -> None:
-    """Adds weight times gradient of every example whose weight is not 0."""
-    if not bool(weights.all()):
-        rows = weights.nonzero()[:, 0]
-        parts, weights = [part.only(rows) for part in parts], weights[rows]
-    for part in parts:
-        part.add_to(sums, weights)
+def add_weighed(parts: list[Share], sums: Sums, weights: Tensor) -> None:
+    """Adds weight times gradient of every example whose weight is not 0; the list is emptied on the way."""
+    rows = None if bool(weights.all()) else weights.nonzero()[:, 0]
+    weights = weights if rows is None else weights[rows]
+    parts.reverse()
+    while parts:
+        # One after the other lets go of what it holds.
+        part = parts.pop()
+        (part if rows is None else part.only(rows)).add_to(sums, weights)
 
 
 def tolerance(loss: Tensor) -> float:

@@ -73,8 +73,9 @@ def doubt(engines: Engines, *, task: LightningModule, batch: Any, count: int, ob
             task.eval()
             agrees = _compared(
                 sums,
-                lambda: _add(engines.fast, sums, one, objective, first),
-                lambda: _add(engines.slow, sums, take(one, slice(0, 1)), objective, -first[:1]),
+                # This one first, while the sums take no memory: its gradient takes that of all weights.
+                lambda: _add(engines.slow, sums, take(one, slice(0, 1)), objective, first[:1]),
+                lambda: _add(engines.fast, sums, one, objective, -first),
                 within=close,
             )
         except NotCovered as error:
@@ -123,6 +124,7 @@ def _add(engine: Engine, sums: Sums, batch: Any, objective: Objective, weights: 
 def _compared(sums: Sums, add: Callable[[], None], subtract: Callable[[], None], *, within: float) -> bool | None:
     """Whether what is added and what is subtracted are near, in one vector's memory; None where they are not finite."""
     sums.reset()
+    sums.let_go()
     add()
     length = sums.total().norm()
     subtract()

@@ -80,32 +80,47 @@ class Sums:
 
     def __init__(self, layout: Layout, views: Mapping[Parameter, Tensor] | None = None) -> None:
         self.layout = layout
-        self._vector = layout.zeros() if views is None else torch.empty(0)
-        self._views = dict(zip(layout.parameters, layout.parts(self._vector), strict=True)) if views is None else views
+        self._vector: Tensor | None = None
+        self._views = views
         self._clean = views is None
+        self._patient = True
         self._stale = set[Parameter]()
         self._waiting: dict[Parameter, list[tuple[Tensor, Tensor]]] = {}
 
-    def reset(self) -> None:
-        """Begins anew, in the same memory, which is overwritten where it is next added to."""
+    def reset(self, *, patient: bool = True) -> None:
+        """Begins anew, in the same memory, which is overwritten where it is next added to.
+
+        Args:
+            patient: Whether products may wait for others, which costs memory; for a batch in pieces.
+        """
         if not self._clean:
-            self._stale.update(self._views)
-        self._clean = True
+            self._stale.update(self.layout.parameters)
+        self._clean, self._patient = True, patient
         self._waiting.clear()
+
+    def let_go(self) -> None:
+        """Gives the memory back until it is needed again, where nothing was added since it was begun anew."""
+        if self._clean:
+            self._vector, self._views = None, None
+            self._stale.clear()
 
     @property
     def clean(self) -> bool:
         """True as long as nothing was added."""
         return self._clean
 
-    def holds(self, parameter: Parameter | None) -> bool:
-        """True for a weight that is trained."""
-        return parameter is not None and parameter in self._views
+    @property
+    def views(self) -> Mapping[Parameter, Tensor]:
+        """The places of all parameters in the sum, each in its parameter's shape."""
+        if self._views is None:
+            self._vector = self.layout.zeros()
+            self._views = dict(zip(self.layout.parameters, self.layout.parts(self._vector), strict=True))
+        return self._views
 
     def view(self, parameter: Parameter) -> Tensor:
         """One parameter's sum, to add to in place."""
         self._clean = False
-        view = self._views[parameter]
+        view = self.views[parameter]
         return view if self._kept(parameter) else view.zero_()
 
     def add_rows(self, parameter: Parameter, weights: Tensor, rows: Tensor) -> None:
@@ -117,7 +132,7 @@ class Sums:
         """Adds left^T right of the shapes (rows, p) and (rows, d) to a weight of the shape (p, d)."""
         self._clean = False
         waiting = self._waiting.get(parameter)
-        if not waiting and left.numel() + right.numel() >= parameter.numel():
+        if not self._patient or (not waiting and left.numel() + right.numel() >= parameter.numel()):
             self._add(parameter, left, right)
             return
         waiting = self._waiting.setdefault(parameter, [])
@@ -129,9 +144,11 @@ class Sums:
         """The whole sum; a view, which the next `reset` makes void, and which may be changed."""
         self.finish()
         self._clean = False
+        views = self.views
         for parameter in self._stale:
-            self._views[parameter].zero_()
+            views[parameter].zero_()
         self._stale.clear()
+        assert self._vector is not None
         return self._vector
 
     def finish(self) -> None:
@@ -148,7 +165,7 @@ class Sums:
         waiting.clear()
 
     def _add(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
-        view = self._views[parameter]
+        view = self.views[parameter]
         if left.dtype != view.dtype:
             left, right = left.to(view.dtype), right.to(view.dtype)
         view = view.view(left.shape[1], -1)

@@ -218,3 +218,35 @@ def test_a_rehearsal_leaves_nothing_behind_that_norms_are_made_of() -> None:
         norms()
     # 3 ones in what came back, 4 in what went in, and the one beside the bias.
     torch.testing.assert_close(norms(), torch.full((2,), 15.0).sqrt())
+
+
+def test_a_sum_gives_its_memory_back_while_ordinary_gradients_are_made() -> None:
+    """In the steps that are checked; what was added before is kept."""
+    model, batch = Wide(), examples(COUNT, shape=SIGNAL).tensors
+    layout = Layout(list(model.parameters()))
+    fast, sums = HookEngine(model, layout), Sums(layout)
+    gone: list[bool] = []
+
+    def watched(batch: Sequence[Tensor]) -> Tensor:
+        loss = objective(model)(batch)
+        loss.register_hook(lambda _: gone.append(sums._vector is None))
+        return loss
+
+    once, _ = clipped(HookEngine(model, layout), layout, batch, objective(model), max_norm=0.1)
+    for step in range(5):
+        sums.reset()
+        for times in (1, 2):
+            fast.add_clipped(sums, batch, count=COUNT, objective=watched, max_norm=0.1)
+            torch.testing.assert_close(sums.total(), times * once)
+            assert gone == [is_checked(2 * step) and times == 1]
+            gone.clear()
+
+
+def test_products_wait_only_where_others_are_to_come() -> None:
+    weight = Parameter(torch.zeros(3, 4))
+    sums = Sums(Layout([weight]))
+    for patient in (True, False):
+        sums.reset(patient=patient)
+        sums.add_product(weight, torch.ones(1, 3), torch.ones(1, 4))
+        assert [len(pairs) for pairs in sums._waiting.values()] == ([1] if patient else [])
+        torch.testing.assert_close(sums.total(), torch.ones(12))
