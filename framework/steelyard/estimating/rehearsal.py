@@ -308,13 +308,20 @@ class _Watch(Callback):
 
 @contextmanager
 def _tidy() -> Generator[None]:
-    """Garbage in cycles goes between the steps alone, so that the peak does not depend on when it is looked for."""
-    enabled = gc.isenabled()
-    gc.collect()
+    """Garbage in cycles goes between the steps alone, so that the peak does not depend on when it is looked for.
+
+    What was there before is not looked at meanwhile: torch and its friends are hundreds of thousands of objects.
+    """
+    enabled, frozen = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
+    if not frozen:
+        gc.freeze()
     try:
         yield
     finally:
+        gc.collect()
+        if not frozen:
+            gc.unfreeze()
         if enabled:
             gc.enable()
 
