@@ -97,7 +97,8 @@ class PrivateTraining(Attachment):
         self._restored = False
         self._controls = Controls(population=len(plan.population.indices), rate=mechanism.rate)
         self._watch = NoiseWatch(self._controls.noise)
-        self._tries = 0 if rehearsal else SENSITIVITY_TRIES
+        # A rehearsal looks at what it takes, once.
+        self._tries = 1 if rehearsal else SENSITIVITY_TRIES
         self._clipped, self._seen = 0, 0
         self._optimizer: Optimizer | None = None
         self._loader: PoissonLoader | None = None

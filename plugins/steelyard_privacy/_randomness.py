@@ -113,10 +113,16 @@ class CipherNormals(Normals):
 
 @final
 class DeviceNormals(Normals):
-    """From the generator of the device itself."""
+    """From the generator of the device itself.
 
-    def __init__(self, generator: torch.Generator) -> None:
+    Args:
+        generator: Of the device.
+        portion: So many numbers are made at once.
+    """
+
+    def __init__(self, generator: torch.Generator, *, portion: int = PORTION) -> None:
         self._generator = generator
+        self._portion = portion
 
     def fill(self, out: Tensor, *, scale: float) -> None:
         """See `Normals`."""
@@ -124,8 +130,8 @@ class DeviceNormals(Normals):
 
     def blur(self, out: Tensor, *, factor: float, scale: float) -> None:
         """See `Normals`."""
-        noise = torch.empty(min(out.numel(), PORTION), dtype=out.dtype, device=out.device)
-        for part in out.view(-1).split(PORTION):
+        noise = torch.empty(min(out.numel(), self._portion), dtype=out.dtype, device=out.device)
+        for part in out.view(-1).split(self._portion):
             self.fill(noise[: len(part)], scale=scale)
             torch.add(noise[: len(part)], part, alpha=factor, out=part)
 
@@ -184,7 +190,9 @@ class Randomness:
         if device.type == "cpu" and not self._simulated:
             return CipherNormals(key, ahead=self._seed is None)
         seed = int.from_bytes(key[:8], "big") >> 1
-        return DeviceNormals(torch.Generator(device=device).manual_seed(seed))
+        # A rehearsal on the CPU takes the memory that the cipher would.
+        portion = CHUNK if device.type == "cpu" else PORTION
+        return DeviceNormals(torch.Generator(device=device).manual_seed(seed), portion=portion)
 
 
 def _generator(key: bytes) -> np.random.Generator:

@@ -48,8 +48,8 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
     """
     plain: Any = DataLoader
     if type(inner) is not plain:
-        # Its next batch may depend on what was done with the last one.
-        return _AsTheyCome(inner, fakes, steps=steps)
+        # Its next batch may depend on what was done with the last one, and be larger: one more is looked at.
+        return _AsTheyCome(inner, fakes, steps=steps + 1)
     batches = iter(inner)
     first = [*islice(batches, steps)]
     shapes = [shape_of(batch, rows=size(batch)) for batch in first]

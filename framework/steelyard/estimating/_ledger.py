@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from steelyard.estimating._fake import storage_of, when_freed
+from steelyard.estimating._onednn import Passing, convolved, convolved_back, recurrent_bytes
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "per-example gradients", "batch", "workspace")
 """What bytes are for: weights with buffers; activations are made in the forward pass; workspace is the rest."""
-PAGE = 4096
 
 
 class Ledger:
@@ -40,9 +40,13 @@ class Ledger:
         """One operation that has run."""
         del kwargs
         made = tensors_in(out)
+        packet = getattr(func, "overloadpacket", None)
+        if packet is torch.ops.aten.convolution:
+            self._around(made, convolved(args, made[0]))
+        elif packet is torch.ops.aten.convolution_backward:
+            self._around(made, convolved_back(args))
         for tensor in made:
             self.note(tensor)
-        packet = getattr(func, "overloadpacket", None)
         if packet is torch.ops.aten.mkldnn_rnn_layer:
             # oneDNN's own buffers, of which a fake tensor knows nothing.
             kept, passing = recurrent_bytes(args[0], args[2])
@@ -107,6 +111,15 @@ class Ledger:
         self._events.append(entry)
         return entry
 
+    def _around(self, made: Sequence[Tensor], passing: Sequence[Passing]) -> None:
+        """Results with what is there in passing before and while they are made."""
+        for tensor, one in zip(made, passing, strict=False):
+            before = [self._enter(size, "workspace") for size in one.before]
+            across = [self._enter(size, "workspace") for size in one.across]
+            self._events += [~entry for entry in reversed(before)]
+            self.note(tensor)
+            self._events += [~entry for entry in reversed(across)]
+
     def _pass(self, size: int) -> None:
         self._events.append(~self._enter(size, "workspace"))
 
@@ -119,26 +132,3 @@ class Ledger:
 def tensors_in(tree: Any) -> list[Tensor]:
     """Every tensor of a nested structure."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def recurrent_bytes(inputs: Tensor, hidden: Tensor) -> tuple[int, int]:
-    """What oneDNN keeps of a layer of an LSTM for the backward pass, and what it needs in passing, in float32.
-
-    The sizes are those of its reference implementation (`rnn_utils::set_workspace_sizes`): gates, states and their
-    gradients of every step, in rows whose length is a multiple of 16 numbers and not of 256.
-
-    Args:
-        inputs: (time, batch, features).
-        hidden: Weights of the state (4 * units, units).
-    """
-    time, batch, features = inputs.shape
-    gates, units = hidden.shape
-    states = 6 * _row(max(features, units)) + 4 * units
-    kept = 4 * batch * ((time + 1) * states + time * (_row(gates) + _row(units)))
-    passing = 4 * ((features + units) * _row(gates) + gates + time * batch * _row(gates))
-    return kept + 2 * PAGE, passing
-
-
-def _row(numbers: int) -> int:
-    rounded = -(-numbers // 16) * 16
-    return rounded + 16 if rounded % 256 == 0 else rounded

@@ -238,9 +238,8 @@ class _Watch(Callback):
             self._where.flops.clear()
             if not self._tracked:
                 self._ends.append(self._ledger.now())
-            if len(self._steps) == BOOKED:
-                self._memory = self._ledger.peak()
             if len(self._steps) == max(BOOKED, self.steps - 1):
+                self._memory = self._ledger.peak()
                 self._where.start()
                 self._tracked = True
         if len(self._steps) == self.steps:
@@ -252,7 +251,8 @@ class _Watch(Callback):
         """What was seen."""
         if not self._steps:
             raise RuntimeError("no step was taken: the training data holds no batch")
-        flops = self._steps[:BOOKED][-1].flops
+        # Those before it may have tried something.
+        flops = self._steps[-1].flops
         modules = self._steps[-1].modules
         counted: dict[Shape, float] = {}
         if batches.seen and len(self._steps) > BOOKED:

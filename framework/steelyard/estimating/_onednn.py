@@ -1,0 +1,120 @@
+"""What oneDNN makes in passing on a CPU: memory of kernels that a tensor without numbers knows nothing of.
+
+A convolution is worked out in a layout of its own: inputs and weights are copied into it, and what comes out is copied
+back. Seen in torch's profiler on torch 2.13.0, with registers of 512 and of 256 bits;
+with the smaller ones dilated convolutions are worked out otherwise and take less.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PAGE = 4096
+HALF = (torch.bfloat16, torch.float16)
+BLOCKS = {"AVX512": 16, "AVX2": 8}
+"""Numbers in a register of the processor, by what it can do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """Bytes around one result of an operation.
+
+    Attributes:
+        before: Taken one after the other before there is a result, and given back before it.
+        across: Taken after these, and given back when the result is there.
+    """
+
+    before: Sequence[int]
+    across: Sequence[int]
+
+
+def convolved(args: Sequence[Any], given: Tensor) -> Sequence[Passing]:
+    """Around the result of `aten.convolution`; nothing where another kernel does the work.
+
+    Args:
+        args: Of the operation: input, weight, bias, stride, padding, dilation, transposed, output padding, groups.
+        given: The result.
+    """
+    inputs, weight, groups = args[0], args[1], args[8]
+    if not _takes(inputs):
+        return ()
+    across = [_blocked(given)]
+    if inputs.dtype in HALF:
+        across.append(_size(given))
+    return (Passing(before=[*_first(inputs, groups), _size(weight)], across=across),)
+
+
+def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
+    """Around the gradients of the input and of the weight, of `aten.convolution_backward`; those that are asked for.
+
+    Args:
+        args: Of the operation: gradient of the output, input, weight, sizes of the bias, stride, padding, dilation,
+            transposed, output padding, groups, which gradients are asked for.
+    """
+    outputs, inputs, weight, groups, asked = args[0], args[1], args[2], args[9], args[10]
+    if not _takes(inputs):
+        return ()
+    wide = _blocked(outputs)
+    found: list[Passing] = []
+    if asked[0]:
+        across = [_blocked(inputs)]
+        if inputs.dtype in HALF or any(side > 1 for side in args[4]):
+            across.append(_size(inputs))
+        found.append(Passing(before=[wide, _size(weight)], across=across))
+    if asked[1]:
+        found.append(Passing(before=[wide, *_first(inputs, groups)], across=[_size(weight)]))
+    return found
+
+
+def recurrent_bytes(inputs: Tensor, hidden: Tensor) -> tuple[int, int]:
+    """What oneDNN keeps of a layer of an LSTM for the backward pass, and what it needs in passing, in float32.
+
+    The sizes are those of its reference implementation (`rnn_utils::set_workspace_sizes`): gates, states and their
+    gradients of every step, in rows whose length is a multiple of 16 numbers and not of 256.
+
+    Args:
+        inputs: (time, batch, features).
+        hidden: Weights of the state (4 * units, units).
+    """
+    time, batch, features = inputs.shape
+    gates, units = hidden.shape
+    states = 6 * _row(max(features, units)) + 4 * units
+    kept = 4 * batch * ((time + 1) * states + time * (_row(gates) + _row(units)))
+    passing = 4 * ((features + units) * _row(gates) + gates + time * batch * _row(gates))
+    return kept + 2 * PAGE, passing
+
+
+def _takes(inputs: Tensor) -> bool:
+    """Whether oneDNN does it, in a layout of its own."""
+    kinds = (torch.float32, *HALF) if _block() == BLOCKS["AVX512"] else (torch.float32,)
+    if not torch.backends.mkldnn.is_available() or inputs.dtype not in kinds:
+        return False
+    return inputs.dim() > 2 and inputs.shape[0] > 1 and inputs.is_contiguous()
+
+
+def _block() -> int:
+    """Channels that lie side by side."""
+    return BLOCKS.get(torch.backends.cpu.get_cpu_capability(), 8)
+
+
+def _blocked(tensor: Tensor) -> int:
+    """Bytes of a tensor whose channels are filled up to whole blocks."""
+    channels, block = tensor.shape[1], _block()
+    return _size(tensor) // max(1, channels) * (-(-channels // block) * block)
+
+
+def _first(inputs: Tensor, groups: int) -> Sequence[int]:
+    """The copy of the input; few channels, as a picture has, are taken as they lie."""
+    return () if groups == 1 and inputs.shape[1] < _block() else (_blocked(inputs),)
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _row(numbers: int) -> int:
+    rounded = -(-numbers // 16) * 16
+    return rounded + 16 if rounded % 256 == 0 else rounded

@@ -1,0 +1,72 @@
+"""Memory that oneDNN's convolutions take in passing, against torch's profiler."""
+
+import json
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from steelyard.estimating._fake import Fakes
+from steelyard.estimating._ledger import Ledger
+
+CASES = {
+    "few channels": (nn.Conv2d(3, 16, 3), (32, 3, 12, 12)),
+    "many channels": (nn.Conv2d(16, 32, 3, padding=1), (32, 16, 12, 12)),
+    "in groups": (nn.Conv2d(32, 32, 3, groups=32), (32, 32, 12, 12)),
+    "along a line": (nn.Conv1d(16, 32, 3), (32, 16, 200)),
+    "transposed": (nn.ConvTranspose2d(32, 16, 3), (32, 32, 10, 10)),
+}
+
+
+def worked(layer: nn.Module, inputs: Tensor) -> list[Any]:
+    out = layer(inputs)
+    return [out, *torch.autograd.grad(out, [inputs, *layer.parameters()], torch.ones_like(out))]
+
+
+def really(layer: nn.Module, inputs: Tensor, place: Path) -> int:
+    """Bytes at the peak, after a first time that sets the kernels up."""
+    worked(layer, inputs)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        kept = worked(layer, inputs)
+    profile.export_chrome_trace(str(place))
+    del kept
+    events = [event for event in json.loads(place.read_text())["traceEvents"] if event.get("name") == "[memory]"]
+    return max(accumulate(event["args"]["Bytes"] for event in sorted(events, key=lambda event: event["ts"])))
+
+
+def foreseen(layer: nn.Module, inputs: Tensor) -> int:
+    fakes, ledger = Fakes(), Ledger()
+    fake, given = fakes.copied(layer), fakes.like(inputs).requires_grad_()
+    for tensor in (given, *fake.parameters()):
+        ledger.note(tensor, "weights")
+    before = ledger.peak()["weights"]
+    with fakes.entered(ledger.see):
+        kept = worked(fake, given)
+    del kept
+    return sum(ledger.peak().values()) - before
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+@pytest.mark.parametrize("case", CASES)
+def test_a_convolution_takes_copies_of_what_goes_in_and_comes_out(case: str, tmp_path: Path) -> None:
+    layer, shape = CASES[case]
+    inputs = torch.zeros(shape, requires_grad=True)
+    real, told = really(layer, inputs, tmp_path / "trace.json"), foreseen(layer, inputs)
+    # What kernels need beside it is small, and some lay channels in larger blocks than others.
+    assert told == pytest.approx(real, rel=0.1)
+    # Without the copies it would be far off: what comes out, its gradient and those of the weights are less.
+    bare = sum(tensor.numel() for tensor in worked(layer, inputs)) * 4
+    assert bare < 0.9 * real
+
+
+def test_one_example_and_double_precision_are_another_kernel_s() -> None:
+    layer = nn.Conv2d(16, 16, 3).double()
+    for kind, rows in ((torch.float64, 4), (torch.float32, 1)):
+        fakes, ledger = Fakes(), Ledger()
+        fake, given = fakes.copied(layer.to(kind)), fakes.like(torch.zeros(rows, 16, 8, 8, dtype=kind))
+        with fakes.entered(ledger.see):
+            kept = fake(given)
+        assert ledger.peak()["workspace"] == kept.numel() * kept.element_size()
