@@ -1,10 +1,10 @@
 """Whether what the advisor calls fitting fits, and saves what it says: 20 configs against real trainings.
 
-Run: python benchmarks/advice.py [lean]
+Run: python benchmarks/advice.py [lean] [MODEL...]
 
-Each config is five models' plain training with one lever pulled or a smaller batch. It is trained for six steps in a
-fresh process whose data segment may not grow by more than the advisor says is to be left (RLIMIT_DATA): a process that
-asks for more gets an exception, and the config did not fit. What is saved is looked at in tensors (torch's profiler)
+Each config is five models' plain training with one lever pulled or a smaller batch. It is trained for two short epochs
+in a fresh process that has its libraries but nothing else, and whose data segment may not grow by more than the advisor
+says is to be left (RLIMIT_DATA): a process that asks for more gets an exception, and the config did not fit. What is saved is looked at in tensors (torch's profiler)
 and in the resident process. `lean` gives the processes the allocator that gives back what is freed.
 
 Goals: all fit; what is saved of the whole is within 10 % of the whole.
@@ -37,15 +37,15 @@ from steelyard.planning import foreseen
 from steelyard.selection import plugins_of
 
 MIB = 2**20
-STEPS = 6
-BARE = ("privacy=none", "stability=none", "interpretability=none", "compute=none", "trainer.limit_val_batches=0")
+EPOCHS = 2
+BARE = ("privacy=none", "stability=none", "interpretability=none", "compute=none", "trainer.limit_val_batches=0", "trainer.enable_progress_bar=false")
 QUARTER = "a quarter of the batch"
 MODELS = {
     "MLP": ("data=digits model=mlp model.hidden=[1536,1536,1536]", 512),
     "CNN": ("data=digits model=cnn model.channels=[64,128]", 512),
     "ResNet": ("data=digits model=resnet model.widths=[32,64,128] model.norm=group", 1024),
-    "GPT": ("experiment=language_model", 64),
-    "T5": ("experiment=translation model=t5 model.width=256", 64),
+    "GPT": ("experiment=language_model data.limit=192", 64),
+    "T5": ("experiment=translation data.limit=192 model=t5 model.width=256", 64),
 }
 LEVERS = {
     "MLP": ("checkpointing", "optimizer_8bit", "lora", "precision"),
@@ -91,7 +91,7 @@ def words(model: str, lever: str = "") -> list[str]:
 
 
 def configured(line: list[str]) -> DictConfig:
-    return compose(*line, "checkpoints=none", f"trainer.max_steps={STEPS}").config
+    return compose(*line, "checkpoints=none", f"trainer.max_epochs={EPOCHS}").config
 
 
 def look(line: list[str], *, lean: bool) -> Seen:
@@ -113,6 +113,7 @@ def child(left: int, line: list[str]) -> None:
     config = configured(line)
     data = building.make_data(config)
     next(iter(data.train_dataloader()))
+    building.make_draft(config, data)
     resident.settle()
     before = resident.held()
     status = Path("/proc/self/status").read_text().splitlines()
@@ -155,7 +156,9 @@ def main() -> None:
         return
     lean = "lean" in sys.argv
     cases, fitted, off, off_process = 0, 0, list[float](), list[float]()
-    for model, levers in LEVERS.items():
+    chosen = [word for word in sys.argv[1:] if word in LEVERS] or [*LEVERS]
+    for model in chosen:
+        levers = LEVERS[model]
         plain = look(words(model), lean=lean)
         tell(model, "as it is", plain)
         for lever in levers:

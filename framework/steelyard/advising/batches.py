@@ -1,5 +1,6 @@
 """`plan.largest_batch=true`: how large `data.batch_size` may be."""
 
+import functools
 from collections.abc import Callable, Sized
 from typing import Any
 
@@ -8,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from steelyard import building, randomness
 from steelyard.advising.advice import limit_of, need
 from steelyard.advising.finding import Found, largest
+from steelyard.estimating._heap import LEAN, rules_of
 from steelyard.estimating.in_words import size
 from steelyard.estimating.machines import CONTEXT, GIB, machine
 from steelyard.estimating.settings import Planning
@@ -17,6 +19,8 @@ from steelyard.problem import refuse
 PATH = "data.batch_size"
 HEADROOM = 0.95
 """Of what is free: other processes take some, too."""
+WORTH = 1.1
+"""A batch so many times as large is worth slower steps."""
 
 
 def largest_batch(config: DictConfig, settings: Planning) -> str:
@@ -28,9 +32,20 @@ def largest_batch(config: DictConfig, settings: Planning) -> str:
     start = OmegaConf.select(config, PATH)
     if not isinstance(start, int):
         raise refuse(f"the data has no option {PATH}", fix="plan.largest_batch=false")
-    limit, bytes_of = _limit(settings)
-    found = largest(lambda rows: bytes_of(_estimated(config, rows)), start=start, most=_examples(config), limit=limit)
-    return in_words(found, limit=limit)
+    limit = _limit(settings)
+    estimated, most = functools.cache(functools.partial(_estimated, config)), _examples(config)
+
+    def fitting(bytes_of: Callable[[Any], int], *, start: int) -> Found:
+        return largest(lambda rows: bytes_of(estimated(rows)), start=start, most=most, limit=limit)
+
+    if settings.machine is not None:
+        return in_words(fitting(lambda estimate: estimate.tensor_bytes, start=start), limit=limit)
+    found = fitting(need, start=start)
+    text = in_words(found, limit=limit)
+    if found.capped or not rules_of().dynamic or not estimated(found.rows or 1).held_lean:
+        return text
+    more = fitting(functools.partial(need, lean=True), start=found.rows or 1)
+    return f"{text}\n{_with_lean(more)}" if more.rows > WORTH * found.rows else text
 
 
 def in_words(found: Found, *, limit: int) -> str:
@@ -42,12 +57,19 @@ def in_words(found: Found, *, limit: int) -> str:
     return f"  largest batch  {PATH}={found.rows}: {size(found.need)}, {why} ({looks})"
 
 
-def _limit(settings: Planning) -> tuple[int, Callable[[Any], int]]:
+def _with_lean(found: Found) -> str:
+    before = " ".join(f"{name}={value}" for name, value in LEAN.items())
+    more = f"{PATH}={found.rows}: {size(found.need)}, slower steps"
+    return f"{'or':>15}  {before} steelyard run ... {more} ({found.looks} predictions, no step)"
+
+
+def _limit(settings: Planning) -> int:
+    """Bytes that may be taken."""
     if settings.machine is not None:
         room = settings.gb * 1e9 if settings.gb is not None else (machine(settings.machine).gib - CONTEXT) * GIB
-        return int(HEADROOM * room), lambda estimate: estimate.tensor_bytes
+        return int(HEADROOM * room)
     room = limit_of(settings)
-    return (room if settings.gb is not None else int(HEADROOM * room)), need
+    return room if settings.gb is not None else int(HEADROOM * room)
 
 
 def _estimated(config: DictConfig, rows: int) -> Any:

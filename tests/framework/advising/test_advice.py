@@ -176,6 +176,24 @@ def test_the_largest_batch_fits_and_one_a_little_larger_does_not(monkeypatch: py
     assert "no step" in words
 
 
+def test_a_much_larger_batch_without_holes_is_told_with_the_allocator_that_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in LEAN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(batches, "foreseen", holed)
+    asked = Planning(gb=SAFE_LEAN * (700 * MB + ONCE) / 1e9)
+    text = batches.largest_batch(tiny.config(data={"batch_size": 8}), asked)
+    plain, lean = (int(line.partition("data.batch_size=")[2].partition(":")[0]) for line in text.splitlines())
+    # 200 MB and 10 for each example; the heap may come to twice that.
+    assert 10 <= plain <= 12 < 48 <= lean <= 50
+    assert "or  MALLOC_MMAP_THRESHOLD_=65536 MALLOC_TRIM_THRESHOLD_=65536 steelyard run ... data" in text
+    # Where the environment says it already, there is one answer.
+    for name, value in LEAN.items():
+        monkeypatch.setenv(name, value)
+    assert f"data.batch_size={lean}:" in batches.largest_batch(tiny.config(data={"batch_size": 8}), asked)
+
+
 def test_it_is_never_larger_than_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "foreseen", on_paper)
     words = batches.largest_batch(tiny.config(data={"batch_size": 8, "limit": 30}), Planning(gb=1))
