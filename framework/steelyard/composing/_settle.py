@@ -3,7 +3,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # A config is a tree of anything.
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +20,9 @@ from steelyard.schema import attempt, settings, show, twin
 from steelyard.spec import plain
 
 Tree = dict[str, Any]
+REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
+"""`${a.b}`; what a resolver makes (`${now:...}`) and what is relative is left to OmegaConf."""
+MISSING = object()
 
 
 def settle(raw: Raw, *, elsewhere: frozenset[str] = frozenset()) -> tuple[DictConfig, tuple[str, ...]]:
@@ -60,7 +64,45 @@ def settle(raw: Raw, *, elsewhere: frozenset[str] = frozenset()) -> tuple[DictCo
         # The text tells 3 from 3.0, and one order of keys from another.
         if challenge not in tree or repr(tree[challenge]) != repr(node):
             config[challenge] = node
+    if "${" in str(tree):
+        dangling = [*_dangling(raw, config)]
+        if dangling:
+            raise Refused(dangling)
     return config, tuple(notes)
+
+
+def _dangling(raw: Raw, config: DictConfig) -> Iterator[Problem]:
+    """References to what is not there, such as an option of a plugin that is not selected."""
+    for path, text in _texts(plain(config)):
+        for name in REFERENCE.findall(text):
+            try:
+                there = OmegaConf.select(config, name, default=MISSING) is not MISSING
+            except OmegaConfBaseException:
+                there = True  # it leads further, and is told of there
+            if there:
+                continue
+            challenge, _, rest = name.partition(".")
+            plugin = rest.partition(".")[0]
+            if plugin in registry.challenges().get(challenge, ()) and plugin not in config[challenge]:
+                why = f"{challenge}.{plugin} is not selected"
+                yield Problem(
+                    f"{path} refers to {name}, and {why}",
+                    _rules.selecting(challenge, raw.choices.get(challenge, ()), plugin),
+                )
+            else:
+                yield Problem(f"{path} refers to {name}, which is not there")
+
+
+def _texts(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of a config with its path."""
+    if isinstance(tree, str):
+        yield path, tree
+    elif isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield from _texts(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(tree, list):
+        for place, value in enumerate(tree):
+            yield from _texts(value, f"{path}[{place}]")
 
 
 def _unknown(raw: Raw, key: str, plugins: tuple[str, ...]) -> Problem:

@@ -356,3 +356,23 @@ def test_plugins_of_finds_every_problem_of_a_stored_config(strangers: Path) -> N
     with pytest.raises(Refused) as caught:
         plugins_of(stored)
     assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "message", "fix"),
+    [
+        (
+            "seed=${fairness.parity.samples}",
+            "seed refers to fairness.parity.samples, and fairness.parity is not selected",
+            "fairness=parity",
+        ),
+        ("seed=${data.nothing}", "seed refers to data.nothing, which is not there", ""),
+        ("+data.names=[a,x${task.nothing}]", "data.names[1] refers to task.nothing, which is not there", ""),
+    ],
+)
+def test_a_reference_to_what_is_not_there_is_refused(nothing: Words, word: str, message: str, fix: str) -> None:
+    assert refused(*nothing, word) == {message: fix}
+    composed = compose(*nothing, "fairness=parity", "seed=${fairness.parity.samples}")
+    assert composed.config.seed == 64
+    other = refused(*nothing, "fairness=parity", "seed=${fairness.parity.sample}")
+    assert other == {"seed refers to fairness.parity.sample, which is not there": ""}
