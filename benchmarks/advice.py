@@ -38,7 +38,14 @@ from steelyard.selection import plugins_of
 
 MIB = 2**20
 EPOCHS = 2
-BARE = ("privacy=none", "stability=none", "interpretability=none", "compute=none", "trainer.limit_val_batches=0", "trainer.enable_progress_bar=false")
+BARE = (
+    "privacy=none",
+    "stability=none",
+    "interpretability=none",
+    "compute=none",
+    "trainer.limit_val_batches=0",
+    "trainer.enable_progress_bar=false",
+)
 QUARTER = "a quarter of the batch"
 MODELS = {
     "MLP": ("data=digits model=mlp model.hidden=[1536,1536,1536]", 512),
