@@ -4,8 +4,9 @@ Run: python benchmarks/advice.py [lean] [MODEL...]
 
 Each config is five models' plain training with one lever pulled or a smaller batch. It is trained for two short epochs
 in a fresh process that has its libraries but nothing else, and whose data segment may not grow by more than the advisor
-says is to be left (RLIMIT_DATA): a process that asks for more gets an exception, and the config did not fit. What is saved is looked at in tensors (torch's profiler)
-and in the resident process. `lean` gives the processes the allocator that gives back what is freed.
+says is to be left (RLIMIT_DATA): a process that asks for more gets an exception, and the config did not fit. What is
+saved is looked at in tensors (torch's profiler) and in the resident process. `lean` gives the processes the allocator
+that gives back what is freed.
 
 Goals: all fit; what is saved of the whole is within 10 % of the whole.
 """
