@@ -2,6 +2,7 @@
 """What is found out about a bad step, without leaving a trace in the training."""
 
 import inspect
+import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -94,6 +95,15 @@ def in_words(fault: Fault) -> str:
     return "; ".join(filter(None, parts))
 
 
+def advice(fault: Fault) -> str:
+    """What somebody can do about it."""
+    if fault.content:
+        return "Clean the data: it holds values that are not finite"
+    if fault.again == Again.TRANSIENT:
+        return "The same batch was worked through well at once: look at the machine, or go on from a checkpoint"
+    return "Try a smaller optimizer.lr, or trainer.gradient_clip_val=1.0"
+
+
 def finite(value: Tensor) -> bool:
     """Whether all of it is; whole numbers always are."""
     return not (value.is_floating_point() or value.is_complex()) or bool(torch.isfinite(value.detach()).all())
@@ -106,8 +116,11 @@ def largest_gradients(named: Iterable[tuple[str, Tensor]]) -> str:
         named: Path and gradient.
     """
     norms = {name: float(torch.linalg.vector_norm(dense(gradient).float())) for name, gradient in named}
-    # What is no number comes first.
-    order = sorted(norms, key=lambda name: -norms[name] if norms[name] < float("inf") else float("-inf"))
+    wrong = [name for name, norm in norms.items() if not math.isfinite(norm)]
+    if wrong:
+        few = ", ".join(wrong[:LAYERS]) + (", ..." if len(wrong) > LAYERS else "")
+        return f"none of {len(norms)} is finite" if len(wrong) == len(norms) else f"not finite: {few}"
+    order = sorted(norms, key=lambda name: -norms[name])
     return ", ".join(f"{name} {norms[name]:.3g}" for name in order[:LAYERS])
 
 

@@ -128,9 +128,9 @@ def decide(plugin: TrainGuard, book: Book, *, ruined: str) -> tuple[Action, str]
         return Action.STOP, "the first bad step ends the training (stability.train_guard.policy=stop)"
     allowed = max(plugin.least, math.floor(plugin.share * book.steps))
     if book.bad > allowed:
-        share = f"stability.train_guard.share={plugin.share:g}"
-        more = f"stability.train_guard.least={max(1, 2 * book.bad)} allows more"
-        return Action.STOP, f"{book.bad} of {book.steps} steps were bad, {allowed} are allowed ({share}; {more})"
+        more = min(1.0, math.ceil(15 * book.bad / book.steps) / 10)
+        fix = f"stability.train_guard.share={more:g} allows more"
+        return Action.STOP, f"{book.bad} of {book.steps} steps were bad, and {allowed} are allowed ({fix})"
     if not ruined and book.run < plugin.in_a_row:
         return Action.SKIP, ""
     if plugin.policy == "rewind" and book.rewinds < plugin.rewinds and not book.barren:
@@ -139,8 +139,8 @@ def decide(plugin: TrainGuard, book: Book, *, ruined: str) -> tuple[Action, str]
         return Action.STOP, f"{ruined} is not finite, which leaving steps out cannot mend"
     if book.hard:
         went = f" after going back {book.rewinds} times" if book.rewinds else ""
-        limit = f"stability.train_guard.in_a_row={plugin.in_a_row}"
-        return Action.STOP, f"{book.run} bad steps in a row{went} ({limit})"
+        more = f"stability.train_guard.in_a_row={2 * book.run} allows more"
+        return Action.STOP, f"{book.run} bad steps in a row{went} ({more})"
     # Spikes that do not end are a new level.
     return Action.SKIP, ""
 

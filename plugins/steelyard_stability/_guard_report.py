@@ -4,6 +4,7 @@
 from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from steelyard.measurement import Artefact, Better, Measurement, Picture, Status, Table
 from steelyard.runs import Run
@@ -44,6 +45,9 @@ def told(run: Run, book: Book, plugin: TrainGuard, *, private: bool) -> Iterator
         "rewinds": float(book.rewinds),
     }
     split = None if private else "train"
+    notes = {"skipped_steps": _note(plugin, private=private)}
+    if book.shifts and plugin.policy == "skip":
+        notes["level_shifts"] = "where training went wrong there, stability.train_guard.policy=rewind goes back"
     for name, value in values.items():
         unit = "" if name == "skipped_share" else "times" if name in ("level_shifts", "rewinds") else "steps"
         if not run.trained or not book.steps:
@@ -57,7 +61,7 @@ def told(run: Run, book: Book, plugin: TrainGuard, *, private: bool) -> Iterator
             unit=unit,
             count=book.steps,
             split=split,
-            note=_note(plugin, private=private) if name == "skipped_steps" else "",
+            note=notes.get(name, ""),
             meaning=MEANINGS[name],
         )
     if not run.trained:
@@ -83,25 +87,31 @@ def _note(plugin: TrainGuard, *, private: bool) -> str:
 
 
 def _table(book: Book, *, private: bool) -> Table:
-    heads = ["step", "epoch", "what", "loss", "usual loss", "gradient norm", "usual norm", "largest gradients", "then"]
-    rest = [] if private else ["batch", "not finite in the batch", "first seen in", "the same batch again"]
+    heads = ["step", "epoch", "what", "then", "gradient norm (usual)", "largest gradients"]
+    rest = (
+        [] if private else ["loss (usual)", "batch", "not finite in the batch", "first seen in", "the same batch again"]
+    )
     more = f" (the first {len(book.faults)} of {book.bad})" if book.bad > len(book.faults) else ""
     return Table(
         name="faults",
         title=f"Steps that were kept from the weights{more}",
-        columns=[*heads[:3], *rest, *heads[3:]],
+        columns=[*heads[:4], *rest, *heads[4:]],
         rows=[_row(fault, private=private) for fault in book.faults],
         split=None if private else "train",
     )
 
 
 def _row(fault: Fault, *, private: bool) -> Sequence[str | float | int | None]:
-    rest = () if private else (fault.batch, fault.content or "nothing", fault.where or "-", fault.again)
-    loss, norm = (None if value is None else float(f"{value:.4g}") for value in (fault.usual_loss, fault.usual_norm))
-    return [
-        *(fault.step, fault.epoch, fault.kind, *rest),
-        *(fault.loss or "-", loss, fault.norm, norm, fault.layers, fault.action),
-    ]
+    norm = _beside(fault.norm, fault.usual_norm)
+    row = [fault.step, fault.epoch, fault.kind, fault.action]
+    if private:
+        return [*row, norm, fault.layers]
+    told = (_beside(fault.loss, fault.usual_loss), fault.batch, fault.content or "nothing", fault.where or "-")
+    return [*row, *told, fault.again, norm, fault.layers]
+
+
+def _beside(value: str, usual: float | None) -> str:
+    return value if usual is None else f"{value} ({usual:.4g})"
 
 
 def curves(
@@ -111,7 +121,7 @@ def curves(
 
     Args:
         curve: Step, loss and norm of good steps.
-        marks: The same of bad ones; None for what is not finite, drawn as a line from top to bottom.
+        marks: The same of bad ones; None for what is not finite, drawn as a short line at the top.
     """
     both = any(loss is not None for _, loss, _ in curve)
     figure = Figure(figsize=(5.6, 3.8 if both else 2.3), layout="constrained")
@@ -123,13 +133,22 @@ def curves(
         seen = [(step, value) for step, value in found if value is not None]
         for step, value in found:
             if value is None:
-                axes.axvline(step, color=RED, linewidth=0.8, alpha=0.5)
+                axes.axvline(step, ymin=0.93, color=RED, linewidth=1)
         axes.plot([step for step, _ in seen], [value for _, value in seen], "x", color=RED, markersize=5)
         if all(value > 0 for _, value in [*good, *seen] if value is not None):
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter(FuncFormatter(_plainly))
+            axes.yaxis.set_minor_locator(NullLocator())
         axes.set_ylabel("loss" if place == 1 else "gradient norm")
         axes.grid(color="#e5e7eb", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=GREY, labelcolor="#111827")
     rows[-1].set_xlabel("step")
     return encoded(figure)
+
+
+def _plainly(value: float, place: int | None) -> str:
+    """A tick of a logarithmic axis."""
+    del place
+    return f"{value:g}"

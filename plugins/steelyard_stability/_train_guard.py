@@ -22,6 +22,7 @@ from steelyard.runs import Run
 from steelyard_stability._faults import (
     Again,
     Fault,
+    advice,
     content,
     finite,
     in_words,
@@ -130,6 +131,8 @@ class TrainGuardAttachment(Attachment):
             # An optimizer that looks twice: its second look is at other weights, where nothing is known of spikes.
             kind = Kind.GOOD if kind.spike or not kind.bad else kind
         else:
+            if kind is Kind.SHIFT and trainer.is_global_zero:
+                log.warning("%s: %s", self.key, shifted(seen, levels, step=trainer.global_step))
             levels.take(seen, kind)
             self._book.add(seen, kind, step=trainer.global_step)
         if not kind.bad:
@@ -243,7 +246,11 @@ class TrainGuardAttachment(Attachment):
         if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(bool(ruined), all=False):
             ruined = ruined or "something on another process"
         action, reason = decide(self._plugin, self._book, ruined=ruined)
-        fault = self._evidence(trainer, task, found, suspect, ruined=ruined)
+        fault = self._fault(trainer, found)
+        # Each replay takes a step; the last word on a training must have one.
+        if not self._private and (len(self._book.faults) < EVIDENCE or action is Action.STOP):
+            again, where = self._again(trainer, task, found, suspect)
+            fault = replace(fault, batch=suspect[1], where=ruined or where, content=content(suspect[0]), again=again)
         words = str(action)
         if action is Action.REWIND:
             assert self._buffers is not None
@@ -254,15 +261,13 @@ class TrainGuardAttachment(Attachment):
         if len(self._book.faults) < EVIDENCE:
             self._book.faults.append(fault)
         if action is Action.STOP:
-            raise TrainingStopped(f"{reason}. {in_words(fault)}. {_way_out(trainer)}")
+            raise TrainingStopped(f"{reason}. {in_words(fault)}. {advice(fault)}. {_way_out(trainer)}")
         if trainer.is_global_zero and (self._book.bad <= TOLD or action is Action.REWIND):
             log.warning("%s: %s; %s", self.key, in_words(fault), words)
 
-    def _evidence(
-        self, trainer: Trainer, task: LightningModule, found: "_Found", suspect: tuple[Any, int], *, ruined: str
-    ) -> Fault:
+    def _fault(self, trainer: Trainer, found: "_Found") -> Fault:
         seen, levels = found.seen, found.levels
-        fault = Fault(
+        return Fault(
             step=found.step,
             epoch=trainer.current_epoch,
             kind=str(found.kind),
@@ -273,11 +278,6 @@ class TrainGuardAttachment(Attachment):
             action="",
             layers=found.layers,
         )
-        if self._private or len(self._book.faults) >= EVIDENCE:
-            return fault
-        batch, number = suspect
-        again, where = self._again(trainer, task, found, suspect)
-        return replace(fault, batch=number, where=ruined or where, content=content(batch), again=again)
 
     def _again(
         self, trainer: Trainer, task: LightningModule, found: "_Found", suspect: tuple[Any, int]
@@ -362,6 +362,14 @@ def drop(weights: Iterable[Tensor]) -> None:
     """Takes the gradients away: an optimizer leaves such weights, and all that it keeps of them, as they are."""
     for weight in weights:
         weight.grad = None
+
+
+def shifted(seen: Seen, levels: Levels, *, step: int) -> str:
+    """That a new level was taken, in a sentence."""
+    loss = "" if seen.loss is None else f"loss {seen.loss:.4g}, before {levels.usual_loss or 0:.4g}; "
+    norm = f"gradient norm {seen.norm:.4g}, before {levels.usual_norm or 0:.4g}"
+    instead = "stability.train_guard.policy=rewind would go back where that went wrong"
+    return f"step {step}: spikes do not end, so they are taken for a new level ({loss}{norm}); {instead}"
 
 
 def _way_out(trainer: Trainer) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from steelyard.measurement import Artefact, Better, Measurement
+from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.narrowing import is_mapping
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import check_least, refuse
@@ -97,6 +97,11 @@ class Classification(Learning):
             )
         yield self._f1(run)
         losses = run.predict("test").losses
+        wrong = int((~losses.isfinite()).sum())
+        if wrong:
+            note = f"{wrong} of {len(losses)} test examples have a loss that is not finite: look at their inputs"
+            yield Measurement(name="loss", status=Status.FAILED, unit="nats", split="test", note=note)
+            return
         yield Measurement(
             name="loss",
             value=float(losses.mean()),

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
 from torch.utils.data import DataLoader, TensorDataset
 
-from small_runs import frozen
+from small_runs import TABLE, frozen, parted, table_task
 from steelyard.data import Digits
-from steelyard.measurement import Better
+from steelyard.measurement import Better, Status
 from steelyard.models import CNN, MLP
 from steelyard.problem import Refused
 from steelyard.statistics import clopper_pearson, mean_interval
@@ -276,3 +276,13 @@ def test_a_stranger_with_a_measure_is_measured_and_one_without_is_not():
 
     assert isinstance(Stranger(), Measured)
     assert not isinstance(LightningModule(), Measured)
+
+
+def test_a_test_example_that_is_not_finite_takes_the_loss_alone():
+    data = parted(200)
+    data._data.tensors[0][7, 2] = math.nan
+    made = table_task(nn.Linear(6, 2))
+    found = {row.name: row for row in made.measure(frozen(made, data, adapter=TABLE))}
+    assert found["accuracy"].status is Status.MEASURED
+    assert (found["loss"].status, found["loss"].value) == (Status.FAILED, None)
+    assert found["loss"].note.startswith("1 of 200 test examples have a loss that is not finite")
