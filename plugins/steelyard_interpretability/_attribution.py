@@ -8,9 +8,11 @@ from steelyard.measurement import Artefact, Measurement, Status
 from steelyard.runs import Run
 from steelyard_interpretability._answer_picture import answer_picture
 from steelyard_interpretability._explain import Study, study
+from steelyard_interpretability._heard import heard
 from steelyard_interpretability._layer_picture import layer_picture
+from steelyard_interpretability._overview import overview
 from steelyard_interpretability._rows import MEANINGS, curves, one_method
-from steelyard_interpretability._samples import SPLIT
+from steelyard_interpretability._samples import SPLIT, Empty
 from steelyard_interpretability._side_by_side import picture
 from steelyard_interpretability._table import by_layout, by_method, by_part
 from steelyard_interpretability.attribution import Attribution
@@ -31,7 +33,7 @@ class AttributionAttachment(Attachment):
         try:
             found = study(run, plugin)
         except ValueError as error:
-            if plugin.layer is None:
+            if plugin.layer is None and not isinstance(error, Empty):
                 raise
             yield _skipped(str(error), {})
             return
@@ -58,6 +60,10 @@ class AttributionAttachment(Attachment):
             yield (layer_picture if by_layer else picture)(run, plugin, found.shown)
             if found.answers:
                 yield answer_picture(run, found.shown, found.answers)
+            if plugin.layer is None:
+                yield from heard(run, found.shown)
+        if found.judged and plugin.layer is None and run.adapter.modality == "table":
+            yield overview(run, found)
 
     def _note(self, found: Study) -> str:
         done, chosen = len(found.common.decisions), len(found.samples.numbers)

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from steelyard.attachment import Attachment
-from steelyard.measurement import Artefact, Measurement
+from steelyard.measurement import Artefact, Measurement, Status
 from steelyard.runs import Run
-from steelyard_interpretability._numbers import numbers
+from steelyard_interpretability._numbers import SAYS, numbers
 from steelyard_interpretability._panel import pictures
 from steelyard_interpretability._quantus_rows import by_quantus
+from steelyard_interpretability._samples import SPLIT, Empty
 from steelyard_interpretability._table import by_method
 from steelyard_interpretability._trials import tried
 from steelyard_interpretability._verdicts import verdict
@@ -22,7 +23,12 @@ class FaithfulnessAttachment(Attachment):
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """Every method's numbers beside their controls, all in one table, and its pictures with a trust panel."""
-        found = tried(run, self._plugin)
+        try:
+            found = tried(run, self._plugin)
+        except Empty as error:
+            meaning = SAYS["deletion_gap"].meaning
+            yield Measurement(name="deletion_gap", status=Status.SKIPPED, note=str(error), meaning=meaning, split=SPLIT)
+            return
         verdicts = {name: verdict(found, trial) for name, trial in found.trials.items()}
         rows = [*numbers(found, verdicts)]
         yield from rows

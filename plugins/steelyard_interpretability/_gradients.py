@@ -94,15 +94,20 @@ def integrated(
     places, weights = _nodes(steps, inputs.dtype, inputs.device)
     change = inputs - baselines
     spare = [1] * (inputs.dim() - 1)
-    sums = torch.zeros_like(inputs)
-    for start in range(0, len(inputs) * steps, at_once):
-        numbers = torch.arange(start, min(start + at_once, len(inputs) * steps), device=inputs.device)
-        which, step = numbers // steps, numbers % steps
-        point = torch.addcmul(baselines[which], places[step].view(-1, *spare), change[which]).requires_grad_()
-        # A copy, since a model may work in place on what it is given. One root is cheaper than one per example.
-        (found,) = torch.autograd.grad(score(point.clone(), rows[which]).sum(), point)
-        sums.index_add_(0, which, found * weights[step].view(-1, *spare))
-    return sums * change
+    along = min(steps, at_once)
+    sums: list[Tensor] = []
+    # Whole examples in a pass where their steps fit, so that nothing has to be gathered.
+    for some in torch.arange(len(inputs), device=inputs.device).split(max(1, at_once // along)):
+        first, last = int(some[0]), int(some[-1]) + 1
+        base, move, total = baselines[first:last, None], change[first:last, None], torch.zeros_like(inputs[first:last])
+        for place, weight in zip(places.split(along), weights.split(along), strict=True):
+            point = torch.addcmul(base, place.view(-1, *spare), move).flatten(0, 1).requires_grad_()
+            # A copy, since a model may work in place on what it is given. One root is cheaper than one per example.
+            answers = score(point.clone(), rows[first:last].repeat_interleave(len(place)))
+            (found,) = torch.autograd.grad(answers.sum(), point)
+            total += (weight @ found.view(last - first, len(place), -1)).view_as(total)
+        sums.append(total)
+    return torch.cat(sums) * change if sums else change
 
 
 @lru_cache(maxsize=64)

@@ -13,6 +13,10 @@ from steelyard.runs import Run
 SPLIT = "val"
 
 
+class Empty(ValueError):
+    """There is no example to explain."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
     """Examples of the validation split, on the task's device.
@@ -78,10 +82,15 @@ def collect(run: Run, *, count: int, baseline: Literal["mean", "zero"], backgrou
         count: Examples to explain.
         baseline: Which.
         background: Examples that stand for all; 0 for none.
+
+    Raises:
+        Empty: If the split has no example.
     """
     loader = run.loader(SPLIT)
     assert isinstance(loader.dataset, Sized)
     population = len(loader.dataset)
+    if not population:
+        raise Empty("the validation split has no example, so there is nothing to explain")
     numbers = evenly_spaced(population, count=count)
     batch = run.batch(SPLIT, numbers)
     inputs = run.adapter.inputs(run.task, batch).detach().clone()

@@ -1,9 +1,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """The headline figures of speech that a model made."""
 
-import io
 import math
-import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +16,7 @@ from steelyard.synthesis.frame_scoring import PARTS
 from steelyard.synthesis.level_scoring import LevelScoring
 from steelyard.synthesis.markov import Markov
 from steelyard.synthesis.spectral import Cepstrum, distances
+from steelyard.wav import wav
 
 PARTNERS = 8
 """Real sounds that each sound is compared with."""
@@ -181,17 +180,6 @@ def listen(made: Sounds, real: Sounds, *, sample_rate: int, told: Callable[[Sequ
             alt=f"One after another: {told(words)}.",
             split="test",
         )
-
-
-def wav(samples: Tensor, *, rate: int) -> bytes:
-    """Samples (T,) in [-1, 1] as a WAV file of 16 bits."""
-    packed = io.BytesIO()
-    with wave.open(packed, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((samples.clamp(-1, 1) * 32767).round().short().numpy().astype("<i2").tobytes())
-    return packed.getvalue()
 
 
 MEANINGS = {

@@ -1,7 +1,5 @@
 """Clean and damaged examples side by side: seen, heard and read."""
 
-import io
-import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +10,7 @@ from torch import Tensor
 from steelyard.adapters import TextAdapter
 from steelyard.measurement import Picture, Sound, Table
 from steelyard.runs import Run
+from steelyard.wav import wav
 from steelyard_stability.corruptions._contrast import contrasted, overheard
 
 HEARD = 3
@@ -146,17 +145,6 @@ def moved(run: Run, pairs: Sequence[Pair], *, split: str) -> Table | None:
         rows=rows,
         split=split,
     )
-
-
-def wav(samples: Tensor, *, rate: int) -> bytes:
-    """Samples (T,) in [-1, 1] as a WAV file of 16 bits."""
-    packed = io.BytesIO()
-    with wave.open(packed, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((samples.float().clamp(-1, 1) * 32767).round().short().numpy().astype("<i2").tobytes())
-    return packed.getvalue()
 
 
 def _view(run: Run, batch: Any) -> Tensor:

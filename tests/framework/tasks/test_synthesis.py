@@ -17,8 +17,9 @@ from steelyard.models import WaveNet
 from steelyard.models.mu_law import encode
 from steelyard.problem import Refused
 from steelyard.synthesis import Markov
-from steelyard.synthesis._measuring import Sounds, spectra, wav
+from steelyard.synthesis._measuring import Sounds, spectra
 from steelyard.tasks import Synthesis
+from steelyard.wav import wav
 
 ADAM = partial(torch.optim.Adam, lr=0.02)
 TINY = {"classes": 3, "levels": 32, "width": 8, "skip": 8, "dilations": (1, 2, 4, 8)}

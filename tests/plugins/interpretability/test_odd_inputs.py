@@ -1,19 +1,26 @@
 """What is odd gets a clear answer: names that could do harm, one feature, a constant model, numbers that are none."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from planted import PLANTED, grown
 from small_runs import Points, frozen, table_task
 from steelyard.adapters import ClassScoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.measurement import Measurement, Picture, Status
 from steelyard_interpretability._attribution import AttributionAttachment
 from steelyard_interpretability._concepts import ConceptsAttachment
+from steelyard_interpretability._drift import DriftAttachment
+from steelyard_interpretability._faithfulness import FaithfulnessAttachment
+from steelyard_interpretability._keeping import Kept
 from steelyard_interpretability.attribution import Attribution
 from steelyard_interpretability.concepts import Concepts
+from steelyard_interpretability.drift import Drift
+from steelyard_interpretability.faithfulness import Faithfulness
 
 ODD = (
     "<script>alert(1)</script>",
@@ -80,6 +87,36 @@ def test_a_constant_model_is_sensitive_to_no_concept() -> None:
     scores = [row for row in rows if isinstance(row, Measurement) and row.name == "score"]
     assert {row.status for row in scores} == {Status.INVALID}
     assert "random concepts do as much" in scores[0].note
+
+
+def test_a_split_without_an_example_is_skipped_with_the_reason() -> None:
+    run = table(4, count=0)
+    watch = DriftAttachment(Drift())
+    watch.kept.append(Kept(epoch=1, rate=0.1, weights=dict(run.task.state_dict())))
+    for attachment in (AttributionAttachment(Attribution()), FaithfulnessAttachment(Faithfulness()), watch):
+        rows = [row for row in attachment.measure(run) if isinstance(row, Measurement)]
+        assert rows
+        assert {row.status for row in rows} == {Status.SKIPPED}
+        assert "no example" in rows[0].note
+    rows = [row for row in concepts("label:1").measure(run) if isinstance(row, Measurement)]
+    assert {row.status for row in rows} == {Status.SKIPPED}
+    assert "too few" in rows[0].note or "at least" in rows[0].note
+
+
+def test_odd_tokens_are_drawn_without_a_warning() -> None:
+    """Words with HTML, slashes, another direction and emoji, in the texts, the matrices and the names of columns."""
+    run, _ = grown(PLANTED["sequence"], seed=0, trained=False, count=12)
+    spelt = ("<b>", "a/../b", "\u05e9\u202e\u0645", "\U0001f600", "$x^2$", "&amp;", "\x00", "")
+    adapter = replace(
+        run.adapter,
+        spell=lambda numbers: [f" {spelt[number % len(spelt)]}" for number in numbers],
+        decode=lambda numbers: " ".join(spelt[number % len(spelt)] for number in numbers),
+    )
+    plugin = Attribution(methods=("input_x_gradient",), samples=2, pictures=2, removals=2, random_orders=1)
+    items = [*AttributionAttachment(plugin).measure(replace(run, adapter=adapter))]
+    drawn = {item.name: item for item in items if isinstance(item, Picture)}
+    assert {*drawn} == {"attributions", "answers"}
+    assert all(item.png.startswith(b"\x89PNG") for item in drawn.values())
 
 
 @pytest.mark.parametrize("value", [float("nan")])
