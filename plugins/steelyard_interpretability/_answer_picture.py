@@ -36,9 +36,9 @@ def answer_picture(run: Run, shown: Shown, answers: Sequence[Answer]) -> Picture
     parts = _called(adapter, shown)
     kept = [_most(answer) for answer in answers]
     limit = max(reach(answer.worth) for answer in answers)
-    heights = [len(answer.places) * CELL + 1.7 for answer in answers]
+    heights = [len(answer.places) * CELL + 1.4 for answer in answers]
     widest = max(map(len, kept))
-    figure = Figure(figsize=(max(4.2, CELL * widest + 1.8), sum(heights) + 0.7), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(max(3.6, CELL * widest + 1.8), sum(heights) + 0.7), dpi=DPI, layout="constrained")
     grid = figure.subplots(len(answers) + 1, 1, squeeze=False, height_ratios=[0.12, *heights])[:, 0]
     bar = figure.colorbar(ScalarMappable(Normalize(-limit, limit), SIGNED), cax=grid[0], orientation="horizontal")
     bar.set_label("against | for the token, in units of its logit", fontsize=8)

@@ -37,8 +37,9 @@ def overview(run: Run, found: Study) -> Picture:
     order = [*map(int, mean.argsort(descending=True, stable=True)[:COLUMNS])]
     places = places_of(found.samples.inputs[: len(found.common.decisions)].cpu().double())
     called = _called(run, found)
-    figure = Figure(figsize=(7.0, len(names) * (0.9 + 0.28 * max(3, len(order))) + 0.7), dpi=DPI, layout="constrained")
-    axes = figure.subplots(len(names) + 1, 1, squeeze=False, height_ratios=[0.06 * len(names), *[1] * len(names)])[:, 0]
+    height = 0.9 + 0.28 * max(3, len(order))
+    figure = Figure(figsize=(7.0, len(names) * height + 0.7), dpi=DPI, layout="constrained")
+    axes = figure.subplots(len(names) + 1, 1, squeeze=False, height_ratios=[0.15, *[height] * len(names)])[:, 0]
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), VALUES), cax=axes[0], orientation="horizontal", ticks=[0, 1])
     bar.ax.set_xticklabels(["smallest value of the column", "largest"], fontsize=8)
     for label, side in zip(bar.ax.get_xticklabels(), ("left", "right"), strict=True):
