@@ -95,17 +95,19 @@ def integrated(
     change = inputs - baselines
     spare = [1] * (inputs.dim() - 1)
     along = min(steps, at_once)
+    size = max(1, at_once // along)
     sums: list[Tensor] = []
     # Whole examples in a pass where their steps fit, so that nothing has to be gathered.
-    for some in torch.arange(len(inputs), device=inputs.device).split(max(1, at_once // along)):
-        first, last = int(some[0]), int(some[-1]) + 1
-        base, move, total = baselines[first:last, None], change[first:last, None], torch.zeros_like(inputs[first:last])
-        for place, weight in zip(places.split(along), weights.split(along), strict=True):
+    for first in range(0, len(inputs), size):
+        some = slice(first, first + size)
+        base, move, total = baselines[some, None], change[some, None], torch.zeros_like(inputs[some])
+        for at in range(0, steps, along):
+            place, weight = places[at : at + along], weights[at : at + along]
             point = torch.addcmul(base, place.view(-1, *spare), move).flatten(0, 1).requires_grad_()
             # A copy, since a model may work in place on what it is given. One root is cheaper than one per example.
-            answers = score(point.clone(), rows[first:last].repeat_interleave(len(place)))
+            answers = score(point.clone(), rows[some].repeat_interleave(len(place)))
             (found,) = torch.autograd.grad(answers.sum(), point)
-            total += (weight @ found.view(last - first, len(place), -1)).view_as(total)
+            total += (weight @ found.view(len(total), len(place), -1)).view_as(total)
         sums.append(total)
     return torch.cat(sums) * change if sums else change
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from questions_to_models import noise, to_model, to_score
 from steelyard.problem import Refused
 from steelyard_interpretability.methods.grouping import grid
+from steelyard_interpretability.methods.hooked import deep_lift
 from steelyard_interpretability.methods.layered import at_layer, of_neuron
 from steelyard_interpretability.methods.question import masked
 from steelyard_interpretability.methods.registry import METHODS, Of, explain
@@ -275,6 +276,19 @@ def test_deep_lift_that_does_not_add_up_is_refused(trap: nn.Module) -> None:
     question = to_model(trap, 3 * noise(8, 6), baselines=noise(8, 6, seed=1))
     with pytest.raises(ValueError, match="take integrated_gradients"):
         explain("deep_lift", question)
+
+
+def test_deep_lift_is_not_refused_for_the_rounding_of_an_example_that_is_its_own_baseline() -> None:
+    torch.manual_seed(0)
+    inputs = noise(8, 6)
+    near = inputs * (1 + 2e-7 * noise(8, 6, seed=1).sign())
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    model[2].bias.data += 10
+    question = to_model(model, inputs, baselines=near)
+    assert float(deep_lift(question).abs().max()) < 1e-5
+    trap = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Linear(16, 3))
+    with pytest.raises(ValueError, match="take integrated_gradients"):
+        deep_lift(to_model(trap, inputs, baselines=inputs + 0.1))
 
 
 def test_grad_cam_without_a_map_is_refused() -> None:
