@@ -26,13 +26,15 @@ FADE = 0.003
 
 
 def heard(run: Run, shown: Shown) -> Iterator[Sound]:
-    """The clips of sounds whose rate is known, by the first method; nothing of anything else."""
+    """The clips of sounds whose rate is known, by the first method; nothing where a decision has no words."""
     adapter = run.adapter
     if not isinstance(adapter, AudioAdapter) or adapter.sample_rate is None:
         return
     rate, name = adapter.sample_rate, next(iter(shown.maps))
     worth = importance(shown.maps[name].attributions, units=shown.units)
     for row, sound in enumerate(shown.inputs[:CLIPS]):
+        if not adapter.scoring.said(shown.decisions[row]):
+            continue
         kept = best(worth[row])
         left = masked(sound, keep=kept[shown.units], fade=round(FADE * rate))
         spoken = name.replace("_", " ")
