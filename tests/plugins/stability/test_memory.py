@@ -111,7 +111,6 @@ def test_what_is_kept_of_an_example_is_far_less_than_the_example(name: str, monk
     monkeypatch.setattr(certifying, "CHUNK", 16)
     # Pictures show a fixed number of examples, and what drawing takes differs from time to time.
     for place, part in (
-        (corrupting, "curves"),
         (corrupting, "examples"),
         (attacking, "worst_examples"),
     ):
