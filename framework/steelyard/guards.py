@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
+from steelyard import randomness
 from steelyard.draft import Draft
 from steelyard.preflight import preflight
 from steelyard.selection import Selected
@@ -45,6 +46,37 @@ class FiniteLoss(Callback):
                 f"the loss is not finite at step {trainer.global_step} (epoch {trainer.current_epoch}): "
                 "try a smaller optimizer.lr, or trainer.gradient_clip_val=1.0"
             )
+
+
+class Streams(Callback):
+    """Keeps every random stream in the checkpoints, so that a resumed training draws what one in one piece draws.
+
+    The order of the data, dropout and augmentation come from these streams; Lightning starts them anew, and the epoch
+    after a checkpoint would have the order of the first one.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Any] | None = None
+
+    @property
+    @override
+    def state_key(self) -> str:
+        return "steelyard.streams"
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return randomness.states()
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._kept = state_dict
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Before the loader of the first epoch is asked for its order.
+        if self._kept is not None:
+            randomness.restore(self._kept)
+            self._kept = None
 
 
 class LatePreflight(Callback):

@@ -23,7 +23,7 @@ from steelyard._quick_log import quick_log
 from steelyard.attachment import Attachment
 from steelyard.building import plain_list
 from steelyard.draft import Draft
-from steelyard.guards import FiniteLoss, LatePreflight
+from steelyard.guards import FiniteLoss, LatePreflight, Streams
 from steelyard.problem import refuse
 from steelyard.ranks import Rank, joining
 from steelyard.selection import Selected
@@ -66,7 +66,7 @@ def make_trainer(
         own.append(watch)
         arguments["enable_progress_bar"] = False
     guards = [] if any(one.minds_losses for one in attachments.values()) else [FiniteLoss()]
-    gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), *guards, *own]
+    gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), *guards, Streams(), *own]
     try:
         with quiet():
             return Trainer(**arguments, callbacks=gathered, default_root_dir=place)

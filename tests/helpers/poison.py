@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -69,3 +70,22 @@ class Hasten(Callback):
         if trainer.global_step == self._step:
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] *= self._times
+
+
+class Halt(Callback):
+    """Ends a run once, by an exception; not again when it is resumed.
+
+    Args:
+        hook: In which hook.
+        step: From this step on.
+    """
+
+    def __init__(self, *, hook: str, step: int) -> None:
+        self._step = step
+        setattr(self, hook, self._halt)
+
+    def _halt(self, trainer: Any, *_: Any) -> None:
+        mark = Path(trainer.default_root_dir) / "halted"
+        if trainer.global_step >= self._step and not trainer.sanity_checking and not mark.exists():
+            mark.touch()
+            raise OSError("halted")
