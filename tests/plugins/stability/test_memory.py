@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 import steelyard_stability._adversarial as attacking
 import steelyard_stability._assault as assaulting
 import steelyard_stability._certified as certifying
+import steelyard_stability.corruptions._asking as asking
 import steelyard_stability.corruptions._attachment as corrupting
 from small_runs import IMAGES, TABLE, Points, frozen, table_task
 from steelyard.attachment import Attachment
@@ -109,6 +110,7 @@ PLUGINS: dict[str, Callable[[], Plugin]] = {
 def test_what_is_kept_of_an_example_is_far_less_than_the_example(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assaulting, "CHUNK", 16)
     monkeypatch.setattr(certifying, "CHUNK", 16)
+    monkeypatch.setattr(asking, "WINDOW", 16)
     # Pictures show a fixed number of examples, and what drawing takes differs from time to time.
     for place, part in (
         (corrupting, "examples"),
