@@ -36,7 +36,8 @@ def test_every_command_composes(page: Path, tmp_path: Path) -> None:
     with session():
         for verb, *words in commands(page):
             overrides = [word for word in words if word not in LATER and not word.startswith(("ckpt=", "--"))]
-            told = [word for word in overrides if "=" in word]
+            # Two seeds compose like a hundred.
+            told = [re.sub(r"range\(0,\d+\)", "range(0,2)", word) for word in overrides if "=" in word]
             if "hydra/launcher=ray" in told and find_spec("ray") is None:
                 continue
             if "-m" in words:

@@ -313,25 +313,27 @@ def _carry_out(way: "Spread | Here", place: Path, *, discard: bool) -> Scorecard
             if discard:
                 folder.discard(place)
             raise
-        except KeyboardInterrupt:
-            journal.try_end(State.INTERRUPTED, exit_code=130, message=f"steelyard resume {place}")
-            raise
-        except Terminated:
-            journal.try_end(State.TERMINATED, exit_code=143, message=f"steelyard resume {place}")
+        except (KeyboardInterrupt, Terminated) as end:
+            _stopped(journal, place, end)
             raise
         except Pruned as pruned:
             journal.try_end(State.PRUNED, exit_code=0, message=str(pruned))
             raise
         except BaseException as error:
-            if stop.is_set():
-                # SIGTERM in the middle of a write by compiled code, which hides what came through it.
-                journal.try_end(State.TERMINATED, exit_code=143, message=f"steelyard resume {place}")
-                raise Terminated from error
+            if stop.asked is not None:
+                # A signal in the middle of a write by compiled code, which hides what came through it.
+                _stopped(journal, place, stop.asked)
+                raise stop.asked from error
             with contextlib.suppress(OSError):
                 folder.write_atomically(place / "traceback.txt", traceback.format_exc().encode())
             journal.try_end(State.FAILED, exit_code=3, message=f"{type(error).__name__}: {error}")
             raise
     return scorecard
+
+
+def _stopped(journal: folder.Journal, place: Path, end: KeyboardInterrupt | Terminated) -> None:
+    state, code = (State.INTERRUPTED, 130) if isinstance(end, KeyboardInterrupt) else (State.TERMINATED, 143)
+    journal.try_end(state, exit_code=code, message=f"steelyard resume {place}")
 
 
 def _steps(prepared: Prepared, place: Path, loggers: Sequence[Logger], rank: Rank | None) -> Scorecard | None:

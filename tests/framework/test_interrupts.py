@@ -95,17 +95,28 @@ def test_what_is_no_run_folder_cannot_be_resumed(workdir: Path) -> None:
         experiment.resume(workdir)
 
 
-def test_a_sigterm_that_compiled_code_hides_still_says_terminated(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "ends", "state"),
+    [
+        (signal.SIGTERM, stopping.Terminated, State.TERMINATED),
+        (signal.SIGINT, KeyboardInterrupt, State.INTERRUPTED),
+    ],
+)
+def test_a_signal_that_compiled_code_hides_still_ends_the_run_as_it_says(
+    number: signal.Signals,
+    ends: type[BaseException],
+    state: State,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     def hidden(*_: object) -> None:
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             time.sleep(1)
         except BaseException as error:
             raise RuntimeError("unexpected pos") from error
 
     monkeypatch.setattr(experiment, "_steps", hidden)
-    with pytest.raises(stopping.Terminated):
+    with pytest.raises(ends):
         tiny.run(monkeypatch, tmp_path, folder_name="run")
-    assert folder.status(tmp_path / "run").state is State.TERMINATED
+    assert folder.status(tmp_path / "run").state is state
