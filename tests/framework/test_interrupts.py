@@ -117,6 +117,11 @@ def test_a_signal_that_compiled_code_hides_still_ends_the_run_as_it_says(
             raise RuntimeError("unexpected pos") from error
 
     monkeypatch.setattr(experiment, "_steps", hidden)
-    with pytest.raises(ends):
-        tiny.run(monkeypatch, tmp_path, folder_name="run")
+    # A process in the background of a shell has Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(ends):
+            tiny.run(monkeypatch, tmp_path, folder_name="run")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert folder.status(tmp_path / "run").state is state
