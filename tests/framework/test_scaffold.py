@@ -34,6 +34,7 @@ def test_the_package_is_complete(tmp_path: Path) -> None:
     assert not [path for path in made.rglob("*") if path.is_file() and "{{" in path.read_text()]
 
 
+@pytest.mark.slow
 def test_the_package_works_as_it_is(tmp_path: Path) -> None:
     site, folder = tmp_path / "site", tmp_path / "work"
     folder.mkdir()
