@@ -18,13 +18,17 @@ RUNS = [words for words in COMMANDS if words.startswith("steelyard") and "output
 ON_FOLDERS = [words for words in COMMANDS if words.startswith("steelyard") and "outputs/" in words]
 # The main job has a test of its own, and the installation runs in the slow tests.
 ELSEWHERE = ["make run", "make test"]
+# These take ten seconds and more: as they stand they are slow tests, and the runs are quick ones on a few examples.
+LONG = [words for words in RUNS if re.search("fashion_mnist|doctor|-m privacy=none,dp_sgd", words)]
+FEW = [f"{words} data.limit=256" for words in LONG if words.startswith("steelyard run")]
+SHORT = [words for words in RUNS if words not in LONG]
 
 
 def call(words: str) -> int:
     return main(words.split()[1:])
 
 
-@pytest.mark.parametrize("words", RUNS)
+@pytest.mark.parametrize("words", [*SHORT, *FEW, *(pytest.param(words, marks=pytest.mark.slow) for words in LONG)])
 def test_a_command_of_the_readme(words: str, workdir: Path) -> None:
     shutil.copy(ROOT / "examples" / "stranger.py", workdir)
     if "fashion_mnist" in words and not Path("/usr/share/datasets/fashion-mnist").exists():

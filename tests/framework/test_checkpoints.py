@@ -1,11 +1,12 @@
 import errno
-import subprocess
+import resource
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from helpers.forked import Forked
 from steelyard.checkpoints import AtomicCheckpointIO, load
 from steelyard.problem import Refused
 
@@ -24,22 +25,22 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "last.ckpt"
+def test_a_full_disk_keeps_the_old_checkpoint(workdir: Path) -> None:
+    path = workdir / "kept" / "last.ckpt"
     AtomicCheckpointIO().save_checkpoint(content(), path)
     before = path.read_bytes()
-    program = (
-        "import resource, torch; from pathlib import Path; from steelyard.checkpoints import AtomicCheckpointIO\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try:\n"
-        f"    AtomicCheckpointIO().save_checkpoint({{'state_dict': {{'w': torch.zeros(10**6)}}}}, {str(path)!r})\n"
-        "except OSError as error:\n"
-        "    print(error.errno, error.filename)\n"
-    )
-    said = subprocess.check_output([sys.executable, "-c", program], text=True)
-    assert said == f"{errno.EFBIG} {path}\n"
+
+    def write() -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            AtomicCheckpointIO().save_checkpoint({"state_dict": {"w": torch.zeros(10**6)}}, path)
+        except OSError as error:
+            print(error.errno, error.filename, file=sys.stderr)
+        return 0
+
+    assert Forked(write).end() == f"{errno.EFBIG} {path}\n"
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("weights_only", [None, False])

@@ -3,20 +3,22 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from helpers import tiny
+from helpers.forked import Forked
 from steelyard import experiment, folder, stopping
+from steelyard.checkpoints import AtomicCheckpointIO
+from steelyard.cli import main
 from steelyard.folder import State
 from steelyard.problem import Refused
 
-EPOCHS = 150
+EPOCHS = 12
 WORDS = [
     "run",
     "compute=none",
@@ -31,24 +33,23 @@ WORDS = [
 ]
 
 
+def slowly() -> int:
+    """The run, with time to be met after each checkpoint."""
+    write = AtomicCheckpointIO.save_checkpoint
+
+    def written(*given: Any, **named: Any) -> None:
+        write(*given, **named)
+        time.sleep(1)
+
+    AtomicCheckpointIO.save_checkpoint = written
+    return main(WORDS)
+
+
 @pytest.fixture
-def started(workdir: Path) -> subprocess.Popen[str]:
+def started(workdir: Path) -> Forked:
     """A run that has written its first checkpoint."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "steelyard", *WORDS],
-        cwd=workdir,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # A test run in the background of a shell ignores Ctrl-C, and its children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-    )
-    deadline = time.monotonic() + 120
-    while not list(workdir.glob("outputs/*/checkpoints/last.ckpt")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    process = Forked(slowly)
+    process.await_(lambda: bool(list(workdir.glob("outputs/*/checkpoints/last.ckpt"))))
     return process
 
 
@@ -61,10 +62,10 @@ def started(workdir: Path) -> subprocess.Popen[str]:
     ],
 )
 def test_the_folder_stays_readable_and_resume_goes_on(
-    started: subprocess.Popen[str], workdir: Path, number: signal.Signals, code: int, state: State
+    started: Forked, workdir: Path, number: signal.Signals, code: int, state: State
 ) -> None:
     started.send_signal(number)
-    _, err = started.communicate(timeout=60)
+    err = started.end()
     assert started.returncode == code, err
     (place,) = (workdir / "outputs").iterdir()
     found = folder.status(place)

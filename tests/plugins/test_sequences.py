@@ -33,7 +33,8 @@ def rows(card):
 
 
 @pytest.mark.parametrize(
-    ("experiment", "model", "headline"), [("translation", "bart", "bleu"), ("summarisation", "t5", "rouge_l")]
+    ("experiment", "model", "headline"),
+    [pytest.param("translation", "bart", "bleu", marks=pytest.mark.slow), ("summarisation", "t5", "rouge_l")],
 )
 def test_all_of_them_measure(workdir, experiment, model, headline):
     card = weighed(f"experiment={experiment}", f"model={model}", *QUICK)
@@ -52,7 +53,10 @@ def test_all_of_them_measure(workdir, experiment, model, headline):
     assert "truth" in artefacts["interpretability/attribution/attributions.png"].alt
 
 
-@pytest.mark.parametrize(("experiment", "model"), [("translation", "t5"), ("summarisation", "bart")])
+@pytest.mark.parametrize(
+    ("experiment", "model"),
+    [pytest.param("translation", "t5", marks=pytest.mark.slow), ("summarisation", "bart")],
+)
 def test_private_training_keeps_its_promise(workdir, experiment, model):
     card = weighed(
         f"experiment={experiment}",

@@ -199,9 +199,9 @@ def compare(loader: ConfigLoader, seeds: range) -> tuple[int, int]:
     return composed, sum(one.composed for one in quick.values())
 
 
-def test_fifty_random_combinations(loader: ConfigLoader) -> None:
-    composed, _ = compare(loader, range(50))
-    assert composed > 15
+def test_some_random_combinations(loader: ConfigLoader) -> None:
+    composed, _ = compare(loader, range(20))
+    assert composed > 5
 
 
 @pytest.mark.slow

@@ -150,6 +150,7 @@ def test_words_alone_leave_to_the_data_what_it_knows() -> None:
     assert there["model"]["input_shape"] == "???"
 
 
+@pytest.mark.slow
 def test_a_fresh_process_knows_our_classes_by_their_last_names(workdir: Path) -> None:
     words = ["--model=Classification", "--model.model=MLP", "--model.optimizer=Lion", "--data=Digits"]
     done = subprocess.run(

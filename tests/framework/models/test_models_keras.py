@@ -322,6 +322,7 @@ def test_a_backend_that_somebody_else_chose_is_refused(monkeypatch):
         loading.library()
 
 
+@pytest.mark.slow
 def test_nothing_of_keras_is_imported_before_it_is_chosen():
     program = "import steelyard.models, sys; print('keras' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"

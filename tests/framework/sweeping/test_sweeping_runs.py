@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from steelyard import folder
+from helpers.forked import Forked
+from helpers.stand_in import stand_in
+from steelyard import experiment, folder
 from steelyard.cli import main
 from steelyard.folder import State
 
 Words = tuple[str, ...]
 Install = Callable[[Callable[[int], None]], None]
-TESTS = Path(__file__).parents[2]
 
 
 def only_sweep() -> Path:
@@ -232,34 +232,16 @@ def test_status_of_a_sweep(nothing: Words, trials: Install, capsys: pytest.Captu
     assert capsys.readouterr().out == "3 trials: 2 done, 1 failed\n"
 
 
-CODE = """
-import sys, time
-from pathlib import Path
-from helpers.stand_in import stand_in
-from steelyard import experiment
-from steelyard.cli import main
-experiment.run = stand_in(Path("calls.txt"), lambda seed: time.sleep(60 if seed >= 2 else 0))
-sys.exit(main())
-"""
-
-
 @pytest.fixture
-def started(workdir: Path, nothing: Words) -> subprocess.Popen[str]:
-    """A sweep of four trials on two workers whose first two are done and whose other two will not end by themselves."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", CODE, "run", "-m", *nothing, "seed=0,1,2,3,4", "sweep.workers=2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
-        # A test run in the background of a shell ignores Ctrl-C, and its children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-    )
-    deadline = time.monotonic() + 120
-    while not (workdir / "calls.txt").exists() or len((workdir / "calls.txt").read_text().split()) < 4:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def started(workdir: Path, nothing: Words, calls: Path) -> Forked:
+    """A sweep of five trials on two workers whose first two are done and whose next two will not end by themselves."""
+
+    def sweep() -> int:
+        experiment.run = stand_in(calls, lambda seed: time.sleep(60 if seed >= 2 else 0))
+        return main(["run", "-m", *nothing, "seed=0,1,2,3,4", "sweep.workers=2"])
+
+    process = Forked(sweep)
+    process.await_(lambda: calls.exists() and len(calls.read_text().split()) >= 4)
     return process
 
 
@@ -272,7 +254,7 @@ def started(workdir: Path, nothing: Words) -> subprocess.Popen[str]:
     ],
 )
 def test_a_sweep_that_is_stopped_loses_no_finished_trial(
-    started: subprocess.Popen[str],
+    started: Forked,
     workdir: Path,
     trials: Install,
     calls: Path,
@@ -289,8 +271,8 @@ def test_a_sweep_that_is_stopped_loses_no_finished_trial(
     assert "another process is at work" in capsys.readouterr().err
     begun = time.monotonic()
     started.send_signal(number)
-    out, err = started.communicate(timeout=60)
-    assert started.returncode == code, (out, err)
+    err = started.end()
+    assert started.returncode == code, err
     assert time.monotonic() - begun < 30
     deadline = time.monotonic() + 10
     while any(folder.status(place / name).state is State.RUNNING for name in "23"):

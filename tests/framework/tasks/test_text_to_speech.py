@@ -153,6 +153,7 @@ def test_it_is_weighed_on_all_four_challenges(workdir):
     assert "3 units" in scorecard["interpretability.attribution.deletion_gap"].note
 
 
+@pytest.mark.slow
 def test_it_is_learnt_in_private(workdir):
     scorecard = weighed("privacy=[dp_sgd,membership]", "optimizer=sgd")
     assert scorecard["privacy.dp_sgd.epsilon"].value == pytest.approx(8, abs=0.05)

@@ -50,6 +50,7 @@ def test_a_video_is_learned_in_private(workdir: Path) -> None:
     assert scorecard["privacy.dp_sgd.epsilon"].value == pytest.approx(8, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_resnet_is_learned_in_private(workdir: Path, caplog: pytest.LogCaptureFixture) -> None:
     scorecard = weighed(workdir, *RESNET, *PRIVATE, "model.norm=group", "model.flip=0.5")
     assert scorecard["privacy.dp_sgd.epsilon"].value == pytest.approx(8, abs=0.01)
