@@ -19,7 +19,7 @@ from steelyard_interpretability._asking import asked_of
 from steelyard_interpretability._concept_numbers import MEANINGS, Line, Scored, told
 from steelyard_interpretability._concept_picture import picture
 from steelyard_interpretability._concept_rows import inside, outside
-from steelyard_interpretability._limits import fitting
+from steelyard_interpretability._limits import LATE, fitting
 from steelyard_interpretability._safe import explaining
 from steelyard_interpretability._samples import SPLIT, Samples, evenly_spaced
 from steelyard_interpretability.concepts import Concepts
@@ -92,7 +92,7 @@ class ConceptsAttachment(Attachment):
         like = run.batch(SPLIT, pool[:1])
         for at, words in enumerate(plugin.sets):
             if at and run.deadline is not None and time.monotonic() > run.deadline:
-                made.refused[words] = "the deadline left no time for it"
+                made.refused[words] = LATE
                 continue
             try:
                 members = inside(run, words, pool)

@@ -15,7 +15,7 @@ from steelyard_interpretability._asking import Asked, asked_of
 from steelyard_interpretability._choosing import chosen
 from steelyard_interpretability._deletion import importance, random_ranks, removal_counts
 from steelyard_interpretability._gradients import completeness_errors
-from steelyard_interpretability._limits import fitting, planned
+from steelyard_interpretability._limits import LATE, fitting, left_of, planned
 from steelyard_interpretability._randomize import reinitialised
 from steelyard_interpretability._safe import explaining
 from steelyard_interpretability._samples import SPLIT, Samples, collect, others, some
@@ -29,7 +29,6 @@ from steelyard_interpretability.methods.registry import METHODS, finite
 
 CHUNK = 32
 """Examples that are explained together; the deadline is looked at between chunks."""
-LATE = "the deadline left no time for it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +118,7 @@ class Study:
         refused: Method -> why there is nothing of it.
         shown: The examples to draw; None for none.
         answers: The first of these, where answers are tokens: what spoke for each token.
-        limits: What `max_seconds` and `max_memory_mb` took away; empty for nothing.
+        limits: What `max_seconds`, the deadline and `max_memory_mb` took away; empty for nothing.
     """
 
     samples: Samples
@@ -164,12 +163,14 @@ def study(run: Run, plugin: Attribution) -> Study:
             effort = _Effort(share=share, at_once=passes.at_once)
             _part(run, plugin, twin, some(run, samples, places), counts, {}, effort=effort, first=True)
 
+        left = left_of(run, max_seconds=plugin.max_seconds, started=started)
         plan = planned(
             pilot,
             count=len(samples.numbers),
             extra=plugin.pictures + _answer_questions(run, plugin, one.decisions),
-            max_seconds=plugin.max_seconds,
+            max_seconds=left.seconds,
             started=started,
+            what=left.what,
         )
         effort = _Effort(share=plan.effort, at_once=passes.at_once)
         samples = samples if len(plan.places) == len(samples.numbers) else some(run, samples, plan.places)

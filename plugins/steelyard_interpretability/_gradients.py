@@ -1,18 +1,18 @@
 # pyright: reportUnknownMemberType=false
 """Integrated Gradients with as many steps as completeness asks for."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Inputs (B, ...) and the decisions to explain (B,) -> their scores (B,)."""
 
-FIRST_STEPS = 8
+FIRST_STEPS = 7
 CHUNK = 256
 """Examples x steps in one pass: small nets on a CPU get slower beyond it, and memory stays bounded."""
 KEPT = 2**30
@@ -48,9 +48,10 @@ def integrated_gradients(
     max_steps: int,
     at_once: int = CHUNK,
 ) -> Explained:
-    """Doubles the number of steps from 8, only for the examples that still need it.
+    """Doubles the number of steps from 7 on, to 15, 31 and further, only for the examples that still need it.
 
-    Completeness is necessary and not sufficient: errors of single features may cancel.
+    No gradient is asked for twice: what is added lies between what is there. Completeness is necessary and not
+    sufficient: errors of single features may cancel.
 
     Args:
         score: What to explain; one score per example.
@@ -58,7 +59,7 @@ def integrated_gradients(
         baselines: (N, ...), the inputs that say nothing.
         rows: What the score gets along with each input (N,), e.g. the number of the example.
         tolerance: Largest completeness error that counts as converged.
-        max_steps: The last number of steps is the largest 8 * 2**k up to it.
+        max_steps: The last number of steps is the largest 8 * 2**k - 1 up to it.
         at_once: Examples x steps in one pass, at most; fewer where they would keep too much memory.
 
     Raises:
@@ -77,31 +78,56 @@ def integrated_gradients(
     steps, at_once = FIRST_STEPS, max(1, min(at_once, KEPT // max(1, kept)))
     while len(todo) and steps <= max_steps:
         found = integrated(
-            score, inputs=inputs[todo], baselines=baselines[todo], rows=rows[todo], steps=steps, at_once=at_once
+            score,
+            inputs=inputs[todo],
+            baselines=baselines[todo],
+            rows=rows[todo],
+            steps=steps,
+            at_once=at_once,
+            half=attributions[todo] if steps > FIRST_STEPS else None,
         )
         attributions[todo] = found.to(attributions.dtype)
         errors[todo] = completeness_errors(found, difference=difference[todo])
         used[todo] = steps
         todo = (errors > tolerance).nonzero()[:, 0]
-        steps *= 2
+        steps = 2 * steps + 1
     return Explained(attributions=attributions, errors=errors, steps=used, converged=errors <= tolerance)
 
 
 def integrated(
-    score: Score, *, inputs: Tensor, baselines: Tensor, rows: Tensor, steps: int, at_once: int = CHUNK
+    score: Score,
+    *,
+    inputs: Tensor,
+    baselines: Tensor,
+    rows: Tensor,
+    steps: int,
+    at_once: int = CHUNK,
+    half: Tensor | None = None,
 ) -> Tensor:
-    """Integrated Gradients with a fixed number of Gauss-Legendre steps: (N, ...)."""
+    """Integrated Gradients with a fixed number of steps: (N, ...).
+
+    Args:
+        score: As above, and so are the next three.
+        inputs: (N, ...).
+        baselines: (N, ...).
+        rows: (N,).
+        steps: Places on the way at which the gradient is taken.
+        at_once: Examples x steps in one pass, at most.
+        half: What came of (steps - 1) / 2; the places of these are among those of `steps` and are not asked again.
+    """
     places, weights = _nodes(steps, inputs.dtype, inputs.device)
+    if half is not None:
+        places, weights = places[::2], weights[::2]
     change = inputs - baselines
     spare = [1] * (inputs.dim() - 1)
-    along = min(steps, at_once)
+    along = min(len(places), at_once)
     size = max(1, at_once // along)
     sums: list[Tensor] = []
     # Whole examples in a pass where their steps fit, so that nothing has to be gathered.
     for first in range(0, len(inputs), size):
         some = slice(first, first + size)
         base, move, total = baselines[some, None], change[some, None], torch.zeros_like(inputs[some])
-        for at in range(0, steps, along):
+        for at in range(0, len(places), along):
             place, weight = places[at : at + along], weights[at : at + along]
             point = torch.addcmul(base, place.view(-1, *spare), move).flatten(0, 1).requires_grad_()
             # A copy, since a model may work in place on what it is given. One root is cheaper than one per example.
@@ -109,14 +135,21 @@ def integrated(
             (found,) = torch.autograd.grad(answers.sum(), point)
             total += (weight @ found.view(len(total), len(place), -1)).view_as(total)
         sums.append(total)
-    return torch.cat(sums) * change if sums else change
+    found = torch.cat(sums) * change if sums else change
+    return found if half is None else found + half / 2
 
 
 @lru_cache(maxsize=64)
 def _nodes(steps: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Places and weights of Gauss and Legendre's rule on [0, 1]."""
-    places, weights = np.polynomial.legendre.leggauss(steps)
-    return torch.as_tensor((places + 1) / 2).to(device, dtype), torch.as_tensor(weights / 2).to(device, dtype)
+    """Places and weights on [0, 1] of the trapezoidal rule after a substitution with flat ends (Sidi 1993, sin^2).
+
+    Twice as many steps keep the places and halve their weights. Straight gradients are exact, and the error falls with
+    the sixth power of the steps where they are smooth; the places are dense near the ends, where a normalising layer
+    changes most.
+    """
+    at = torch.arange(1, steps + 1, dtype=torch.float64) / (steps + 1)
+    places, weights = at - (2 * math.pi * at).sin() / (2 * math.pi), (math.pi * at).sin().square() * 2 / (steps + 1)
+    return places.to(device, dtype), weights.to(device, dtype)
 
 
 def _ends(score: Score, inputs: Tensor, baselines: Tensor, rows: Tensor) -> tuple[bool, int, Tensor]:

@@ -21,6 +21,10 @@ CACHE = 3 * 2**22
 the calls cost more than the sums."""
 FEWEST, MOST = 16, 1024
 """Inputs in one pass on a CPU where memory allows them."""
+LATE = "the deadline left no time for it"
+"""Why a method, or a concept, was not looked at."""
+AMPLE = 2
+"""Times the price: where that fits, nothing more is tried."""
 COPIES = 2
 """A backward pass holds about as much in gradients as the forward pass has kept for it."""
 
@@ -54,7 +58,8 @@ def planned(
     """Takes first steps and draws away, down to an eighth of them, and then examples, down to two.
 
     Two examples are explained at an eighth of the effort, and at twice as much for as long as all would be done in
-    time at that price. Only what was paid for once is promised: no estimate rests on a smaller effort than is taken.
+    time at that price. Only what was paid for once is promised: no estimate rests on a smaller effort than is taken,
+    unless twice the price of the whole effort, at most eight times that of an eighth, leaves time.
 
     Args:
         act: Explains the examples at these places with this share of the effort.
@@ -78,6 +83,8 @@ def planned(
 
     effort = LEAST
     each = price(effort)
+    if AMPLE * each / effort * (count + extra) <= ends - clock():
+        return Plan(effort=1.0, places=tuple(range(count)))
     while effort < 1 and 2 * each * (count + extra + len(pilot)) <= ends - clock():
         effort *= 2
         each = price(effort)

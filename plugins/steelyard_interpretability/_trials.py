@@ -11,7 +11,7 @@ from steelyard.runs import Run
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._asking import Asked, asked_of
 from steelyard_interpretability._deletion import area, random_ranks, ranks_by, removal_counts
-from steelyard_interpretability._limits import fitting, planned
+from steelyard_interpretability._limits import LATE, fitting, left_of, planned
 from steelyard_interpretability._randomize import Stage, cascade
 from steelyard_interpretability._safe import explaining
 from steelyard_interpretability._samples import Samples, collect, some
@@ -114,7 +114,7 @@ class Trials:
         trials: By method.
         refused: Method -> why there is nothing of it.
         orders: Random orders for each example.
-        limits: What `max_seconds` and `max_memory_mb` took away; empty for nothing.
+        limits: What `max_seconds`, the deadline and `max_memory_mb` took away; empty for nothing.
     """
 
     samples: Samples
@@ -152,9 +152,14 @@ def tried(run: Run, plugin: Faithfulness, methods: Mapping[str, Explain] | None 
             part = samples if whole else some(run, samples, places)
             return _tried(run, _less(plugin, effort), part, stages, explains, effort=effort, at_once=passes.at_once)
 
-        plan = planned(tries, count=len(samples.numbers), extra=0, max_seconds=plugin.max_seconds, started=started)
+        left = left_of(run, max_seconds=plugin.max_seconds, started=started)
+        plan = planned(
+            tries, count=len(samples.numbers), extra=0, max_seconds=left.seconds, started=started, what=left.what
+        )
         found = tries(plan.places, plan.effort)
-    return replace(found, limits="; ".join(words for words in (plan.words, passes.words) if words))
+    late = [name.replace("_", " ") for name, words in found.refused.items() if words == LATE]
+    missing = f"the deadline left no time for {', '.join(late)}" if late else ""
+    return replace(found, limits="; ".join(words for words in (plan.words, missing, passes.words) if words))
 
 
 def _less(plugin: Faithfulness, effort: float) -> Faithfulness:
@@ -185,7 +190,7 @@ def _tried(
             refused[name] = objection
             continue
         if trials and run.deadline is not None and time.monotonic() > run.deadline:
-            refused[name] = "the deadline left no time for it"
+            refused[name] = LATE
             continue
         try:
             trials[name] = _trial(name, explain, asked, question, stages, plugin, counts, run)

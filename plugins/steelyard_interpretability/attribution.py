@@ -65,7 +65,7 @@ class Attribution(Plugin):
     tolerance: Annotated[
         float, Option("completeness error, as a fraction of the explained difference, that counts as converged", gt=0)
     ] = 0.05
-    max_steps: Annotated[int, Option("steps at which the doubling from 8 ends", ge=8)] = 512
+    max_steps: Annotated[int, Option("most steps; they double from 7 to 15, 31 and further", ge=7)] = 512
     removals: Annotated[int, Option("points of the deletion curve after the untouched input", ge=2)] = 10
     random_orders: Annotated[int, Option("random orders per example to compare with", ge=1)] = 8
     layer: Annotated[

@@ -16,9 +16,9 @@ import torch
 from captum.attr import InternalInfluence, LayerConductance, NeuronConductance
 from torch import Tensor, nn
 
-from steelyard_interpretability.methods.hooked import Scored
 from steelyard_interpretability.methods.layers import layer_of, replaced, watched
 from steelyard_interpretability.methods.question import Ask, Question
+from steelyard_interpretability.methods.scored import Scored
 
 STEPS = 64
 """Places between baseline and input at which conductance and influence are looked at, times the question's effort."""

@@ -5,6 +5,9 @@ one example alone, whether it is finite at the baseline, whether its gradient ac
 gradient from the baseline to the input is the difference of the score, for every differentiable score), and, for
 methods that hook into layers, whether every operation on the inputs' way is one whose rule they know. A product with
 a mask that is computed from the input without a gradient looks linear to it.
+
+What looks wrong in the model's own precision is asked again in double precision: where it is right there, the model
+rounds away what its decision changes by, and it is the methods that take such differences that are wrong.
 """
 
 from collections.abc import Mapping
@@ -19,10 +22,11 @@ from steelyard_interpretability.methods._propagation import has_rule
 from steelyard_interpretability.methods.grouping import grid
 from steelyard_interpretability.methods.hooked import cam_layer
 from steelyard_interpretability.methods.question import Question, asked
+from steelyard_interpretability.methods.scored import in_double
 
 EXAMPLES = 3
 """That are asked about."""
-STEPS = (8, 64, 512)
+FIRST_STEPS, MOST_STEPS = 7, 511
 MISSED = 0.05
 """Part of the score's difference, or of the attributions' mass if that is larger, that the gradient may leave open."""
 SAME = 1e-4
@@ -40,6 +44,7 @@ FROM_BASELINE = frozenset(
         "lime",
     }
 )
+REMOVAL = frozenset({"occlusion", "ablation", "shapley", "kernel_shap", "lime"})
 GRADIENT = frozenset({"integrated_gradients", "saliency", "input_x_gradient", "smoothgrad", "gradient_shap"})
 LAYERS = frozenset({"deep_lift", "deep_lift_shap", "guided_backprop", "deconvolution", "grad_cam", "guided_grad_cam"})
 OF_LAYER = frozenset({"conductance", "internal_influence", "layer_activation"})
@@ -161,6 +166,7 @@ class Probe:
         every: Why no method at all can be right; "" if some can.
         baseline: Why none can that starts from the baseline.
         gradient: Why none can that follows the gradient.
+        removal: Why none can that takes parts away.
         layers: Method of layers -> why it cannot.
         asked: Methods of a layer or neuron that there is one for.
     """
@@ -169,6 +175,7 @@ class Probe:
     baseline: str
     gradient: str
     layers: Mapping[str, str]
+    removal: str = ""
     asked: frozenset[str] = frozenset()
 
     def objection(self, name: str) -> str:
@@ -179,6 +186,8 @@ class Probe:
             return f"no {'layer' if name in OF_LAYER else 'neuron'} is named that it could be of; {OTHERS}"
         if self.baseline and name in FROM_BASELINE:
             return self.baseline
+        if self.removal and name in REMOVAL:
+            return self.removal
         if self.gradient and name in GRADIENT | LAYERS | OF_NEURON | {"lrp"} | OF_LAYER - {"layer_activation"}:
             return self.gradient
         return self.layers.get(name, "")
@@ -188,24 +197,26 @@ def probed(question: Question) -> Probe:
     """Asks a few of a question's examples."""
     some = question.only(torch.arange(min(EXAMPLES, len(question.inputs)), device=question.inputs.device))
     every = _restless(some)
+    exact = in_double(some) if every else None
+    if exact is not None and not _restless(exact):
+        every = ""
     if every:
         return Probe(every=every, baseline="", gradient="", layers={})
     answerable = frozenset[str]() if some.below is None else OF_LAYER if some.neuron is None else OF_NEURON
-    ends = [asked(some.score, some, end, some.rows()) for end in (some.inputs, some.baselines)]
     baseline = (
         ""
-        if bool(torch.isfinite(ends[1]).all())
+        if bool(torch.isfinite(asked(some.score, some, some.baselines, some.rows())).all())
         else "the score is not finite at the baseline; choose another baseline, or take saliency, which needs none"
     )
     graph = traced(some)
     if graph is None:
         words = f"the score carries no gradient; {BLIND}"
         return Probe(every="", baseline=baseline, gradient=words, layers={}, asked=answerable)
-    gradient = "" if baseline else _unaccounted(some, ends[0] - ends[1])
+    gradient, removal = ("", "") if baseline else _unaccounted(some)
     layers = {} if gradient else _layers(some, graph)
     if some.below is not None:
         layers = {**layers, **_on_the_way(some.below)}
-    return Probe(every="", baseline=baseline, gradient=gradient, layers=layers, asked=answerable)
+    return Probe(every="", baseline=baseline, gradient=gradient, layers=layers, removal=removal, asked=answerable)
 
 
 def _on_the_way(below: Question) -> dict[str, str]:
@@ -231,12 +242,33 @@ def _restless(question: Question) -> str:
     return ""
 
 
-def _unaccounted(question: Question, difference: Tensor) -> str:
-    """Why the gradient does not account for the score, if so."""
-    missed = 0.0
-    for steps in STEPS:
-        if steps > max(STEPS[0], question.max_steps):
-            return ""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Account:
+    difference: Tensor
+    scale: Tensor
+    missed: float
+    words: str = ""
+
+
+def _unaccounted(question: Question) -> tuple[str, str]:
+    """Why the gradient does not account for the score, if so, and why differences of the score do not."""
+    found = _account(question)
+    exact = in_double(question) if found.missed > MISSED else None
+    right = None if exact is None else _account(exact)
+    if right is None or right.missed > MISSED:
+        return found.words, ""
+    rounded = float(((found.difference - right.difference).abs() / right.scale).max())
+    kind = str(question.inputs.dtype).removeprefix("torch.")
+    words = f"the score is so large that {kind} rounds away {rounded:.0%} of what it changes by; {OTHERS}"
+    return "", words if rounded > MISSED else ""
+
+
+def _account(question: Question) -> _Account:
+    """How much of the score's change the gradient leaves open, and in words if no number of steps helps."""
+    ends = [asked(question.score, question, end, question.rows()) for end in (question.inputs, question.baselines)]
+    difference = (ends[0] - ends[1]).double().detach()
+    steps, missed, scale, found = FIRST_STEPS, 0.0, difference.abs(), None
+    while steps <= max(FIRST_STEPS, min(MOST_STEPS, question.max_steps)):
         found = integrated(
             question.score,
             inputs=question.inputs,
@@ -244,19 +276,22 @@ def _unaccounted(question: Question, difference: Tensor) -> str:
             rows=question.rows(),
             steps=steps,
             at_once=question.at_once,
+            half=found,
         )
         flat = found.double().flatten(1)
         if not bool(torch.isfinite(flat).all()):
-            return f"the gradient of the score is not finite; {BLIND}"
-        mass = flat.abs().sum(dim=1)
-        scale = torch.maximum(difference.double().abs(), mass).clamp(min=1e-12)
+            words = f"the gradient of the score is not finite; {BLIND}"
+            return _Account(difference=difference, scale=scale, missed=torch.inf, words=words)
+        scale = torch.maximum(difference.abs(), flat.abs().sum(dim=1)).clamp(min=1e-12)
         missed = float(((flat.sum(dim=1) - difference).abs() / scale).max())
         if missed <= MISSED:
-            return ""
-    return (
+            break
+        steps = 2 * steps + 1
+    words = (
         f"the gradient leaves {missed:.0%} of the score's change unexplained, as where something is rounded, decided, "
         f"detached or has a gradient of its own making; {BLIND}"
     )
+    return _Account(difference=difference, scale=scale, missed=missed, words=words if steps > MOST_STEPS else "")
 
 
 def _layers(question: Question, graph: Graph) -> dict[str, str]:

@@ -56,6 +56,12 @@ def test_steps_shrink_before_examples_and_the_limit_holds(max_seconds: float) ->
     assert (plan.words == "") == (plan.effort == 1 and len(plan.places) == 64)
 
 
+def test_far_from_the_limit_only_an_eighth_of_two_examples_is_tried() -> None:
+    clock = Clock(fixed=0, scaled=1)
+    assert clock.plan(count=40, max_seconds=1000) == Plan(effort=1.0, places=tuple(range(40)))
+    assert clock.asked == [(2, 1 / 8)]
+
+
 def test_what_was_taken_away_is_said() -> None:
     assert Clock(fixed=0, scaled=1).plan(count=40, max_seconds=30).words == (
         "max_seconds=30 left time for 0.5 of the steps and draws"
@@ -123,3 +129,24 @@ def test_the_report_says_which_limits_were_reached(untaught: Run) -> None:
     gaps = [item for item in items if isinstance(item, Measurement) and item.name == "deletion_gap"]
     assert gaps[0].count == 2
     assert "max_seconds=1e-06" in gaps[0].note
+
+
+def test_the_trust_panel_says_what_the_deadline_left_no_time_for(untaught: Run) -> None:
+    tried = Faithfulness(
+        methods=("input_x_gradient", "saliency"),
+        samples=6,
+        pictures=1,
+        neighbours=0,
+        stages=1,
+        random_orders=1,
+        draws=2,
+    )
+    late = FaithfulnessAttachment(tried).measure(replace(untaught, deadline=0.0))
+    (panel,) = [item.panel for item in late if isinstance(item, Picture)]
+    assert panel is not None
+    facts = dict(panel.facts)
+    assert facts["limits"] == (
+        "the deadline left time for 0.125 of the steps and draws and 2 of 6 examples; "
+        "the deadline left no time for saliency"
+    )
+    assert facts["refused"] == "saliency: the deadline left no time for it"

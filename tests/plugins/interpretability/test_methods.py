@@ -172,7 +172,7 @@ def test_coalitions_come_in_pairs_and_no_more_than_asked() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_batch_order_and_chunk_do_not_matter(name: str) -> None:
-    question = to_model(cnn(), noise(7, 2, 8, 8), background=noise(3, 2, 8, 8, seed=4))
+    question = to_model(cnn(), noise(7, 2, 8, 8), background=noise(3, 2, 8, 8, seed=4), effort=0.25)
     if METHODS[name].of is Of.LAYER:
         question = at_layer(question, "1")
     if METHODS[name].of is Of.NEURON:

@@ -173,6 +173,50 @@ def test_on_a_clean_model_nothing_is_refused_and_deep_lift_adds_up(name: str) ->
         torch.testing.assert_close(deep, whole - below, rtol=0, atol=1e-6)
 
 
+class Shifted(nn.Module):
+    """Gives what a model gives, on top of a number so large that single precision has little room for it."""
+
+    def __init__(self, inside: nn.Module, by: float) -> None:
+        super().__init__()
+        self.inside, self.by = inside, nn.Parameter(torch.tensor(by))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.inside(inputs) + self.by
+
+
+def test_large_activations_are_no_reason_to_refuse_gradients_and_one_to_refuse_differences() -> None:
+    removal = {"occlusion", "ablation", "shapley", "kernel_shap", "lime"}
+    found: dict[float, set[str]] = {}
+    for by in (0.0, 3e6):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), Shifted(nn.Linear(8, 8), by), Shifted(nn.Linear(8, 3), by))
+        question = to_model(model, noise(COUNT, 6), baselines=noise(COUNT, 6, seed=1), background=noise(2, 6, seed=2))
+        probe = probed(question)
+        found[by] = {method for method in METHODS if probe.objection(method)}
+        before = [weight.dtype for weight in model.parameters()]
+        gradients = explain("integrated_gradients", question)
+        deep = explain("deep_lift", question)
+        assert before == [torch.float32] * len(before)
+        exact = to_model(
+            model.double(),
+            question.inputs.double(),
+            baselines=question.baselines.double(),
+            decisions=model(question.inputs.double()).argmax(dim=1),
+            tolerance=1e-6,
+        )
+        torch.testing.assert_close(gradients.double(), explain("integrated_gradients", exact), rtol=0.05, atol=0.05)
+        torch.testing.assert_close(deep.double(), explain("deep_lift", exact), rtol=1e-3, atol=1e-4)
+    assert found[3e6] == found[0.0] | removal
+    assert probe.objection("shapley").startswith("the score is so large that float32 rounds away")
+
+
+@pytest.mark.parametrize("name", ["rounding", "rounding that hides", "a gradient by hand", "a part that is detached"])
+def test_a_trap_in_single_precision_is_one_in_double_precision(name: str) -> None:
+    torch.manual_seed(1)
+    question = to_model(TRAPS[name].make(), 2 * noise(COUNT, 6), baselines=noise(COUNT, 6, seed=1))
+    assert "unexplained" in probed(question).objection("integrated_gradients")
+
+
 def test_there_are_enough_of_both() -> None:
     assert len(TRAPS) >= 20
     assert len(CLEAN) >= 20
