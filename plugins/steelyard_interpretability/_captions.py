@@ -1,10 +1,35 @@
 """What stands above an explained example, and what is read aloud."""
 
-from steelyard.adapters import Adapter
+from steelyard.adapters import Adapter, ClassScoring, CTCScoring, LabelsScoring, TokenScoring
 from steelyard_interpretability._trials import Trials
 
 LETTERS = 50
 """Of an answer that stand in a caption."""
+OWN_UNITS = frozenset(
+    {
+        "saliency",
+        "guided_backprop",
+        "deconvolution",
+        "grad_cam",
+        "guided_grad_cam",
+        "layer_activation",
+        "internal_influence",
+    }
+)
+"""Methods whose values are no parts of the score."""
+
+
+def spoken(name: str) -> str:
+    """The name of a method in words."""
+    return name.replace("_", " ")
+
+
+def unit(adapter: Adapter, method: str) -> str:
+    """What the colours of a method's map stand for."""
+    if method in OWN_UNITS:
+        return "colours in units of the method's own"
+    logits = isinstance(adapter.scoring, ClassScoring | LabelsScoring | TokenScoring | CTCScoring)
+    return f"colours in units of the score{', a logit' if logits else ''}"
 
 
 def title(adapter: Adapter, trials: Trials, row: int) -> str:

@@ -169,15 +169,14 @@ def told(found: Scored, *, least: float) -> Iterator[Measurement]:
         for group, decision in enumerate(found.groups):
             one, p = cells[name, group], corrected[name, group]
             at: dict[str, str | float] = {"concept": name, "decision": decision}
-            same = f"random concepts do as much (p = {p:.2g})" if p >= LEVEL else ""
-            failed = "; ".join(filter(None, (unknown, same)))
+            failed = "; ".join(filter(None, (unknown, "random concepts do as much" if p >= LEVEL else "")))
             status = Status.INVALID if failed else Status.MEASURED
-            why = f"control failed: {failed}; " if failed else ""
-            words = f"{why}two-sided p = {p:.2g} after Holm, by the sensitivity; {note}"
+            words = f"{f'control failed: {failed}; ' if failed else ''}p = {p:.2g}"
             count = found.counts[group]
             yield _row("score", one.score, one.interval, count, at, words, status=status)
             yield _row("sensitivity", one.sensitivity, one.spread, count, at, words, status=status)
-            words = f"control: {len(line.randoms)} random concepts; the interval holds 95 % of them"
+            words = f"control: {len(line.randoms)} random concepts; the interval holds 95 % of them; p is that one of "
+            words += "them is as sensitive, two-sided, by Holm's correction for all concepts and decisions"
             yield _row("random_sensitivity", one.random, _within(one.band, -1, 1), len(line.randoms), at, words)
 
 

@@ -15,6 +15,7 @@ from steelyard.runs import Run
 from steelyard.statistics import mean_interval
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._asking import asked_of
+from steelyard_interpretability._captions import spoken
 from steelyard_interpretability._keeping import Keeper
 from steelyard_interpretability._limits import fitting, left_of, planned
 from steelyard_interpretability._randomize import reinitialised
@@ -185,7 +186,8 @@ class DriftAttachment(Keeper):
     def _picture(self, run: Run, found: Story) -> Picture:
         places = range(min(self._plugin.pictures, len(found.samples.numbers)))
         shown = some(run, found.samples, places)
-        columns = _spread(len(found.epochs), COLUMNS - 1)
+        final = found.maps[-1]
+        columns = [at for at in _spread(len(found.epochs), COLUMNS - 1) if not found.maps[at].equal(final)]
         names = [*(f"epoch {found.epochs[place]}" for place in columns), "finished"]
         maps = [found.maps[place] for place in (*columns, -1)]
         told = [run.adapter.told(run.adapter.scoring.said(found.decisions[place])) for place in places]
@@ -199,7 +201,8 @@ class DriftAttachment(Keeper):
         )
         return Picture(
             name="epochs",
-            title=f"{self._plugin.method.replace('_', ' ')} of the same examples over the epochs, in shares",
+            title=f"{spoken(self._plugin.method).capitalize()} of the same examples over the epochs, each map in "
+            "shares of all that it gives to the example",
             png=png,
             alt=f"{len(places)} examples, each with its attributions at {', '.join(names)}.",
             split=SPLIT,

@@ -9,11 +9,12 @@ from steelyard.measurement import Picture
 from steelyard.panel import Check, Mark, Panel, PanelChart, PanelLine
 from steelyard.runs import Run
 from steelyard.statistics import mean_interval
-from steelyard_interpretability._captions import in_words, title
+from steelyard_interpretability._captions import in_words, spoken, title, unit
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability._trials import Line, Trial, Trials
 from steelyard_interpretability._verdicts import ALIKE, Verdict, above_zero, agreements, known
 from steelyard_interpretability.faithfulness import Faithfulness
+from steelyard_interpretability.methods.registry import METHODS
 
 COMPLETE = 0.05
 """Completeness error up to which an example's contributions add up."""
@@ -39,7 +40,8 @@ def pictures(run: Run, plugin: Faithfulness, trials: Trials, verdicts: Mapping[s
         )
         yield Picture(
             name=f"trust_{name}",
-            title=f"{spoken(name)}: what spoke for the decision in {len(rows)} validation examples",
+            title=f"{spoken(name).capitalize()}: what spoke for the decision in {len(rows)} validation examples, "
+            f"{unit(run.adapter, name)}",
             png=png,
             alt=f"Each input with its attributions by {spoken(name)}. {' '.join(said)}",
             split=SPLIT,
@@ -86,17 +88,14 @@ def panel(plugin: Faithfulness, trials: Trials, trial: Trial, verdict: Verdict) 
     )
 
 
-def spoken(name: str) -> str:
-    """The name of a method in words."""
-    return name.replace("_", " ")
-
-
 def _complete(trial: Trial) -> Check:
     errors = trial.errors
     fine = errors <= COMPLETE
     each = ", ".join(f"{float(error):.1%}" if error < 10 else "over 1000%" for error in errors[:8])
     rest = f" and {len(errors) - 8} more" if len(errors) > 8 else ""
     words = f"{int(fine.sum())} of {len(errors)} examples add up to within {COMPLETE:.0%}: off by {each}{rest}."
+    if trial.name in METHODS and not METHODS[trial.name].complete:
+        words += " This method does not promise it."
     return Check(name="Complete?", mark=Mark.GOOD if bool(fine.all()) else Mark.DOUBTFUL, words=words)
 
 
@@ -106,14 +105,21 @@ def _gap(name: str, gap: Tensor, otherwise: Mark) -> Check:
 
 def _around(values: Tensor) -> str:
     mean, interval = mean_interval(values)
-    return f"{mean:.2f}" if interval is None else f"{mean:.2f} (95 % interval {interval[0]:.2f} to {interval[1]:.2f})"
+    if interval is None:
+        return _short(mean)
+    return f"{_short(mean)} (95\N{NO-BREAK SPACE}% interval {_short(interval[0])} to {_short(interval[1])})"
+
+
+def _short(value: float) -> str:
+    """Two places, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _changes(trial: Trial, verdict: Verdict) -> Check:
     if verdict.alike is None:
         return Check(name="Changes with the weights?", mark=Mark.BAD, words="The explanations have no order.")
     way = ", ".join(
-        f"{float(step.ranks.mean()):.2f} at {step.share:.0%}" if len(step.ranks) else f"none at {step.share:.0%}"
+        f"{_short(float(step.ranks.mean()))} at {step.share:.0%}" if len(step.ranks) else f"none at {step.share:.0%}"
         for step in trial.steps
     )
     mark = Mark.BAD if verdict.alike > ALIKE else Mark.GOOD
@@ -132,7 +138,7 @@ def _agrees(trials: Trials, trial: Trial) -> Check:
             mean = float(ranks.mean())
             worst = min(worst, mean)
             partner = spoken(other if trial.name == one else one)
-            found.append(f"{mean:.2f} with {partner} (top tenth shared: {float(known(tops).mean()):.0%})")
+            found.append(f"{_short(mean)} with {partner} (top tenth shared: {float(known(tops).mean()):.0%})")
     if not found:
         return Check(name="Agrees with others?", mark=Mark.OPEN, words="There is no other method to compare with.")
     mark = Mark.GOOD if worst > 0.5 else Mark.DOUBTFUL

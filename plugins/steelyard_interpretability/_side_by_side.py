@@ -6,7 +6,7 @@ from steelyard.adapters import Adapter
 from steelyard.adapters.side_by_side import side_by_side
 from steelyard.measurement import Picture
 from steelyard.runs import Run
-from steelyard_interpretability._captions import short
+from steelyard_interpretability._captions import short, spoken, unit
 from steelyard_interpretability._explain import Shown
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability.attribution import Attribution
@@ -17,26 +17,29 @@ KINDS = {"best": "smallest loss", "worst": "largest loss", "uncertain": "least c
 def picture(run: Run, plugin: Attribution, shown: Shown) -> Picture:
     """Raw attributions of a single method; of several each one's as shares of all that it gives to the example."""
     count, methods = len(shown.kinds), [*shown.maps]
-    spoken = [name.replace("_", " ") for name in methods]
+    names = [spoken(name) for name in methods]
     several = len(plugin.methods) > 1
     values = [shown.maps[name].attributions for name in methods]
     png = side_by_side(
         run.adapter,
         shown.samples.batch,
         [shares(map_) for map_ in values] if several else values,
-        names=spoken if several else [],
+        names=names if several else [],
         titles=[title(run.adapter, shown, row) for row in range(count)],
         decisions=shown.decisions,
     )
-    of = "the decision"
+    of, how = "the decision", ""
     if plugin.layer is not None:
         of = f"neuron {', '.join(map(str, plugin.neuron))} of {plugin.layer}"
-    how = "; each map in shares of all that the method gives to the example" if several else ""
+    elif not several:
+        how = f", {unit(run.adapter, methods[0])}"
+    if several:
+        how = "; each map in shares of all that the method gives to the example"
     return Picture(
         name="attributions",
         title=f"What spoke for {of}: {count} validation examples, baseline {plugin.baseline}{how}",
         png=png,
-        alt=f"Each input with its attributions by {', '.join(spoken)}. "
+        alt=f"Each input with its attributions by {', '.join(names)}. "
         + " ".join(in_words(run.adapter, shown, row) for row in range(count)),
         split=SPLIT,
     )

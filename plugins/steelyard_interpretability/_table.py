@@ -6,6 +6,7 @@ from torch import Tensor
 
 from steelyard.measurement import Measurement, Status, Table
 from steelyard.runs import Run
+from steelyard_interpretability._captions import spoken
 from steelyard_interpretability._explain import Study
 from steelyard_interpretability._kept_units import COLUMNS, LAYOUT, SIDES, TABLE, word
 from steelyard_interpretability._samples import SPLIT
@@ -14,7 +15,7 @@ from steelyard_interpretability.methods.registry import METHODS
 
 
 def by_method(measurements: Iterable[Measurement], *, refused: Mapping[str, str]) -> Table:
-    """One row for each method, one column for each measure that is a single number for it.
+    """One row for each measure that is a single number for a method, one column for each method.
 
     An invalid number stands with the mark "invalid", what was not measured is empty, and a refused method says why.
 
@@ -23,26 +24,23 @@ def by_method(measurements: Iterable[Measurement], *, refused: Mapping[str, str]
         refused: Method -> reason.
     """
     cells: dict[str, dict[str, str | float | None]] = {}
-    columns: dict[str, None] = {}
+    methods: dict[str, None] = {}
     for item in measurements:
         if [*item.at] != ["method"]:
             continue
-        line = cells.setdefault(str(item.at["method"]), {})
+        methods[str(item.at["method"])] = None
         if item.value is None:
             continue
-        columns[item.name] = None
         value = round(item.value, 4)
-        line[item.name] = f"{value:g} (invalid)" if item.status is Status.INVALID else value
-    rows = [
-        [name, *(line.get(column) for column in columns), refused.get(name) or METHODS[name].bias]
-        for name, line in cells.items()
-    ]
-    heads = [name.replace("_", " ") for name in columns]
+        line = cells.setdefault(item.name, {})
+        line[str(item.at["method"])] = f"{value:g} (invalid)" if item.status is Status.INVALID else value
+    rows = [[name.replace("_", " "), *(line.get(method) for method in methods)] for name, line in cells.items()]
+    last = [refused.get(method) or METHODS[method].bias for method in methods]
     return Table(
         name="methods",
         title="Methods of explanation on the same examples",
-        columns=["method", *heads, "refused because, or what to keep in mind"],
-        rows=rows,
+        columns=["measure", *(spoken(method) for method in methods)],
+        rows=[*rows, ["refused because, or what to keep in mind", *last]],
         split=SPLIT,
     )
 

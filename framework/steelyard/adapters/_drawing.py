@@ -28,6 +28,8 @@ ACROSS = 3
 """Images side by side, so that a telephone shows them and their captions at a size that can be read."""
 COMPARED = 5
 """Attributions next to an image."""
+PRINT = 0.15
+"""How much darker black is than white where an image shines through its map."""
 TITLE = 23
 """Letters in a line above an image."""
 PAPER, INK, FOUND = "white", "0.2", "#ffb000"
@@ -58,7 +60,9 @@ def images(
     across: int = ACROSS,
     frames: Sequence[Sequence[Frame]] = (),
 ) -> bytes:
-    """A column per image, the image above its attribution; a new band after `across` of them; the scale on top.
+    """A column per image, the image above its attribution, which lies over a faint print of it; the scale on top.
+
+    A new band begins after `across` images, or one fewer where a single one would be left over.
 
     Args:
         inputs: (N, channels, height, width).
@@ -72,6 +76,7 @@ def images(
     low, high = bounds or (float(inputs.min()), float(inputs.max()))
     limit = reach(attributions)
     columns = min(across, len(inputs))
+    columns -= columns > 2 and len(inputs) % columns == 1 and len(inputs) % (columns - 1) == 0
     bands = -(-len(inputs) // columns)
     figure = Figure(figsize=(1.7 * columns, 4.0 * bands + 0.6), dpi=DPI, layout="constrained")
     places = figure.add_gridspec(2 * bands + 1, columns, height_ratios=[0.08, *[1] * (2 * bands)])
@@ -82,7 +87,7 @@ def images(
         above, below = (figure.add_subplot(places[2 * band + row, column]) for row in (1, 2))
         _image(above, shown)
         caption(above, _wrapped(title))
-        _map(below, attribution, limit)
+        _map(below, attribution, limit, over=shown)
         for frame in frames[index] if frames else ():
             above.add_patch(_outline(frame, image, PAPER))
             below.add_patch(_outline(frame, image, INK))
@@ -124,12 +129,13 @@ def maps(
     _scale(figure.add_subplot(places[0, :]), limit, words=True)
     for line, (block, index) in enumerate((block, index) for index in range(len(inputs)) for block in blocks):
         tile = figure.add_subplot(places[line + 1, 0])
-        _image(tile, ((inputs[index] - low) / max(high - low, 1e-12)).clamp(0, 1))
+        shown = ((inputs[index] - low) / max(high - low, 1e-12)).clamp(0, 1)
+        _image(tile, shown)
         caption(tile, _wrapped(titles[index]))
         for column, number in enumerate(block, start=1):
             axes = figure.add_subplot(places[line + 1, column])
             axes.set_axis_off()
-            _map(axes, attributions[number][index], limit)
+            _map(axes, attributions[number][index], limit, over=shown)
             caption(axes, _wrapped(names[number]))
     return png(figure)
 
@@ -175,11 +181,15 @@ def _image(axes: Axes, shown: Tensor) -> None:
         axes.imshow(shown.mean(dim=0).numpy(), cmap="gray", vmin=0, vmax=1)
 
 
-def _map(axes: Axes, attribution: Tensor, limit: float) -> None:
-    """Grey where there is nothing."""
+def _map(axes: Axes, attribution: Tensor, limit: float, *, over: Tensor) -> None:
+    """The colours of the scale, a little darker where the image is; grey where there is nothing."""
     axes.set_axis_off()
-    tile = attribution if bool((attribution != 0).any()) else attribution.new_full(attribution.shape, float("nan"))
-    axes.imshow(tile.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
+    known = attribution.isfinite() & bool((attribution != 0).any())
+    tile = attribution.where(known, attribution.new_tensor(float("nan")))
+    colours = SIGNED(Normalize(-limit, limit)(tile.numpy()))
+    light = 1 - PRINT * (1 - over.mean(dim=0)) * known
+    colours[..., :3] *= light[..., None].numpy()
+    axes.imshow(colours)
 
 
 def _outline(frame: Frame, image: Tensor, colour: str) -> Rectangle:

@@ -104,8 +104,13 @@ class TextAdapter(Adapter):
         rest = asked if is_mapping(whole) else whole
         if given is None:
             return self.answer(task, rest, asked)
-        with _injected(self._layer(task), given):
-            return self.answer(task, rest, asked)
+        layer, tokens = self._layer(task), self._field(whole, self.tokens)
+        for matches in (_is, _equals, _is_shaped_like):
+            with _injected(layer, given, of=tokens, matches=matches) as waiting:
+                answer = self.answer(task, rest, asked)
+            if not waiting:
+                return answer
+        raise ValueError(f"the task's forward does not embed its tokens by {type(layer).__name__}")
 
     def targets(self, batch: Any) -> Tensor:
         """The labels as the scoring reads them."""
@@ -226,23 +231,46 @@ def _embedding(task: LightningModule) -> Embedding | None:
     return next((holder for holder in holders if isinstance(holder, Embedding)), None)
 
 
-@contextmanager
-def _injected(layer: nn.Module, inputs: Tensor) -> Generator[None]:
-    """The layer's first output of this shape is these embeddings: what it embeds later, e.g. an answer, is its own.
+Matches = Callable[[Tensor, Tensor], int | None]
+"""What a call embeds, and the batch's tokens -> the first row of it that is theirs, or None."""
 
-    Raises:
-        ValueError: If the layer embeds nothing of this shape.
+
+def _is(asked: Tensor, tokens: Tensor) -> int | None:
+    return 0 if asked.shape == tokens.shape and asked.data_ptr() == tokens.data_ptr() else None
+
+
+def _equals(asked: Tensor, tokens: Tensor) -> int | None:
+    """Several texts may be embedded in one call, one below the other."""
+    if asked.shape[1:] != tokens.shape[1:] or len(tokens) == 0:
+        return None
+    starts = range(0, len(asked) - len(tokens) + 1, len(tokens))
+    return next((start for start in starts if torch.equal(asked[start : start + len(tokens)], tokens)), None)
+
+
+def _is_shaped_like(asked: Tensor, tokens: Tensor) -> int | None:
+    return 0 if asked.shape == tokens.shape else None
+
+
+@contextmanager
+def _injected(layer: nn.Module, inputs: Tensor, *, of: Tensor, matches: Matches) -> Generator[list[Tensor]]:
+    """The layer's output for these tokens, the first time that it embeds them, is these embeddings.
+
+    What else it embeds, as an answer or the other text of a pair, is its own. Gives a list that is empty once it did.
     """
     waiting = [inputs]
 
-    def give(module: nn.Module, given: Any, output: Tensor) -> Tensor:
-        del module, given
-        return waiting.pop() if waiting and output.shape == inputs.shape else output
+    def give(module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
+        del module
+        start = matches(given[0], of) if waiting and given else None
+        if start is None or output.shape[1:] != inputs.shape[1:]:
+            return output
+        ours = waiting.pop()
+        if len(output) == len(ours):
+            return ours
+        return torch.cat([output[:start], ours, output[start + len(ours) :]])
 
     handle = layer.register_forward_hook(give)
     try:
-        yield
+        yield waiting
     finally:
         handle.remove()
-    if waiting:
-        raise ValueError(f"the task's forward does not embed its tokens by {type(layer).__name__}")

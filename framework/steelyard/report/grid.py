@@ -17,17 +17,16 @@ FAINT, FULL = 0.06, 0.6
 
 
 def draw(chart: Chart) -> Markup:
-    """The chart's series as one `<svg>`; what a series has no point for stays empty."""
-    places = sorted({point.x for series in chart.series for point in series.points})
+    """The chart's series as one `<svg>`, `wide(chart)` across; what a series has no point for stays empty."""
+    places = _places(chart)
     values = [point.y for series in chart.series for point in series.points]
     low, high = min(values), max(values)
-    names = _names(chart)
-    left = PER_LETTER * max(map(len, names)) + 8
-    width = (WIDTH - left) / len(places)
-    parts = [svg.text(chart.x_label, (left + (WIDTH - left) / 2, 11), "label", "middle")]
+    names, whole = _names(chart), wide(chart)
+    left = _left(names)
+    width = (whole - left) / len(places)
+    parts = [svg.text(chart.x_label, (left + (whole - left) / 2, 11), "label", "middle")]
     parts += [
-        svg.text(number(place), (left + (at + 0.5) * width, HEAD - 8), "tick", "middle")
-        for at, place in enumerate(places)
+        svg.text(_at(place), (left + (at + 0.5) * width, HEAD - 8), "tick", "middle") for at, place in enumerate(places)
     ]
     for row, (name, series) in enumerate(zip(names, chart.series, strict=True)):
         top = HEAD + row * ROW
@@ -37,7 +36,28 @@ def draw(chart: Chart) -> Markup:
             share = (point.y - low) / (high - low) if high > low else 0.5
             parts += _cell(point, series, corner=(start, top), width=width, depth=FAINT + share * (FULL - FAINT))
     height = HEAD + ROW * len(chart.series) + 4
-    return svg.picture(*parts, width=WIDTH, height=height, label=_in_words(chart, names), class_="chart")
+    return svg.picture(*parts, width=whole, height=height, label=_in_words(chart, names), class_="chart")
+
+
+def wide(chart: Chart) -> float:
+    """The width that all numbers have room in, at least that of a chart."""
+    places = _places(chart)
+    longest = max(len(_short(point.y)) for series in chart.series for point in series.points)
+    cell = PER_LETTER * max(longest, *(len(_at(place)) for place in places)) + 8
+    return max(WIDTH, _left(_names(chart)) + cell * len(places))
+
+
+def _places(chart: Chart) -> list[float]:
+    return sorted({point.x for series in chart.series for point in series.points})
+
+
+def _left(names: Sequence[str]) -> float:
+    return PER_LETTER * max(map(len, names)) + 8
+
+
+def _at(place: float) -> str:
+    """As short as tells it from its neighbours on any scale that has a few dozen places."""
+    return number(place) if place == int(place) or abs(place) < 0.1 else f"{float(f'{place:.2g}'):g}"
 
 
 def _cell(point: Point, series: Series, *, corner: tuple[float, float], width: float, depth: float) -> Sequence[Markup]:

@@ -48,11 +48,21 @@ class Row:
 
 
 def rows(measurements: Sequence[Measurement], key: str) -> list[Row]:
-    """The rows of one name in the section `key`; each says what it means unless the one before it did."""
-    said = ["", *(item.meaning for item in measurements)]
+    """The rows of one name in the section `key`; each says what it means, and its note, unless the one before it did.
+
+    What was not measured, or is not to be trusted, always says why.
+    """
+    said = [("", ""), *((item.meaning, item.note) for item in measurements)]
     return [
-        row(replace(item, meaning="" if item.meaning == before else item.meaning), key)
-        for item, before in zip(measurements, said, strict=False)
+        row(
+            replace(
+                item,
+                meaning="" if item.meaning == meaning else item.meaning,
+                note="" if item.note == note and item.status is Status.MEASURED else item.note,
+            ),
+            key,
+        )
+        for item, (meaning, note) in zip(measurements, said, strict=False)
     ]
 
 

@@ -30,6 +30,7 @@ class ShownCurve:
         rows: The points.
         note: The assumption that the points share.
         meaning: What the numbers say, in a sentence.
+        broad: Whether the drawing takes more room than a chart.
     """
 
     title: str
@@ -39,6 +40,7 @@ class ShownCurve:
     rows: list[Row]
     note: str
     meaning: str
+    broad: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +188,7 @@ def _curve(found: curves.Curve, key: str) -> ShownCurve:
         rows=[row(item, key) for item in found.measurements],
         note=shared,
         meaning=found.measurements[0].meaning,
+        broad=many and grid.wide(picture) > grid.WIDTH,
     )
 
 

@@ -163,6 +163,17 @@ def test_for_is_red_and_against_is_blue():
         assert (tile.argmax(axis=1) == channel).mean() > 0.99
 
 
+def test_the_map_of_an_image_lies_over_a_faint_print_of_it():
+    inputs, values = torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 1e-3)
+    inputs[..., :4] = 1.0
+    values[..., 0, 0] = 1.0
+    pixels = decoded(IMAGES.draw((inputs, NONE), values, titles=["half"]))
+    left, right = pixels[330, 30:70].mean(axis=0), pixels[330, 90:130].mean(axis=0)
+    # What says nothing is nearly white, and darker by the print where the image is black.
+    assert left.min() > 235
+    assert 0.8 < right.mean() / left.mean() < 0.9
+
+
 @pytest.mark.parametrize("nothing", [0.0, float("nan"), float("inf")])
 def test_an_attribution_without_a_number_is_a_grey_tile(nothing):
     inputs = torch.zeros(1, 1, 8, 8)

@@ -145,6 +145,56 @@ def test_a_strangers_task_is_given_embeddings_from_outside(form):
     assert drawn(adapter, adapter.replace(batch, inputs), torch.randn(2, 4, 5)).size
 
 
+class Siamese(LightningModule):
+    """Says how alike two texts are: one encoder, and so one embedding, for both; the second text weighs three times."""
+
+    def __init__(self, *, together=False):
+        super().__init__()
+        self.words = nn.Embedding(12, 5)
+        self.encoder = nn.Sequential(nn.Linear(5, 6), nn.GELU())
+        self.together = together
+
+    def score(self, left, right):
+        left, right = (self.encoder(part).mean(dim=1) for part in (left, right))
+        alike = (left * right).sum(dim=1) + 3 * right.sum(dim=1)
+        return torch.stack([alike, -alike], dim=1)
+
+    def forward(self, batch):
+        left, right = batch["left"], batch["right"]
+        if self.together:
+            return self.score(*self.words(torch.cat([left, right])).chunk(2))
+        # Not in the order of the batch.
+        right = self.words(right)
+        return self.score(self.words(left), right)
+
+
+@pytest.mark.parametrize(("together", "same"), [(False, False), (True, False), (False, True)])
+def test_each_text_of_a_pair_is_its_own_input_though_one_encoder_reads_both(together, same):
+    torch.manual_seed(0)
+    task = Siamese(together=together).double().eval()
+    left = torch.randint(12, (3, 4))
+    right = left.clone() if same else torch.randint(12, (3, 4))
+    batch = {"left": left, "right": right, "labels": torch.zeros(3, dtype=torch.long)}
+    for key, other in (("left", right), ("right", left)):
+        adapter = adapter_for("text", options={"tokens": key})
+        inputs = adapter.inputs(task, batch).detach()
+        assert torch.equal(inputs, task.words(batch[key]))
+        still = task.words(other).detach()
+        # On the whole way from nothing to the input, so that what adds the gradients up is right, too.
+        for part in (0.0, 0.3, 1.0):
+            ours, right_one = (part * inputs.clone() for _ in range(2))
+            ends = [ours.requires_grad_(), right_one.requires_grad_()]
+            found = adapter.outputs(task, adapter.replace(batch, ours))
+            wanted = task.score(*((right_one, still) if key == "left" else (still, right_one)))
+            torch.testing.assert_close(found, wanted)
+            slopes = [
+                torch.autograd.grad(out[:, 0].sum(), end)[0] for out, end in zip((found, wanted), ends, strict=True)
+            ]
+            torch.testing.assert_close(*slopes)
+            assert float(slopes[0].abs().max()) > 0
+    assert not task.words._forward_hooks
+
+
 def test_of_several_embedding_layers_one_is_named():
     task = Stranger(places=True)
     with pytest.raises(Refused, match="words, places") as caught:

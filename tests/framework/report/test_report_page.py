@@ -55,6 +55,35 @@ def test_a_number_for_each_plugin_says_once_what_it_means(tmp_path):
     assert words.count("What it took.") == 1
 
 
+def test_a_note_that_numbers_share_stands_once_and_a_reason_with_each(tmp_path):
+    kept = [
+        Measurement(name="a.b.gap", value=1.0, at={"method": at}, note="removal shows what is not in the data")
+        for at in "cd"
+    ]
+    lost = [
+        Measurement(name="a.b.gap", status=Status.SKIPPED, at={"method": at}, note="no gradient at all") for at in "ef"
+    ]
+    section = Section(key="a.b", status=Status.MEASURED, measurements=(*kept, *lost))
+    words = page(render(samples.write(tmp_path / "run", samples.scorecard(extra=(section,))))).words
+    assert words.count("Removal shows what is not in the data") == 1
+    assert words.count("No gradient at all") == 2
+
+
+def test_the_numbers_of_a_grid_have_room(tmp_path):
+    rows = tuple(
+        Measurement(name="a.b.kept", value=0.1234 * step, at={"order": f"number {branch}", "removed": step * 0.0995})
+        for branch in range(7)
+        for step in range(11)
+    )
+    section = Section(key="a.b", status=Status.MEASURED, measurements=rows)
+    found = page(render(samples.write(tmp_path / "run", samples.scorecard(extra=(section,)))))
+    box = next(tag for tag in found.named("svg") if tag.attrs.get("aria-label", "").startswith("Kept. Across"))
+    cells = [tag for tag in found.named("rect") if "cell" in tag.attrs.get("class", "")]
+    # "0.12" and a little air, each letter about 6 wide.
+    assert min(float(tag.attrs["width"]) for tag in cells) > 4 * 6 + 4
+    assert float(box.attrs["viewbox"].split()[2]) > 400
+
+
 @pytest.mark.parametrize(("branches", "cells"), [(6, 0), (7, 14)])
 def test_more_branches_than_marks_are_a_grid(tmp_path, branches, cells):
     rows = tuple(

@@ -313,11 +313,11 @@ def test_every_method_has_its_row_and_a_refused_one_says_why(many: list[Any]) ->
     assert "grad_cam is refused: the model has no convolution" in gaps["grad_cam"].note
     assert {row.at["method"] for row in rows if row.name == "converged"} == {"integrated_gradients", "deep_lift"}
     (table,) = [item for item in many if isinstance(item, Table) and item.name == "methods"]
-    assert [line[0] for line in table.rows] == [*gaps]
-    at = {line[0]: dict(zip(table.columns, line, strict=True)) for line in table.rows}
-    assert at["saliency"]["deletion gap"] is not None
-    assert at["grad_cam"]["deletion gap"] is None
-    assert "no convolution" in str(at["grad_cam"]["refused because, or what to keep in mind"])
+    assert [*table.columns] == ["measure", *(str(name).replace("_", " ") for name in gaps)]
+    at = {line[0]: dict(zip(gaps, line[1:], strict=True)) for line in table.rows}
+    assert at["deletion gap"]["saliency"] is not None
+    assert at["deletion gap"]["grad_cam"] is None
+    assert "no convolution" in str(at["refused because, or what to keep in mind"]["grad_cam"])
     curves = {row.at["order"] for row in many if isinstance(row, Measurement) and row.name == "deletion"}
     assert curves == {"integrated_gradients", "deep_lift", "saliency", "random"}
 
