@@ -25,11 +25,11 @@ def spoken(name: str) -> str:
 
 
 def unit(adapter: Adapter, method: str) -> str:
-    """What the colours of a method's map stand for."""
+    """What the values of a method's map stand for."""
     if method in OWN_UNITS:
-        return "colours in units of the method's own"
+        return "values in units of the method's own"
     logits = isinstance(adapter.scoring, ClassScoring | LabelsScoring | TokenScoring | CTCScoring)
-    return f"colours in units of the score{', a logit' if logits else ''}"
+    return f"values in units of the score{', a logit' if logits else ''}"
 
 
 def title(adapter: Adapter, trials: Trials, row: int) -> str:

@@ -17,7 +17,7 @@ from steelyard.runs import Run
 from steelyard.statistics import mean_interval
 from steelyard_interpretability._asking import asked_of
 from steelyard_interpretability._keeping import Keeper, Kept
-from steelyard_interpretability._last_layer import Ends, ends_of, joined, products, squares
+from steelyard_interpretability._last_layer import ends_of, products, squares
 from steelyard_interpretability._limits import fitting, left_of
 from steelyard_interpretability._safe import explaining
 from steelyard_interpretability._samples import collect, evenly_spaced
@@ -65,6 +65,16 @@ class Traced:
     own: Tensor
     note: str
     until: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """What one model says; as in `Traced`."""
+
+    influence: Tensor
+    own: Tensor
+    labels: Tensor
+    chances: Tensor
 
 
 @final
@@ -138,19 +148,28 @@ class InfluenceAttachment(Keeper):
         with torch.no_grad():
             decisions: Tensor = adapter.scoring.decisions(adapter.outputs(run.task, batch), adapter.targets(batch))
 
-        def both(task: LightningModule) -> tuple[Ends, Ends]:
-            parts: list[Ends] = []
+        def looked(task: LightningModule) -> _Looked:
+            ours = ends_of(task, adapter, batch, decisions)
+            parts: list[_Looked] = []
+            # A part at a time: what the last layer gets may be wide.
             for start in range(0, len(numbers), size):
                 some = run.batch(FROM, numbers[start : start + size])
-                parts.append(ends_of(task, adapter, some, adapter.targets(some)))
-            return ends_of(task, adapter, batch, decisions), joined(parts)
+                theirs = ends_of(task, adapter, some, adapter.targets(some))
+                found = products(ours, theirs), squares(theirs)
+                parts.append(_Looked(influence=found[0], own=found[1], labels=theirs.labels, chances=theirs.chances))
+            return _Looked(
+                influence=torch.cat([part.influence for part in parts], dim=1),
+                own=torch.cat([part.own for part in parts]),
+                labels=torch.cat([part.labels for part in parts]),
+                chances=torch.cat([part.chances for part in parts]),
+            )
 
         watched = self.kept
         left = left_of(run, max_seconds=plugin.max_seconds, started=started)
         numbers = every[:: max(1, len(every) // PILOT)]
         begun = time.monotonic()
         if left.seconds is not None:
-            both(run.task)
+            looked(run.task)
         each = (time.monotonic() - begun) * (1 + max(1, len(watched))) / len(numbers)
         fits = (
             len(every) if left.seconds is None else int((started + left.seconds - time.monotonic()) / max(each, 1e-9))
@@ -160,7 +179,7 @@ class InfluenceAttachment(Keeper):
             len(numbers) < len(every)
         )
         cut += [passes.words] * (size < ROWS and bool(passes.words))
-        _, trained = both(run.task)
+        trained = looked(run.task)
         kept = watched or [Kept(epoch=0, rate=1.0, weights={})]
         twin = copy.deepcopy(run.task) if watched else run.task
         influence = torch.zeros(len(explained), len(numbers), dtype=torch.double)
@@ -168,9 +187,9 @@ class InfluenceAttachment(Keeper):
         for one in kept:
             if one.weights:
                 twin.load_state_dict(one.weights)
-            ours, theirs = both(twin)
-            influence += one.rate * products(ours, theirs)
-            own += one.rate * squares(theirs)
+            found = looked(twin) if one.weights else trained
+            influence += one.rate * found.influence
+            own += one.rate * found.own
         epochs = ", ".join(str(one.epoch) for one in watched)
         return Traced(
             numbers=numbers,

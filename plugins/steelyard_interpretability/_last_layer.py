@@ -59,12 +59,6 @@ def ends_of(task: LightningModule, adapter: Adapter, batch: Any, labels: Tensor)
     return Ends(slopes=slopes.cpu(), features=features.cpu(), labels=labels.cpu(), chances=chances[rows, labels].cpu())
 
 
-def joined(parts: list[Ends]) -> Ends:
-    """The examples of all parts."""
-    names = ("slopes", "features", "labels", "chances")
-    return Ends(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
-
-
 def products(ours: Ends, theirs: Ends) -> Tensor:
     """The products of the examples' gradients of the last layer: (N, M)."""
     return (ours.slopes @ theirs.slopes.T) * (ours.features @ theirs.features.T)

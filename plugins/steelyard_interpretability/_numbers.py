@@ -146,7 +146,7 @@ def numbers(trials: Trials, verdicts: Mapping[str, Verdict]) -> Iterator[Measure
 
 
 def _of(trials: Trials, trial: Trial, verdict: Verdict) -> Iterator[Measurement]:
-    failed = "" if verdict.trusted else f"control failed: {', '.join(verdict.failed)}; "
+    failed = "" if verdict.trusted else f"control failed: {', '.join(verdict.failed)}"
     limits = f"; {trials.limits}" if trials.limits else ""
     rows = {
         "deletion_gap": verdict.random,
@@ -191,7 +191,7 @@ def _mean(
 ) -> Measurement:
     says = SAYS[name]
     status = Status.INVALID if failed else Status.MEASURED
-    return _plain(name, known(values), at, says.better, f"{failed}{says.bias}{limits}", says.meaning, status)
+    return _plain(name, known(values), at, says.better, f"{failed or says.bias}{limits}", says.meaning, status)
 
 
 def _plain(

@@ -48,22 +48,23 @@ class Row:
 
 
 def rows(measurements: Sequence[Measurement], key: str) -> list[Row]:
-    """The rows of one name in the section `key`; each says what it means, and its note, unless the one before it did.
+    """The rows of one name in the section `key`; each says what it means unless the one before it did.
 
-    What was not measured, or is not to be trusted, always says why.
+    The note of numbers that were measured stands with the first of them that has it; what was not measured, or is not
+    to be trusted, always says why.
     """
-    said = [("", ""), *((item.meaning, item.note) for item in measurements)]
-    return [
-        row(
-            replace(
-                item,
-                meaning="" if item.meaning == meaning else item.meaning,
-                note="" if item.note == note and item.status is Status.MEASURED else item.note,
-            ),
-            key,
+    found: list[Row] = []
+    meaning = note = ""
+    for item in measurements:
+        measured = item.status is Status.MEASURED
+        shown = replace(
+            item,
+            meaning="" if item.meaning == meaning else item.meaning,
+            note="" if measured and item.note == note else item.note,
         )
-        for item, (meaning, note) in zip(measurements, said, strict=False)
-    ]
+        meaning, note = item.meaning, item.note if measured else note
+        found.append(row(shown, key))
+    return found
 
 
 def row(measurement: Measurement, key: str) -> Row:

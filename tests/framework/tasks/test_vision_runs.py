@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import steelyard
+from steelyard.cli import main
 from steelyard.measurement import Status
 from steelyard.problem import Refused
 from steelyard.scorecard import Scorecard
@@ -43,6 +44,26 @@ def test_a_video_is_weighed_on_all_four_challenges(workdir: Path) -> None:
     assert scorecard["task.accuracy"].count == 18
     # 8 frames of 8 by 8 blocks.
     assert "512 units" in scorecard["interpretability.attribution.deletion_gap"].note
+
+
+@pytest.mark.slow
+def test_the_checkpoint_of_a_video_model_is_explained_and_judged(workdir: Path) -> None:
+    steelyard.run(*VIDEO[:-2], "interpretability=none", "stability=none", "privacy=none")
+    (checkpoint,) = workdir.glob("outputs/*/checkpoints/last.ckpt")
+    kinds = ("attribution", "faithfulness", "concepts")
+    few = ("faithfulness.samples=4", "faithfulness.pictures=1", "concepts.sets=[label:0]")
+    words = ["weigh", f"ckpt={checkpoint}", *VIDEO, f"interpretability=[{','.join(kinds)}]", "privacy=none"]
+    assert main([*words, "data.val_fraction=0.6", *(f"interpretability.{word}" for word in few)]) == 0
+    (stored,) = [place.parent / "scorecard.json" for place in workdir.glob("outputs/*/interpretability")]
+    sections = {part["key"]: part for part in json.loads(stored.read_text())["sections"]}
+    assert {key: part["status"] for key, part in sections.items() if "interpretability" in key} == {
+        f"interpretability.{kind}": "measured" for kind in kinds
+    }
+    rows = [row for part in sections.values() for row in part["measurements"]]
+    (complete,) = [row for row in rows if row["name"] == "interpretability.attribution.completeness_error"]
+    assert complete["value"] <= 0.05
+    pictures = [path.name for path in stored.parent.glob("interpretability/*/*.png")]
+    assert {"attributions.png", "trust_integrated_gradients.png"} <= {*pictures}
 
 
 def test_a_video_is_learned_in_private(workdir: Path) -> None:
