@@ -131,7 +131,8 @@ def child(left: int, line: list[str]) -> None:
         train(config, data)
         grown = resident.peak() - before
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        # oneDNN does not say why it got none for a program.
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in ("memory", "primitive")):
             raise
         grown = 0
     resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

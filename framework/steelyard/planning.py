@@ -18,7 +18,7 @@ from steelyard.estimating.machines import Machine, machine
 from steelyard.estimating.probing import Probed, probe
 from steelyard.estimating.settings import Planning
 from steelyard.preflight import preflight
-from steelyard.problem import Refused
+from steelyard.problem import Problem, Refused
 from steelyard.report.numbers import duration
 from steelyard.selection import Selected, plugins_of
 from steelyard.sweeping.pool import share, side_by_side
@@ -144,7 +144,7 @@ def plan(
         else estimate.trainable,
         flops_per_step=None if estimate is None else estimate.flops,
         steps=forecast.steps,
-        notes=(*notes, *(problem.message for problem in problems), *forecast.notes),
+        notes=(*notes, *map(_noted, problems), *forecast.notes),
         checkpoint_bytes=_kept(weights) if config.get("checkpoints") == "last" else 0,
         spends=_spends(selected, draft),
         estimate=estimate,
@@ -196,6 +196,10 @@ def _spends(selected: Sequence[Selected], draft: Draft) -> dict[str, float]:
         for what, amount in choice.plugin.spends(draft).items():
             found[what] = found.get(what, 0.0) + amount
     return found
+
+
+def _noted(problem: Problem) -> str:
+    return f"{problem.message} ({problem.fix})" if problem.fix else problem.message
 
 
 def _keys(selected: Sequence[Selected]) -> tuple[str, ...]:

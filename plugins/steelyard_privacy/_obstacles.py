@@ -12,6 +12,7 @@ from steelyard.draft import Draft
 from steelyard.problem import Problem, Refused
 from steelyard.seam import Seam
 from steelyard_privacy import _pld
+from steelyard_privacy._larger import advice
 from steelyard_privacy._plan import make_plan
 from steelyard_privacy.dp_sgd import DPSGD
 
@@ -42,13 +43,18 @@ def obstacles(plugin: DPSGD, draft: Draft) -> Iterator[Problem]:
         yield from refused.problems
         return
     yield Problem(str(plan), level="note")
+    proposed = advice(plan, draft.task, given=plugin.noise_multiplier is not None)
     if plan.signal_to_noise is not None and plan.signal_to_noise < 1:
+        gains = proposed is None or bool(proposed.fix)
+        what = "larger batches over the same epochs" if gains else "more epochs"
         yield Problem(
-            "each step is more noise than signal: larger batches over the same epochs, fewer trained weights or a "
-            "larger epsilon help, and a learning rate so small that many steps average",
-            f"data.batch_size={4 * plan.population.batch_size}",
+            f"each step is more noise than signal: {what}, fewer trained weights or a larger epsilon help, and a "
+            "learning rate so small that many steps average",
+            f"data.batch_size={4 * plan.population.batch_size}" if gains else "compute=[cost,lora]",
             level="note",
         )
+    if proposed is not None:
+        yield proposed
     if not _pld.available():
         yield Problem(
             "dp-accounting is not installed: epsilon is the Renyi bound, which is some 10 % larger than the truth",

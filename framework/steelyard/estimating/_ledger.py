@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import storage_of, when_freed
 from steelyard.estimating._onednn import Passing, convolved, convolved_back, recurrent_bytes
 
@@ -20,15 +21,18 @@ class Ledger:
 
     Attributes:
         phase: The kind of what is made now.
+        moment: When it is made.
         rows: Examples in the batch that is worked on.
     """
 
     def __init__(self) -> None:
         self.phase = "workspace"
+        self.moment = Moment.REST
         self.rows = 0
         self._events: list[int] = []
         self._sizes: list[int] = []
         self._kinds: list[str] = []
+        self._moments: list[Moment] = []
         self._open: dict[int, int] = {}
         self._weights: frozenset[tuple[int, ...]] = frozenset()
 
@@ -81,6 +85,10 @@ class Ledger:
         """Requests and ~requests that are freed, in order, and the size of each request."""
         return self._events, self._sizes
 
+    def moments(self) -> Sequence[Moment]:
+        """When each request came."""
+        return self._moments
+
     def now(self) -> int:
         """Events so far."""
         return len(self._events)
@@ -108,6 +116,7 @@ class Ledger:
         entry = len(self._sizes)
         self._sizes.append(size)
         self._kinds.append(kind)
+        self._moments.append(self.moment)
         self._events.append(entry)
         return entry
 

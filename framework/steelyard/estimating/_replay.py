@@ -1,14 +1,11 @@
 """How far a process grows in a training: the requests of its rehearsal, replayed to an allocator.
 
-A tensor comes with small objects, and it matters for the holes of a heap where they lie. Plain requests of up to 504
-bytes were counted for each request of at least 1 KiB by torch, in one step of a GPT and of a BERT (torch 2.13.0,
-Lightning 2.6). `COMPANIONS` was chosen among some lists near those counts, by how well it foretold nine real processes;
-it serves every model.
+A tensor comes with small objects (`_company.py`), and it matters for the holes of a heap where they lie.
 """
 
 import random
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,18 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steelyard.estimating._company import BEFORE, COMPANIES, STAYS, Moment
 from steelyard.estimating._heap import Heap, Rules
 from steelyard.estimating._shapes import Shape
 
 SMALL = 1024
 """Bytes below which a tensor is a scalar or a list of sizes, and has no company of its own here."""
-LONG = 10
-"""A tensor that lives for so many requests was kept for the backward pass, or longer."""
-COMPANIONS: Mapping[bool, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    True: ((472, 24, 24, 24, 24), (104, 184, 184, 24, 24, 24, 24, 40, 184)),
-    False: ((24,), (104, 184)),
-}
-"""Bytes of the small objects before and after a tensor, if it is kept and if not: nodes of the graph, views, lists."""
 PROGRAM = 276 * 1024
 """Bytes of a program of oneDNN, which it keeps; 30 of 252 KiB, and lists, were seen in a step of a BERT in bfloat16."""
 STEPS, EVENTS = 24, 24_000
@@ -37,8 +28,6 @@ REPLAYS, ALL = 15, 30_000
 """Times that a training is replayed at most, and requests of all of them about; at least three times."""
 LITTLE = 16 * 2**20
 """Bytes of a process below which its holes are not worth a second look."""
-MISSING = 0.2
-"""Share of the small objects that a replay leaves out, each time others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +39,7 @@ class Trace:
         sizes: Of each request, in bytes.
         ends: Where in the events each step ends.
         shapes: Of the batches of each step.
+        moments: When each request came; at rest where nobody says.
         programs: Products in a step for which oneDNN writes a program of its own, each once for a shape.
     """
 
@@ -58,18 +48,7 @@ class Trace:
     ends: Sequence[int]
     shapes: Sequence[Shape]
     programs: int = 0
-
-    @cached_property
-    def long(self) -> frozenset[int]:
-        """Requests that are kept."""
-        born: dict[int, int] = {}
-        passing: set[int] = set()
-        for event in self.events:
-            if event >= 0:
-                born[event] = len(born)
-            elif len(born) - born[~event] < LONG:
-                passing.add(~event)
-        return frozenset(born) - passing
+    moments: Sequence[Moment] = ()
 
     def step(self, number: int) -> Sequence[int]:
         """The events of a step."""
@@ -89,7 +68,7 @@ def held(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) -> i
 
 
 def spread(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) -> Sequence[int]:
-    """As `held`, several times, the least first: each time some other small objects are missing.
+    """As `held`, several times, the least first: each time other small objects lie beside the tensors.
 
     Which of them lie where differs from process to process, and the size of a heap hangs on it: one training of an MLP
     came to 114, 154 and 156 MiB. The arguments are those of `held`.
@@ -100,8 +79,8 @@ def spread(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) ->
         return [once]
     each = len(trace.step(0)) + (most * len(trace.step(1)) if len(trace.ends) > 1 else 0)
     times = max(3, min(REPLAYS, ALL // max(1, each)))
-    draws = [random.Random(number) for number in range(1, times)]  # noqa: S311 (small objects, no secrets)
-    return sorted([once, *(_peak(_Replay(trace, Heap(rules), draw), trace, order, steps=most) for draw in draws)])
+    again = (_peak(_Replay(trace, Heap(rules), number), trace, order, steps=most) for number in range(1, times))
+    return sorted([once, *again])
 
 
 def _most(trace: Trace, steps: int) -> int:
@@ -123,12 +102,13 @@ class _Replay:
     Args:
         trace: What to do.
         heap: That it takes from.
-        draw: Says which small objects are missing; None: none is.
+        number: Of the replay: which small objects lie where is drawn by it.
     """
 
-    def __init__(self, trace: Trace, heap: Heap, draw: random.Random | None = None) -> None:
+    def __init__(self, trace: Trace, heap: Heap, number: int = 0) -> None:
         self.heap = heap
-        self._draw = draw
+        self._draw = random.Random(number)  # noqa: S311 (small objects, no secrets)
+        self._graph: list[int] = []
         self._trace = trace
         self._carried: defaultdict[int, deque[list[int]]] = defaultdict(deque)
         self._written: set[Shape] = set()
@@ -143,6 +123,7 @@ class _Replay:
                 live[event] = self._take(event, self._trace.sizes[event])
             elif ~event in live:
                 self._give(live.pop(~event))
+        self._end()
         if len(self._trace.ends) > 1:
             for event in self._trace.step(1):
                 if event < 0 and ~event in live:
@@ -160,6 +141,7 @@ class _Replay:
                 self._give(live.pop(~event))
             elif self._carried[self._trace.sizes[~event]]:
                 self._give(self._carried[self._trace.sizes[~event]].popleft())
+        self._end()
         for event, handles in live.items():
             self._carried[self._trace.sizes[event]].append(handles)
 
@@ -193,26 +175,31 @@ class _Replay:
             self.heap.take(PROGRAM)
         if size < SMALL:
             return [self.heap.take(size)]
-        before, after = COMPANIONS[event in self._trace.long]
-        ahead = self._company(before)
-        tensor = self.heap.take(size)
-        return [tensor, *ahead, *self._company(after)]
+        moments = self._trace.moments
+        company = self._draw.choice(COMPANIES[moments[event] if moments else Moment.REST])
+        handles = [self.heap.take_small(BEFORE), self.heap.take(size), *map(self.heap.take_small, company.own)]
+        for node in company.graph:
+            (self._graph if self._draw.random() < STAYS else handles).append(self.heap.take_small(node))
+        return handles
 
-    def _company(self, sizes: Sequence[int]) -> list[int]:
-        draw = self._draw
-        return [self.heap.take_small(size) for size in sizes if draw is None or draw.random() >= MISSING]
+    def _end(self) -> None:
+        """The graph of a step goes with the step."""
+        self._give(self._graph)
+        self._graph = []
 
     def _give(self, handles: Sequence[int]) -> None:
         for handle in handles:
             self.heap.give(handle)
 
 
-def programs(func: Any, args: Any) -> set[Any]:
-    """For which shapes a product makes oneDNN write programs: convolutions, and products in 16 bits."""
-    name = func.overloadpacket.__name__
+def programs(func: Any, args: Any, kwargs: Any) -> set[Any]:
+    """For which shapes an operation makes oneDNN write programs: convolutions, GELU, and products in 16 bits."""
+    name = getattr(getattr(func, "overloadpacket", None), "__name__", "")
     key = (name, *(tuple(one.shape) for one in args if isinstance(one, Tensor)))
     if "convolution" in name:
         return {(*key, part) for part in (("data", "weights") if "backward" in name else ("",))}
+    if name in ("gelu", "gelu_backward") and kwargs.get("approximate", "none") == "none":
+        return {key}
     half = any(isinstance(one, Tensor) and one.dtype in (torch.bfloat16, torch.float16) for one in args)
     return {key} if half and name in ("mm", "addmm", "bmm", "baddbmm") else set()
 

@@ -1,9 +1,11 @@
 """A few real steps of a training, for their time."""
 
+import os
 import resource
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -22,8 +24,8 @@ from steelyard.selection import plugins_of
 
 STEPS = 5
 """Steps that are timed; one comes before them, which is slower."""
-FORWARD = 1 / 3
-"""Of a training step, a batch of validation: the backward pass costs about two forward passes."""
+VALIDATED = 3
+"""Batches of validation that are timed, at most, and the first of them only if it is the only one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class Probed:
         first_cpu: CPU seconds of the first batch.
         steps: Batches that were timed.
         validation: Batches of validation in the whole training, about.
+        validating: Seconds of one of them.
+        validating_cpu: The same in CPU seconds.
     """
 
     first: float
@@ -45,18 +49,20 @@ class Probed:
     first_cpu: float
     steps: int
     validation: float = 0.0
+    validating: float = 0.0
+    validating_cpu: float = 0.0
 
     def training(self, batches: int) -> float:
         """Seconds of a training of so many batches, with its validation."""
-        return self.first + (batches - 1 + FORWARD * self.validation) * self.seconds
+        return self.first + (batches - 1) * self.seconds + self.validation * self.validating
 
     def training_cpu(self, batches: int) -> float:
         """CPU seconds of a training of so many batches, with its validation."""
-        return self.first_cpu + (batches - 1 + FORWARD * self.validation) * self.cpu
+        return self.first_cpu + (batches - 1) * self.cpu + self.validation * self.validating_cpu
 
 
 def probe(config: DictConfig, estimate: Estimate | None = None) -> Probed:
-    """Trains six batches of a config with all its plugins, and throws the result away.
+    """Trains six batches of a config with all its plugins, validates a few, and throws the result away.
 
     Where batches differ in shape, the times are those of the mean batch, by the operations of the estimate.
 
@@ -75,9 +81,15 @@ def probe(config: DictConfig, estimate: Estimate | None = None) -> Probed:
     watch = _Watch(estimate, draft.adapter.size)
     quick = config.copy()
     quick.checkpoints = "none"
-    draft.trainer.update(limit_val_batches=0, num_sanity_val_steps=0, enable_model_summary=False)
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = training.make_trainer(quick, draft, selected, attachments, Path(scratch), watch=watch)
+    draft.trainer.update(
+        limit_val_batches=_few(draft.trainer.get("limit_val_batches")),
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        callbacks=[*building.plain_list(draft.trainer.get("callbacks")), watch],
+    )
+    # A progress bar takes its time in a run, so it has its time here, where nobody shall see it.
+    with tempfile.TemporaryDirectory() as scratch, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        trainer = training.make_trainer(quick, draft, selected, attachments, Path(scratch))
         training.fit(trainer, draft, None)
     return watch.probed(_validation(config, data, trainer))
 
@@ -103,6 +115,13 @@ def reached(epochs: int | None, *, batches: int | None, epoch: float) -> int | N
     return whole if epochs is None or epochs < 0 else min(epochs, whole)
 
 
+def _few(limit: Any) -> int | float:
+    """Of the batches of validation that the Trainer is told to take."""
+    if limit is None or isinstance(limit, float):
+        return VALIDATED if limit is None or limit else 0
+    return min(int(limit), VALIDATED)
+
+
 def _validation(config: DictConfig, data: Any, trainer: Trainer) -> float:
     settings: Any = config.get("trainer") or {}
     limit = settings.get("limit_val_batches")
@@ -118,6 +137,14 @@ def _validation(config: DictConfig, data: Any, trainer: Trainer) -> float:
     return validated(batches=batches, epochs=epochs, every=settings.get("check_val_every_n_epoch", 1))
 
 
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """Seconds by both clocks."""
+
+    wall: float
+    cpu: float
+
+
 @final
 class _Watch(Callback):
     """Reads two clocks at each batch, and ends the training after a few."""
@@ -125,42 +152,70 @@ class _Watch(Callback):
     def __init__(self, estimate: Estimate | None, size: Callable[[Any], int]) -> None:
         self._estimate, self._size = estimate, size
         self._shapes: list[Shape] = []
-        self._wall: list[float] = []
-        self._cpu: list[float] = []
+        self._since = _now()
+        self._trained: list[_Spent] = []
+        self._validated: list[_Spent] = []
 
     def probed(self, validation: float) -> Probed:
-        if len(self._wall) < 2:
+        if not self._trained:
             raise RuntimeError("no batch came: the training data holds none")
-        wall = [after - before for before, after in zip(self._wall, self._wall[1:], strict=False)]
-        cpu = [after - before for before, after in zip(self._cpu, self._cpu[1:], strict=False)]
+        first, timed = self._trained[0], self._trained[1:] or self._trained
         share = 1.0 if self._estimate is None else self._estimate.share(self._shapes[1:] or self._shapes)
         # Of batches that differ, the median is none that the mean operations belong to.
         middle = median if share == 1.0 else mean
+        looked = self._validated[1:] or self._validated
         return Probed(
-            first=wall[0],
-            seconds=middle(wall[1:] or wall) / share,
-            cpu=mean(cpu[1:] or cpu) / share,
-            first_cpu=cpu[0],
-            steps=len(wall[1:] or wall),
+            first=first.wall,
+            seconds=middle([one.wall for one in timed]) / share,
+            cpu=mean([one.cpu for one in timed]) / share,
+            first_cpu=first.cpu,
+            steps=len(timed),
             validation=validation,
+            validating=mean([one.wall for one in looked]) if looked else 0.0,
+            validating_cpu=mean([one.cpu for one in looked]) if looked else 0.0,
         )
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look()
+        self._since = _now()
 
     @override
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._look()
+        self._trained.append(self._look())
         self._shapes.append(shape_of(batch, rows=self._size(batch)))
-        if len(self._wall) > 1 + STEPS:
+        if len(self._trained) > STEPS:
             trainer.should_stop = True
             # No minimum of the user's may outvote it.
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = None, None
 
-    def _look(self) -> None:
-        spent = resource.getrusage(resource.RUSAGE_SELF)
-        self._wall.append(time.perf_counter())
-        self._cpu.append(spent.ru_utime + spent.ru_stime)
+    @override
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look()
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._validated.append(self._look())
+
+    @override
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look()
+
+    def _look(self) -> _Spent:
+        """Since the last look."""
+        before, self._since = self._since, _now()
+        return _Spent(self._since.wall - before.wall, self._since.cpu - before.cpu)
+
+
+def _now() -> _Spent:
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return _Spent(time.perf_counter(), spent.ru_utime + spent.ru_stime)

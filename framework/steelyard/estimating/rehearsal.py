@@ -20,6 +20,7 @@ from steelyard.building import plain_list
 from steelyard.draft import STEP_SEAMS, Draft
 from steelyard.estimating import _fake
 from steelyard.estimating._batches import Batches, batches_of
+from steelyard.estimating._company import Moment
 from steelyard.estimating._flops import FlopCount
 from steelyard.estimating._heap import LEAN, rules_of
 from steelyard.estimating._ledger import Ledger, tensors_in
@@ -194,8 +195,8 @@ class _Watch(Callback):
         flops = self._flops.add(func, args, kwargs, out)
         if flops:
             self._where.add(flops)
-            if len(self._steps) == 1:
-                self._programs |= programs(func, args)
+        if len(self._steps) == 1:
+            self._programs |= programs(func, args, kwargs or {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)
@@ -214,19 +215,20 @@ class _Watch(Callback):
             self._ledger.note(tensor, "batch")
         if self._single:
             self._ledger.expect_examples(weight for weight in self._draft.task.parameters() if weight.requires_grad)
-        self._ledger.phase = "activations"
+        self._ledger.phase, self._ledger.moment = "activations", Moment.FORWARD
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        self._ledger.phase = "workspace"
+        self._ledger.phase, self._ledger.moment = "workspace", Moment.BACKWARD
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        self._ledger.moment = Moment.REST
         self._label(trainer)
         self._stepping = self._ledger.mark()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._ledger.phase = "workspace"
+        self._ledger.phase, self._ledger.moment = "workspace", Moment.REST
         self._label(trainer)
         gc.collect()
         if trainer.global_step > len(self._steps):
@@ -285,7 +287,14 @@ class _Watch(Callback):
     def _held(self, batches: Batches) -> _Held:
         events, sizes = self._ledger.events()
         shapes = [step.shape for step in self._steps]
-        trace = Trace(events=events, sizes=sizes, ends=self._ends, shapes=shapes, programs=len(self._programs))
+        trace = Trace(
+            events=events,
+            sizes=sizes,
+            ends=self._ends,
+            shapes=shapes,
+            programs=len(self._programs),
+            moments=self._ledger.moments(),
+        )
         steps = count_steps(self._draft) or STEPS_UNKNOWN
         now = spread(trace, batches.order, rules_of(), steps=steps)
         if not rules_of().dynamic:

@@ -10,12 +10,14 @@ from steelyard.estimating import probing
 from steelyard.estimating.probing import Probed, validated
 from steelyard.estimating.settings import Planning
 
-PROBED = Probed(first=3.0, seconds=0.5, cpu=0.25, first_cpu=2.0, steps=5, validation=6.0)
+PROBED = Probed(
+    first=3.0, seconds=0.5, cpu=0.25, first_cpu=2.0, steps=5, validation=6.0, validating=1 / 6, validating_cpu=1 / 12
+)
 
 
 def test_the_rest_is_like_the_probe() -> None:
-    assert PROBED.training(11) == pytest.approx(3 + 0.5 * (10 + 2))
-    assert PROBED.training_cpu(11) == pytest.approx(2 + 0.25 * (10 + 2))
+    assert PROBED.training(11) == pytest.approx(3 + 0.5 * 10 + 1)
+    assert PROBED.training_cpu(11) == pytest.approx(2 + 0.25 * 10 + 0.5)
 
 
 def none(_: Any) -> tuple[()]:
@@ -36,6 +38,9 @@ def test_a_probe_takes_six_batches_whatever_the_length(monkeypatch: pytest.Monke
     found = probing.probe(config)
     assert found.steps == probing.STEPS
     assert min(found.first, found.seconds, found.cpu, found.first_cpu) > 0
+    # Validation that is left out takes no time.
+    assert min(found.validating, found.validating_cpu) > 0
+    assert probing.probe(tiny.config(trainer={"max_epochs": 9, "limit_val_batches": 0})).validating == 0
     # No more than the data has.
     short = probing.probe(tiny.config(trainer={"max_epochs": 1}))
     assert short.steps == 2
@@ -53,7 +58,7 @@ def test_a_plan_tells_time_and_energy(monkeypatch: pytest.MonkeyPatch, trainer: 
     monkeypatch.setattr(planning, "plugins_of", none)
     config = tiny.config(trainer=trainer)
     text = planning.plan(config, choices=tiny.CHOICES, overrides=[], settings=Planning(probe=True, watts=20)).text()
-    # Six batches, and validation as long as two: 6.5 s, of which 3.75 s are the processor's.
+    # Six batches, and six of validation, a sixth of a second each: 6.5 s, of which 3.75 s are the processor's.
     assert words in text
     assert ("about 75 J, estimated: 3.8 s of CPU time at an assumed 20 W" in text) == (trainer["max_epochs"] > 0)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from steelyard.estimating._batches import batches_of
+from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import Fakes
 from steelyard.estimating._heap import LEAN, Rules, rules_of
 from steelyard.estimating._replay import Trace, held, spread
@@ -27,7 +28,8 @@ def layers(count: int, size: int) -> Trace:
         kept = [*range(first, first + count)]
         events += [*kept, *(~one for one in reversed(kept))]
         ends.append(len(events))
-    return Trace(events=events, sizes=sizes, ends=ends, shapes=[Shape(rows=8, numbers=(8,))] * 3)
+    moments = [Moment.REST] * 2 + [Moment.FORWARD] * (3 * count)
+    return Trace(events=events, sizes=sizes, ends=ends, shapes=[Shape(rows=8, numbers=(8,))] * 3, moments=moments)
 
 
 def test_replays_differ_and_are_the_same_each_time_they_are_asked_for() -> None:
