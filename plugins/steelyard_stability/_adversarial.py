@@ -113,7 +113,7 @@ def _flips(found: Assault, place: int, note: str) -> Measurement:
     count, fooled = len(found.clean), int(found.fooled[place].sum())
     undecided = int((~found.finished[place]).sum())
     if undecided == count:
-        return _unknown("flips", count, note)
+        return _unknown("flips", count)
     return Measurement(
         name="flips",
         value=fooled / count,
@@ -129,7 +129,7 @@ def _accuracy(highest: Tensor, lowest: Tensor, note: str, *, undecided: int, rad
     """The mean mark if no undecided example is fooled; the interval begins where all of them are."""
     count = len(highest)
     if undecided == count:
-        return replace(_unknown("robust_accuracy", count, note), at={"radius": radius})
+        return replace(_unknown("robust_accuracy", count), at={"radius": radius})
     if bool(((highest == 0) | (highest == 1)).all()):
         low = clopper_pearson(int(lowest.sum()), count)[0]
         value, high = float(highest.mean()), clopper_pearson(int(highest.sum()), count)[1]
@@ -150,13 +150,13 @@ def _accuracy(highest: Tensor, lowest: Tensor, note: str, *, undecided: int, rad
     )
 
 
-def _unknown(name: str, count: int, note: str) -> Measurement:
+def _unknown(name: str, count: int) -> Measurement:
     """Nothing was decided of any of the `count` examples, which is no 0."""
     return Measurement(
         name=name,
         status=Status.SKIPPED,
         split=SPLIT,
-        note=f"time was up before one of the {count} examples was decided: stability.adversarial.max_seconds; {note}",
+        note=f"time was up before one of the {count} examples was decided: stability.adversarial.max_seconds=600",
     )
 
 

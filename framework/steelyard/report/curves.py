@@ -30,8 +30,8 @@ class Curve:
 
 
 def curve(measurements: Sequence[Measurement]) -> Curve | None:
-    """The curve of measurements that share a name; None where fewer than two points lie along a numeric coordinate."""
-    across = _across(measurements)
+    """The curve of measurements that share a name; None where fewer than two were measured along a number."""
+    across = _across([item for item in measurements if item.value is not None])
     if across is None:
         return None
     branches: dict[str, list[Measurement]] = {}

@@ -1,6 +1,6 @@
 """Measurements as rows of a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from steelyard.measurement import Measurement, Status
@@ -65,6 +65,36 @@ def rows(measurements: Sequence[Measurement], key: str) -> list[Row]:
         meaning, note = item.meaning, item.note if measured else note
         found.append(row(shown, key))
     return found
+
+
+def once(found: Iterable[Row]) -> list[Row]:
+    """The rows of a section, with every reason why a number is missing or not to be trusted said once.
+
+    Points of a curve that are missing one after the other for the same reason become one row.
+    """
+    shown: list[Row] = []
+    reasons: set[str] = set()
+    before: Row | None = None
+    first = ""
+    for item in found:
+        again = before is not None and _alike(before, item)
+        before = item
+        if again:
+            shown[-1] = replace(shown[-1], label=f"{first} to {item.place}")
+            continue
+        first = item.label
+        if item.status in (Status.SKIPPED, Status.FAILED, Status.INVALID):
+            clauses = [clause for clause in item.note.split("; ") if clause]
+            new = [clause for clause in clauses if clause not in reasons]
+            reasons.update(clauses)
+            item = replace(item, note="; ".join(new if new == clauses else ["as above", *new]))
+        shown.append(item)
+    return shown
+
+
+def _alike(one: Row, other: Row) -> bool:
+    nothing = one.shown is None and other.shown is None and bool(other.place)
+    return nothing and (one.name, one.status, one.note) == (other.name, other.status, other.note)
 
 
 def row(measurement: Measurement, key: str) -> Row:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from steelyard.measurement import Status, by_name
 from steelyard.report import assets, chart, curves, grid
 from steelyard.report.numbers import duration
-from steelyard.report.rows import Row, row, rows
+from steelyard.report.rows import Row, once, row, rows
 from steelyard.report.words import Anchors, metric, words
 from steelyard.scorecard import Section
 
@@ -163,7 +163,7 @@ def _section(section: Section, folder: Path, anchors: Anchors) -> ShownSection:
         anchor=anchors(section.key),
         title=section.key.partition(".")[2] or section.key,
         status="" if section.status is Status.MEASURED else section.status.value,
-        rows=scalars,
+        rows=once(scalars),
         curves=drawn,
         pictures=[assets.picture(folder, artefact) for artefact in pictures],
         tables=[assets.table(folder, artefact) for artefact in tables],

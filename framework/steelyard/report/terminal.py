@@ -7,7 +7,7 @@ from steelyard.measurement import Status, by_name
 from steelyard.problem import Problem
 from steelyard.report.curves import Curve, curve
 from steelyard.report.numbers import number
-from steelyard.report.rows import Row, rows
+from steelyard.report.rows import Row, once, rows
 from steelyard.report.verdict import sentence, verdict
 from steelyard.report.words import coordinate, metric, words
 from steelyard.scorecard import Judgement, Scorecard, Section
@@ -112,17 +112,19 @@ def _section(section: Section, *, width: int) -> "Table":
     if plugin:
         table.add_row(Text.assemble(f"  {plugin}", (state, _STATUS.get(section.status, ""))))
     groups = [(group, curve(group)) for group in by_name(section.measurements).values()]
-    scalars = [
-        rows([item for item in group if not found or item not in found.measurements], section.key)
+    scalars = once(
+        shown
         for group, found in groups
-    ]
+        for shown in rows([item for item in group if not found or item not in found.measurements], section.key)
+    )
     indent = "    " if plugin else "  "
-    lead = [(len(indent + shown.label), len(_value(shown))) for part in scalars for shown in part]
+    lead = [(len(indent + shown.label), len(_value(shown))) for shown in scalars]
     room = width - max([30, *(label for label, _ in lead)]) - max([10, *(value for _, value in lead)]) - 4
-    for (_, found), part in zip(groups, scalars, strict=True):
-        for shown in part:
-            rest = _rest(shown, narrow=narrow, room=room)
-            table.add_row(Text(indent + shown.label), _value(shown), Text(rest, style="dim"))
+    for group, found in groups:
+        for shown in scalars:
+            if shown.name == group[0].name:
+                rest = _rest(shown, narrow=narrow, room=room)
+                table.add_row(Text(indent + shown.label), _value(shown), Text(rest, style="dim"))
         if found:
             _add_curve(table, found, section.key)
     if section.error:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -94,3 +95,39 @@ def test_a_curve_is_one_line(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if "Deletion" in line]) == 2
     assert any("over level 0 to 0.4" in line for line in lines)
+
+
+def test_what_is_missing_for_one_reason_says_it_once():
+    skipped = [
+        Measurement(name="stability.attack.flips", value=None, status=Status.SKIPPED, at={"radius": at}, note="no time")
+        for at in (0.1, 0.2, 0.4)
+    ]
+    other = Measurement(name="stability.attack.worst", value=None, status=Status.SKIPPED, note="no time")
+    clean = Measurement(name="stability.attack.accuracy", value=0.9, at={"radius": 0.0}, note="by classes")
+    unknown = [replace(row, name=clean.name) for row in skipped]
+    section = Section(key="stability.attack", status=Status.MEASURED, measurements=(other, *skipped, clean, *unknown))
+    found = console(160)
+    print_scorecard(samples.scorecard(extra=(section,)), console=found)
+    lines = printed(found).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.split() == ["attack"])
+    shown = [re.sub(r"\s{2,}", "  ", line.strip()) for line in lines[at + 1 : at + 5]]
+    assert shown == [
+        "Worst  skipped  no time",
+        "Flips, radius 0.1 to radius 0.4  skipped  as above",
+        "Accuracy, radius 0  0.9  by classes",
+        "Accuracy, radius 0.1 to radius 0.4  skipped  as above",
+    ]
+
+
+def test_a_failed_control_says_why_once_and_what_each_number_rests_on():
+    broken = [
+        Measurement(name=f"stability.attack.{name}", value=0.5, status=Status.INVALID, note=f"it is random; {rest}")
+        for name, rest in (("mean", "over 5 kinds"), ("worst", "by fog"))
+    ]
+    section = Section(key="stability.attack", status=Status.MEASURED, measurements=tuple(broken))
+    found = console(160)
+    print_scorecard(samples.scorecard(extra=(section,)), console=found)
+    text = printed(found)
+    assert "it is random; over 5 kinds" in text
+    assert "as above; by fog" in text
+    assert text.count("it is random") == 1

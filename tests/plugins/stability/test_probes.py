@@ -20,6 +20,7 @@ from steelyard.measuring import looking
 from steelyard.plugin import Plugin
 from steelyard.runs import Run
 from steelyard.tasks import Classification
+from steelyard_stability import TrainGuard
 
 Probe = Callable[[Run], Iterator[Measurement | Artefact]]
 EVERY, EPOCHS = 3, 2
@@ -101,6 +102,16 @@ def test_a_probe_every_few_steps_changes_no_bit_of_the_training(name: str) -> No
 
     assert changed(asked) == set()
     assert asked.said
+
+
+def test_a_guard_at_work_that_is_asked_every_few_steps_changes_no_bit() -> None:
+    draft = Draft(task=tender(), data=data(), trainer={}, adapter=IMAGES, seed=0)
+    guard = TrainGuard(policy="rewind", every=2).attach(draft)
+    asked = Diary(guard.measure)
+    train(tender, data(), callbacks=[guard, asked], epochs=EPOCHS)
+
+    assert changed(asked) == set()
+    assert EVERY in {row.count for row in asked.said}
 
 
 def test_a_probe_that_touches_the_run_is_noticed() -> None:
