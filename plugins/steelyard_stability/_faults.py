@@ -3,7 +3,7 @@
 
 import inspect
 import math
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -15,16 +15,14 @@ from torch import Tensor, nn
 
 from steelyard.estimating._ledger import tensors_in
 from steelyard.undisturbed import undisturbed
-from steelyard_stability._snapshots import Buffers, flat
+from steelyard_stability._norms import dense, largest_of, norm_of
+from steelyard_stability._snapshots import Buffers
 from steelyard_stability._spikes import Seen
 
 LAYERS = 3
 """Weights that are named with the norm of their gradient."""
 ROWS = 5
 """Rows of a batch that are named."""
-HALVES = (torch.float16, torch.bfloat16)
-SMALL = 4096
-"""Numbers of a gradient up to which it is copied together with others."""
 
 
 class Again(StrEnum):
@@ -124,11 +122,6 @@ def largest_gradients(named: Iterable[tuple[str, Tensor]]) -> str:
     return ", ".join(f"{name} {norms[name]:.3g}" for name in order[:LAYERS])
 
 
-def dense(gradient: Tensor) -> Tensor:
-    """The numbers of a gradient that may be sparse."""
-    return gradient.coalesce().values() if gradient.is_sparse else gradient
-
-
 def content(batch: Any) -> str:
     """What is not finite in a batch, in words; "" where all is."""
     found: list[str] = []
@@ -189,25 +182,6 @@ def replay(trainer: Trainer, task: LightningModule, batch: Any, number: int, *, 
             return Replayed(seen=seen, where=trace.found())
     except Exception as error:
         return Replayed(seen=None, why=f"{type(error).__name__}: {error}".partition("\n")[0])
-
-
-@torch.no_grad()
-def norm_of(gradients: Sequence[Tensor]) -> Tensor:
-    """The 2-norm of all of them together, on their device; 0 of none."""
-    # Sums of squares in 16 bits would be infinite at norms that do no harm.
-    if any(one.is_sparse or one.dtype in HALVES for one in gradients):
-        gradients = [dense(one.detach()).float() for one in gradients]
-    small = [one for one in gradients if one.numel() <= SMALL]
-    if len(small) > 1 and all(one.dtype == small[0].dtype and one.device == small[0].device for one in small):
-        # One copy of many small ones is quicker than a sum for each of them.
-        gradients = [*(one for one in gradients if one.numel() > SMALL), torch.cat(flat(small))]
-    return nn.utils.get_total_norm(gradients)
-
-
-@torch.no_grad()
-def largest_of(tensors: Sequence[Tensor]) -> Tensor:
-    """The largest absolute value of all, or what is not finite among them; 0 of none. All on one device."""
-    return torch.cat(flat(tensors)).abs().max() if tensors else torch.zeros(())
 
 
 class _Trace:

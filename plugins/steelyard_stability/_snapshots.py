@@ -67,7 +67,7 @@ class Buffers:
         now = self.now()
         if len(now) != len(self._planned) or not all(map(is_, now, self._planned)):
             self._plan(now)
-        self._kept = [torch.cat(flat([now[at] for at in group])) for group in self._groups]
+        self._kept = [joined([now[at] for at in group]) for group in self._groups]
 
     def restore(self) -> None:
         """Puts back what `keep` remembered."""
@@ -93,6 +93,12 @@ class Buffers:
             kinds.setdefault((value.dtype, value.device), []).append(at)
         self._planned, self._groups = now, [*kinds.values()]
         self._shapes = [value.shape for value in now]
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """All of their values in one dimension, copied."""
+    # Single values, such as counters of batches, need not be made flat first.
+    return torch.cat(flat(tensors)) if any(tensor.dim() for tensor in tensors) else torch.stack([*tensors])
 
 
 def flat(tensors: Sequence[Tensor]) -> list[Tensor]:

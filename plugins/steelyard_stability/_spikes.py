@@ -146,5 +146,9 @@ class Levels:
 
     @staticmethod
     def _beyond(value: float, values: Sequence[float], factor: float, floor: float) -> bool:
-        # What is not above the median by the floor alone is none, and costs no sorting of deviations.
-        return len(values) >= LEAST and value > min(values) and value > limit(values, factor=factor, floor=floor)
+        if len(values) < LEAST:
+            return False
+        ordered = sorted(values)
+        # What is not above the median by the floor alone is none, and costs no deviations.
+        least = ordered[(len(ordered) - 1) // 2] * (1 + factor * floor if ordered[0] > 0 else 1)
+        return value > least and value > limit(values, factor=factor, floor=floor)

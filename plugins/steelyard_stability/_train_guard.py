@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from operator import is_
 from pathlib import Path
 from typing import Any, final
 
@@ -27,11 +28,10 @@ from steelyard_stability._faults import (
     finite,
     in_words,
     largest_gradients,
-    largest_of,
-    norm_of,
     replay,
 )
 from steelyard_stability._guard_book import EVIDENCE, Action, Book, decide
+from steelyard_stability._norms import Gradient, largest_of
 from steelyard_stability._snapshots import Buffers, Ring
 from steelyard_stability._spikes import Kind, Levels, Seen
 from steelyard_stability.train_guard import TrainGuard
@@ -61,6 +61,7 @@ class TrainGuardAttachment(Attachment):
         self.minds_losses = not private
         self._plugin, self._private, self._rehearsal = plugin, private, rehearsal
         self._levels: dict[int, Levels] = {}
+        self._gradients: dict[int, Gradient] = {}
         self._book = Book()
         self._ring = Ring(plugin.snapshots)
         self._next_snapshot = 0
@@ -123,7 +124,7 @@ class TrainGuardAttachment(Attachment):
         again = self._looked == (trainer.global_step, number)
         self._looked = (trainer.global_step, number)
         weights: list[Tensor] = [weight for group in optimizer.param_groups for weight in group["params"]]
-        seen = self._see(trainer, pl_module, [gradient for weight in weights if (gradient := weight.grad) is not None])
+        seen = self._see(trainer, pl_module, self._gradient(number, weights).norm())
         self._loss = None
         levels = self._levels.setdefault(number, self._new_levels())
         kind = levels.judge(seen)
@@ -210,9 +211,16 @@ class TrainGuardAttachment(Attachment):
     def _new_levels(self) -> Levels:
         return Levels(factor=self._plugin.factor, window=self._plugin.window)
 
-    def _see(self, trainer: Trainer, task: LightningModule, gradients: list[Tensor]) -> Seen:
+    def _gradient(self, number: int, weights: list[Tensor]) -> Gradient:
+        """That of an optimizer, planned once for the weights that it has now."""
+        known = self._gradients.get(number)
+        if known is None or len(known.weights) != len(weights) or not all(map(is_, known.weights, weights)):
+            known = self._gradients[number] = Gradient(weights)
+        return known
+
+    def _see(self, trainer: Trainer, task: LightningModule, norm: Tensor) -> Seen:
         """Waits for the device once; the same on every process."""
-        parts = [norm_of(gradients)]
+        parts = [norm]
         if not self._private:
             assert self._buffers is not None
             loss = torch.zeros(()) if self._loss is None else self._loss.mean()
@@ -336,6 +344,7 @@ class TrainGuardAttachment(Attachment):
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        self._gradients.clear()
         self._batch = self._suspect = self._found = None
 
 

@@ -69,6 +69,10 @@ class Aim(ABC):
     def losses(self, outputs: Any, rows: Tensor, loss: Loss) -> Tensor:
         """What is climbed, differentiable: (b,)."""
 
+    @abstractmethod
+    def total(self, outputs: Any, rows: Tensor, loss: Loss) -> Tensor:
+        """The sum of the losses (), where only its gradient is asked for."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,12 @@ class ClassAim(Aim):
         highest = outputs.topk(3, dim=1).values
         return margin / (highest[:, 0] - highest[:, 2] + 1e-12)
 
+    def total(self, outputs: Tensor, rows: Tensor, loss: Loss) -> Tensor:
+        """Summed inside the cross-entropy, whose way back is quicker then."""
+        if loss.climb is Climb.LIKELIHOOD:
+            return cross_entropy(outputs, self.decisions[rows], reduction="sum")
+        return self.losses(outputs, rows, loss).sum()
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -152,3 +162,7 @@ class ScoringAim(Aim):
         assert loss.climb is Climb.LIKELIHOOD
         chances = self.scoring.probabilities(outputs, self.decisions[rows])
         return -chances.clamp(min=torch.finfo(chances.dtype).tiny).log()
+
+    def total(self, outputs: Any, rows: Tensor, loss: Loss) -> Tensor:
+        """Summed up."""
+        return self.losses(outputs, rows, loss).sum()

@@ -95,7 +95,7 @@ def _staying(scene: Scene, rows: Tensor, start: Tensor, steps: Steps) -> Found:
             if scene.late:
                 break
             looks += len(here)
-            point = round_it.step(point, scene.slopes(point, here, steps.loss), length=reach)
+            point = round_it.step(point, scene.slope(point, here, steps.loss), length=reach)
         ends.append(point)
     late = scene.late
     end = torch.cat(ends) if ends else inputs

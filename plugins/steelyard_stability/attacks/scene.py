@@ -58,9 +58,11 @@ class Scene:
         gradient, fooled, losses = (_joined(column) for column in zip(*parts, strict=True))
         return Look(gradient=gradient, fooled=fooled, losses=losses)
 
-    def slopes(self, inputs: Tensor, rows: Tensor, loss: Loss) -> Tensor:
-        """The gradient of a look alone (b, ...), for an attack that does not ask how it stands."""
-        return _joined([self._slope(inputs[part], rows[part], loss)[0] for part in self.parts(len(rows))])
+    def slope(self, inputs: Tensor, rows: Tensor, loss: Loss) -> Tensor:
+        """The gradient of a look alone (b, ...), of one batch, for an attack that does not ask how it stands."""
+        with torch.enable_grad():
+            leaf = inputs.detach().requires_grad_()
+            return slope(self.aim.total(self.aim.ask(leaf, rows), rows, loss), leaf)
 
     @torch.no_grad()
     def judge(self, inputs: Tensor, rows: Tensor, loss: Loss | None = None) -> tuple[Tensor, Tensor]:
@@ -79,17 +81,14 @@ class Scene:
         """The raw outputs, where they are one tensor; one pass forward."""
         return torch.cat([self.aim.ask(inputs[part], rows[part]) for part in self.parts(len(rows))])
 
-    def _slope(self, inputs: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Any, Tensor]:
+    def _whole(self, inputs: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
         with torch.enable_grad():
             leaf = inputs.detach().requires_grad_()
             outputs: Any = self.aim.ask(leaf, rows)
             losses = self.aim.losses(outputs, rows, loss)
-            return slope(losses, leaf), outputs, losses.detach()
-
-    def _whole(self, inputs: Tensor, rows: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Tensor]:
-        gradient, outputs, losses = self._slope(inputs, rows, loss)
+            gradient = slope(losses, leaf)
         with torch.no_grad():
-            return gradient, self.aim.fooled(outputs, rows), losses
+            return gradient, self.aim.fooled(outputs, rows), losses.detach()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +124,7 @@ class Found:
 
 
 def slope(losses: Tensor, leaf: Tensor) -> Tensor:
-    """The gradient of each loss (b,) at its input (b, ...): 0 where the model lets none through or it is no number."""
+    """The gradient at each input (b, ...) of its loss (b,), or of the sum (): 0 where there is no number or none."""
     if not losses.requires_grad:
         return torch.zeros_like(leaf)
     # Only of the inputs: the weights' gradients are the training's. Ones in place of a sum spare two operations.

@@ -385,3 +385,10 @@ def test_the_edge_of_a_ball_is_inside_it_to_the_bit_also_where_it_comes_near_0()
             edge = region.project(centre + far)
             assert float(distance(edge, centre, Norm.LINF).max()) <= radius
             assert float(distance(edge, centre, Norm.LINF).min()) > radius * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("climb", Climb)
+def test_the_slope_alone_is_that_of_a_whole_look(climb: Climb, model: nn.Module) -> None:
+    here = scene(model, held(40)[0], radius=0.1)
+    asked = (here.centre, every(here), Loss(climb=climb))
+    torch.testing.assert_close(here.slope(*asked), here.look(*asked).gradient)
