@@ -161,7 +161,8 @@ def _unknown(name: str, count: int) -> Measurement:
 
 
 def _undecided(count: int, note: str) -> str:
-    return f"{count} examples undecided when time was up: the interval holds both ends; {note}" if count else note
+    told = f"{_counted(count, 'example')} undecided when time was up: the interval holds both ends"
+    return f"{told}; {note}" if count else note
 
 
 def _tests(found: Assault) -> Iterator[Measurement | Artefact]:

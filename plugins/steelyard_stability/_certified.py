@@ -1,7 +1,7 @@
 """The live half of `stability=certified`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -128,15 +128,33 @@ class _Draws:
         return every[:count]
 
     def _block(self) -> Tensor:
-        stage, clean = self._stage, self._stage.inputs[self._row]
-        noise = torch.randn(BLOCK, *clean.shape, generator=self._generator).to(clean)
-        rows = torch.full((BLOCK,), self._row, device=clean.device)
-        inputs = clean + self._plugin.sigma * noise
-        found: list[Tensor] = []
-        for first in range(0, BLOCK, self._plugin.batch):
-            part = slice(first, first + self._plugin.batch)
-            found.append(stage.ask(inputs[part], rows[part]).argmax(dim=1))
-        return torch.cat(found).cpu()
+        stage, plugin = self._stage, self._plugin
+        rows = torch.full((BLOCK,), self._row, device=stage.inputs.device)
+        return decisions(
+            lambda inputs: stage.ask(inputs, rows[: len(inputs)]),
+            stage.inputs[self._row],
+            sigma=plugin.sigma,
+            generator=self._generator,
+            batch=plugin.batch,
+        )
+
+
+def decisions(
+    ask: Callable[[Tensor], Tensor], clean: Tensor, *, sigma: float, generator: torch.Generator, batch: int
+) -> Tensor:
+    """The decisions on a block of noisy copies of an example (BLOCK,), on the processor.
+
+    Args:
+        ask: Inputs (b, ...) -> logits (b, C).
+        clean: The example (...).
+        sigma: Of the noise.
+        generator: Of the example, on the processor.
+        batch: Rows that the model sees at once.
+    """
+    noise = torch.randn(BLOCK, *clean.shape, generator=generator).to(clean)
+    inputs = torch.add(clean, noise, alpha=sigma)
+    parts = (inputs[first : first + batch] for first in range(0, BLOCK, batch))
+    return torch.cat([ask(part).argmax(dim=1) for part in parts]).cpu()
 
 
 def _rows(plugin: Certified, found: list[Example], note: str) -> Iterator[Measurement]:
