@@ -55,7 +55,8 @@ class AdversarialAttachment(Attachment):
             told = replace(row, meaning=MEANINGS[row.name])
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
         yield from worst_examples(run, found.worst, norm=plugin.norm)
-        yield _credits(plugin, found)
+        if any(map(any, (by.values() for by in found.by))):
+            yield _credits(plugin, found)
         if found.checks:
             yield from _tests(found)
 

@@ -125,7 +125,7 @@ def assault(run: Run, plugin: Adversarial, *, until: float | None) -> Assault:
         by=by,
         looks=looks,
         wanted=len(numbers),
-        doubts=(*doubts, *(f"{check.name}: {check.words}" for check in checks if check.flagged)),
+        doubts=(*doubts, *(f"{check.name.replace('_', ' ')}: {check.words}" for check in checks if check.flagged)),
         checks=tuple(checks),
         worst=tuple(worst),
     )

@@ -11,7 +11,7 @@ from steelyard.report.numbers import number
 MANY = 6
 """Branches that a chart can tell apart by their marks."""
 WIDTH, ROW, HEAD, GAP = 360.0, 17.0, 34.0, 1.0
-PER_LETTER = 6.2
+PER_LETTER = 7.2
 FAINT, FULL = 0.06, 0.6
 """Of a colour that leaves the number on it to be read."""
 

@@ -16,6 +16,7 @@ class Row:
         name: Full name.
         label: The metric in words, with its point.
         place: The point alone, in words.
+        along: Whether it lies along a number.
         shown: The value, or None.
         exact: The value in full precision, for machines that read the page.
         status: "" if measured, else the status.
@@ -33,6 +34,7 @@ class Row:
     name: str
     label: str
     place: str
+    along: bool
     shown: Shown | None
     exact: str
     status: str
@@ -50,8 +52,7 @@ class Row:
 def rows(measurements: Sequence[Measurement], key: str) -> list[Row]:
     """The rows of one name in the section `key`; each says what it means unless the one before it did.
 
-    The note of numbers that were measured stands with the first of them that has it; what was not measured, or is not
-    to be trusted, always says why.
+    The note of numbers that were measured stands with the first of them that has it; for the others see `once`.
     """
     found: list[Row] = []
     meaning = note = ""
@@ -93,7 +94,7 @@ def once(found: Iterable[Row]) -> list[Row]:
 
 
 def _alike(one: Row, other: Row) -> bool:
-    nothing = one.shown is None and other.shown is None and bool(other.place)
+    nothing = one.shown is None and other.shown is None and one.along and other.along
     return nothing and (one.name, one.status, one.note) == (other.name, other.status, other.note)
 
 
@@ -105,6 +106,7 @@ def row(measurement: Measurement, key: str) -> Row:
         name=measurement.name,
         label=f"{label}, {place}" if place else label,
         place=place,
+        along=any(not isinstance(value, str) for value in measurement.at.values()),
         shown=shown_measurement(measurement),
         exact="" if measurement.value is None else repr(float(measurement.value)),
         status="" if measurement.status is Status.MEASURED else measurement.status.value,
