@@ -34,6 +34,7 @@ from steelyard import assembly, building, resident, training
 from steelyard.advising.advice import need
 from steelyard.composing import compose
 from steelyard.estimating._heap import LEAN
+from steelyard.estimating.estimate import ONCE
 from steelyard.planning import foreseen
 from steelyard.selection import plugins_of
 
@@ -112,7 +113,7 @@ def look(line: list[str], *, lean: bool) -> Seen:
     if done.returncode:
         sys.exit(f"{line}: {done.stderr[-1000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
-    likely = estimate.process_bytes if not lean else estimate.held_lean + 12 * MIB
+    likely = estimate.process_bytes if not lean else estimate.held_lean + ONCE
     return Seen(said=estimate.tensor_bytes, likely=likely, left=left, tensors=found["tensors"], grown=found["grown"])
 
 

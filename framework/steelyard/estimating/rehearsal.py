@@ -37,8 +37,8 @@ BOOKED = 2
 STEPS_UNKNOWN = 10**6
 """Of a training whose end is open."""
 STEPS = 3
-"""The last says which module the operations belong to: torch's tracker of modules keeps tensors alive. Where batches
-differ in shape, there are more, for their operations and their requests."""
+"""The last says which module the operations belong to. Where batches differ in shape, there are more, for their
+operations and their requests."""
 
 
 def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
@@ -194,7 +194,7 @@ class _Watch(Callback):
             self._ledger.see(func, args, kwargs, out)
         flops = self._flops.add(func, args, kwargs, out)
         if flops:
-            self._where.add(flops)
+            self._where.add(flops, forward=self._ledger.moment is Moment.FORWARD)
         if len(self._steps) == 1:
             self._programs |= programs(func, args, kwargs or {})
 
@@ -235,9 +235,8 @@ class _Watch(Callback):
             # State that a plugin keeps elsewhere than in the optimizer.
             self._ledger.stayed("optimizer", since=self._stepping)
         if trainer.global_step > len(self._steps):
-            self._steps.append(_Step(self._shape, self._flops.total, Counter(self._where.flops)))
+            self._steps.append(_Step(self._shape, self._flops.total, self._where.taken()))
             self._flops.total = 0
-            self._where.flops.clear()
             if not self._tracked:
                 self._ends.append(self._ledger.now())
             if len(self._steps) == max(BOOKED, self.steps - 1):

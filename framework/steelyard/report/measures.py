@@ -52,6 +52,8 @@ class Measure:
         cells: One per group.
         folded: The numbers behind the cells.
         varies: False if all groups have the same value.
+        unit: Of the value.
+        takes: True for the time, memory or energy of a whole run, and not of a part of it.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Measure:
     cells: list[Cell]
     folded: list[Folded | None]
     varies: bool
+    unit: str
+    takes: bool
 
 
 def section_keys(groups: Sequence[Group]) -> list[str]:
@@ -122,6 +126,8 @@ def _measure(groups: Sequence[Group], key: str, name: str, at: Mapping[str, str 
         cells=[_cell(group, item, on, look, terse=not means) for group, item in zip(groups, folded, strict=True)],
         folded=folded,
         varies=len(set(means)) > 1 or 0 < len(means) < len(groups),
+        unit=first.unit,
+        takes=first.timing and not at,
     )
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from steelyard.sweep import SweepSummary
     from steelyard.trials.comparing import Said
 
+SPENT = 2
+"""Rows at a glance of what a run takes, beside the first."""
 HEADLINES = 4
 """Measurements on a challenge's card."""
 MOST_PICTURES = 8
@@ -86,7 +88,11 @@ def sweep_page(summary: "SweepSummary") -> bytes:
         facts=_facts(summary),
         groups=[(chart.key(group.index), group.label, counted(len(group.trials), "trial")) for group in groups],
         challenges=_challenges(groups, keys, scores, anchors),
-        glance=[(words(key.partition(".")[0]), item) for key, found in glances.items() for item in found],
+        glance=[
+            (words(key.partition(".")[0]), item)
+            for key, found in glances.items()
+            for item in [*found, *spent(scores[key], found)]
+        ],
         explorer=explorer(
             summary.groups,
             summary.keys,
@@ -152,6 +158,15 @@ def glance(section: Sequence[Measure]) -> list[Measure]:
     """The first measurement that has a direction and sets the groups apart, else the first with a direction."""
     judged = [item for item in section if item.direction and any(cell.value for cell in item.cells)]
     return next(([item] for item in judged if item.varies), judged[:1])
+
+
+def spent(section: Sequence[Measure], shown: Sequence[Measure]) -> list[Measure]:
+    """What else a run takes, each in a unit of its own (memory and energy beside time), where it sets groups apart."""
+    found = {item.unit: item for item in reversed(section) if item.direction and item.varies and item.takes}
+    known = {item.unit for item in shown}
+    if not any(item.takes for item in shown):
+        return []
+    return [item for item in section if found.get(item.unit) is item and item.unit not in known][:SPENT]
 
 
 def headlines(sections: Sequence[Sequence[Measure]]) -> list[Measure]:

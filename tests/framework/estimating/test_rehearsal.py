@@ -10,6 +10,7 @@ from helpers import tiny
 from steelyard import building
 from steelyard.draft import Draft
 from steelyard.estimating._flops import FlopCount
+from steelyard.estimating._where import Where
 from steelyard.estimating.machines import MACHINES, machine
 from steelyard.estimating.rehearsal import Estimate, rehearse
 from steelyard.problem import Refused
@@ -41,6 +42,24 @@ def test_flops_are_those_on_paper_and_belong_to_modules() -> None:
     assert estimate.flops == 2 * 64 * (2 * 64 * 256 + 3 * 256 * 10)
     assert estimate.modules["Classification.model"] == estimate.flops
     assert not estimate.uncounted
+
+
+def test_modules_share_the_way_back_as_they_shared_the_way_there() -> None:
+    root = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 4)))
+    where, stranger = Where(root), nn.Linear(2, 2)
+    where.start()
+    try:
+        # Called by itself, and not through the modules that it lies in.
+        for module, features, flops in ((root[0], 2, 10), (root[1], 3, 30), (stranger, 2, 5)):
+            hook = module.register_forward_pre_hook(lambda *_, flops=flops: where.add(flops, forward=True))
+            module(torch.zeros(1, features))
+            hook.remove()
+        where.add(90, forward=False)
+    finally:
+        where.stop()
+    assert where.taken() == {"Sequential.0": 30, "Sequential.1": 90}
+    assert not where.taken()
+    nn.Linear(2, 3)(torch.zeros(1, 2))
 
 
 def test_a_rehearsal_leaves_everything_as_it_was() -> None:

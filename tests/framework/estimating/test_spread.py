@@ -13,7 +13,7 @@ from steelyard.estimating._fake import Fakes
 from steelyard.estimating._heap import LEAN, Rules, rules_of
 from steelyard.estimating._replay import Trace, held, spread
 from steelyard.estimating._shapes import Shape
-from steelyard.estimating.estimate import ONCE, SAFE, SAFE_LEAN, Estimate
+from steelyard.estimating.estimate import MOST_ONCE, ONCE, SAFE, SAFE_LEAN, Estimate
 
 MIB = 2**20
 
@@ -59,11 +59,11 @@ def test_what_to_leave_is_counted_from_the_worst_replay_and_never_from_less_than
     seen = estimate(held=130 * MIB, held_most=180 * MIB, held_lean=104 * MIB)
     assert seen.process_bytes == 130 * MIB + ONCE
     assert seen.safe_bytes == int(SAFE * (180 * MIB + ONCE))
-    assert seen.lean_bytes == int(SAFE_LEAN * (104 * MIB + ONCE))
+    assert seen.lean_bytes == int(SAFE_LEAN * 104 * MIB) + MOST_ONCE
     # Steps that were replayed need not have met the largest batch.
     short = estimate(held=50 * MIB, held_most=60 * MIB, held_lean=40 * MIB)
     assert short.safe_bytes == int(SAFE * 100 * MIB)
-    assert short.lean_bytes == int(SAFE_LEAN * (100 * MIB + ONCE))
+    assert short.lean_bytes == int(SAFE_LEAN * 100 * MIB) + MOST_ONCE
     assert estimate().lean_bytes == 0
 
 

@@ -6,7 +6,7 @@ import report_samples as samples
 from steelyard.measurement import Better, Measurement, Status
 from steelyard.report.measures import measures, section_keys
 from steelyard.report.story import story
-from steelyard.report.sweep_page import glance
+from steelyard.report.sweep_page import glance, spent
 from steelyard.scorecard import Section
 from steelyard.sweep import finish
 
@@ -79,3 +79,31 @@ def test_a_shared_lead_has_no_winner(tmp_path):
 
 def test_one_group_has_no_story(tmp_path):
     assert told(tmp_path / "s", [number("x.y.hits", 0.9)], choices=[{}]) == []
+
+
+def test_beside_a_time_a_glance_has_the_memory_and_the_energy_that_set_groups_apart(tmp_path):
+    def taken(*, memory, energy):
+        lower = {"better": Better.LOWER, "timing": True}
+        return (
+            number("x.y.seconds", energy / 10, unit="s", **lower),
+            number("x.y.whole_seconds", energy, unit="s", **lower),
+            number("x.y.hook_memory", energy, unit="MiB", at={"plugin": "z"}, **lower),
+            number("x.y.memory", memory, unit="MiB", **lower),
+            number("x.y.size", memory, unit="KiB", better=Better.LOWER),
+            number("x.y.energy", energy, unit="J", **lower),
+        )
+
+    def shown(name, *trials):
+        for place, found in enumerate(trials):
+            section = Section(key="x.y", status=Status.MEASURED, measurements=found)
+            card = replace(samples.scorecard(choices={"model": f"m{place}"}), sections=(section,))
+            samples.write(tmp_path / name / str(place), card)
+        section = measures(finish(tmp_path / name).groups, "x.y")
+        first = glance(section)
+        return [item.name.rpartition(".")[2] for item in [*first, *spent(section, first)]]
+
+    assert shown("a", taken(memory=5.0, energy=7.0), taken(memory=6.0, energy=8.0)) == ["seconds", "memory", "energy"]
+    assert shown("b", taken(memory=5.0, energy=7.0), taken(memory=5.0, energy=8.0)) == ["seconds", "energy"]
+    # What takes nothing has one row.
+    plain = taken(memory=5.0, energy=7.0)[4:5], taken(memory=6.0, energy=7.0)[4:5]
+    assert shown("c", *plain) == ["size"]
