@@ -53,10 +53,17 @@ class Streams(Callback):
 
     The order of the data, dropout and augmentation come from these streams; Lightning starts them anew, and the epoch
     after a checkpoint would have the order of the first one.
+
+    Who asks for the number of steps while the optimizers are made, as a schedule does, makes Lightning begin with the
+    loader then: it draws from what the checkpoint holds, and training goes on from there.
+
+    Attributes:
+        opening: A callback that comes before all others, whose own draws do not count.
     """
 
     def __init__(self) -> None:
         self._kept: dict[str, Any] | None = None
+        self.opening = _Opening(self)
 
     @property
     @override
@@ -70,6 +77,12 @@ class Streams(Callback):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._kept = state_dict
+        randomness.restore(state_dict)
+
+    def begun(self) -> None:
+        """Notes that the loader has been begun with."""
+        if self._kept is not None:
+            self._kept = randomness.states()
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -77,6 +90,16 @@ class Streams(Callback):
         if self._kept is not None:
             randomness.restore(self._kept)
             self._kept = None
+
+
+class _Opening(Callback):
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.train_dataloader is not None:
+            self._streams.begun()
 
 
 class LatePreflight(Callback):

@@ -66,7 +66,9 @@ def make_trainer(
         own.append(watch)
         arguments["enable_progress_bar"] = False
     guards = [] if any(one.minds_losses for one in attachments.values()) else [FiniteLoss()]
-    gathered = [LatePreflight(selected, draft), *assembly.callbacks(selected, attachments), *guards, Streams(), *own]
+    streams = Streams()
+    attached = assembly.callbacks(selected, attachments)
+    gathered = [streams.opening, LatePreflight(selected, draft), *attached, *guards, streams, *own]
     try:
         with quiet():
             return Trainer(**arguments, callbacks=gathered, default_root_dir=place)

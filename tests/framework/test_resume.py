@@ -51,6 +51,13 @@ def test_a_resumed_run_ends_with_the_same_bits(monkeypatch: pytest.MonkeyPatch, 
     check(monkeypatch, tmp_path, hook=hook, step=27)
 
 
+def test_it_does_so_where_a_schedule_asks_for_the_number_of_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scheduler = {"_target_": "steelyard.optimisation.Cosine"}
+    check(monkeypatch, tmp_path, hook="on_before_backward", step=24, scheduler=scheduler)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("step", [13, 24, 36, 40])

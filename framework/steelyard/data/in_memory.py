@@ -170,9 +170,9 @@ class InMemory(LightningDataModule, ABC):
             examples,
             batch_size=self.batch_size,
             shuffle=shuffle,
+            # Workers start anew with each epoch: those that stay would go on from where no checkpoint can put them.
             num_workers=self.num_workers,
             collate_fn=collate,
-            persistent_workers=self.num_workers > 0,
         )
 
 

@@ -223,9 +223,9 @@ class Texts(LightningDataModule, ABC):
             batch_size=self.batch_size,
             shuffle=shuffle and neighbours is None,
             sampler=neighbours,
+            # Workers start anew with each epoch: those that stay would go on from where no checkpoint can put them.
             num_workers=self.num_workers,
             collate_fn=Padding(pad=self.vocabulary.pad),
-            persistent_workers=self.num_workers > 0,
         )
 
     @cached_property
