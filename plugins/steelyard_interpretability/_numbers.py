@@ -16,6 +16,7 @@ UNSEEN = "bias: what is left after removal is unlike anything the model was trai
 SMOOTH = f"{UNSEEN}, and smooth maps do better than they should"
 
 
+LOSSES = ("comprehensiveness", "sufficiency")
 RANGES = {
     "agreement": (-1.0, 1.0),
     "class_contrast": (-1.0, 1.0),
@@ -27,6 +28,9 @@ RANGES = {
     "deletion": (0.0, 1.0),
     "insertion": (0.0, 1.0),
     "oracle_gap": (0.0, 1.0),
+    **dict.fromkeys(
+        (*(f"{line}_gap" for line in ("deletion", "insertion", "noise", "edge", "weights")), *LOSSES), (-1.0, 1.0)
+    ),
     "max_sensitivity": (0.0, torch.inf),
     "completeness_error": (0.0, torch.inf),
 }

@@ -30,6 +30,11 @@ MEANINGS = {
 }
 
 
+def within(interval: tuple[float, float] | None, low: float, high: float) -> tuple[float, float] | None:
+    """The interval as far as the number can go at all."""
+    return interval and (max(low, interval[0]), min(high, interval[1]))
+
+
 def one_method(plugin: Attribution, found: Study, name: str, *, note: str, at: At) -> Iterator[Measurement]:
     """The rows of one method; completeness only of those that promise it."""
     yield from _faithfulness(found, name, note, at)
@@ -46,7 +51,7 @@ def curves(found: Study, *, several: bool) -> Iterator[Measurement]:
             yield Measurement(
                 name="deletion",
                 value=mean,
-                interval=interval,
+                interval=within(interval, 0, 1),
                 count=len(column),
                 at={"removed": round(count / found.counts[-1], 4), "order": order},
                 split=SPLIT,
@@ -132,7 +137,7 @@ def _mean(
         value=mean,
         status=status,
         better=better,
-        interval=interval,
+        interval=within(interval, 0 if name == "deletion_area" else -1, 1),
         count=len(values),
         at=at,
         split=SPLIT,

@@ -3,11 +3,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -18,8 +21,6 @@ ACROSS = 64
 """Letters in a line, so that a telephone shows them at a size that can be read."""
 SIZE = 9
 """Of the letters, in points."""
-WIDE = 0.602 * SIZE / 72
-"""Inches from letter to letter in DejaVu Sans Mono."""
 HIGH = 1.7 * SIZE / 72
 """Inches from line to line."""
 FOOT = 3
@@ -60,7 +61,7 @@ def words(pieces: Sequence[Sequence[str]], attributions: Tensor, *, titles: Sequ
         for head, text in zip(heads, laid, strict=True)
     ]
     whole = sum(lines) + FOOT
-    figure = Figure(figsize=(WIDE * (ACROSS + 2), HIGH * whole), dpi=DPI)
+    figure = Figure(figsize=(_wide() * (ACROSS + 2), HIGH * whole), dpi=DPI)
     axes = figure.add_axes((0, FOOT / whole, 1, 1 - FOOT / whole))
     axes.set_axis_off()
     axes.set_xlim(-1, ACROSS + 1)
@@ -79,6 +80,14 @@ def words(pieces: Sequence[Sequence[str]], attributions: Tensor, *, titles: Sequ
     bar.set_label("against | for", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return png(figure)
+
+
+@cache
+def _wide() -> float:
+    """Inches from letter to letter, as they are drawn: on a grid of pixels, so a little more than the font says."""
+    letters, font = "m" * ACROSS, FontProperties(family=MONO, size=SIZE)
+    across = FigureCanvasAgg(Figure(dpi=DPI)).get_renderer().get_text_width_height_descent(letters, font, ismath=False)
+    return across[0] / ACROSS / DPI
 
 
 def headed(title: str, *, across: int) -> list[str]:

@@ -56,8 +56,8 @@ def _left(names: Sequence[str]) -> float:
 
 
 def _at(place: float) -> str:
-    """As short as tells it from its neighbours on any scale that has a few dozen places."""
-    return number(place) if place == int(place) or abs(place) < 0.1 else f"{float(f'{place:.2g}'):g}"
+    """Two digits tell a share from its neighbours."""
+    return f"{place:.2g}" if 1e-3 <= abs(place) < 1 else number(place)
 
 
 def _cell(point: Point, series: Series, *, corner: tuple[float, float], width: float, depth: float) -> Sequence[Markup]:

@@ -291,6 +291,18 @@ def test_letters_without_a_font_are_replaced():
     assert cells("e\u0301") == 1
 
 
+def test_a_long_word_ends_where_its_colour_does():
+    adapter = adapter_for("text", facts=Facts(spell=lambda numbers: [" " + "m" * 40 for _ in numbers]))
+    batch = {"input_ids": torch.zeros(1, 2, dtype=torch.long), "labels": torch.zeros(1)}
+    # The second word begins a new line, and takes the dark end of the scale.
+    pixels = drawn(adapter, batch, torch.tensor([[[0.3], [1.0]]]))[24:38]
+    ink = (pixels.max(axis=2) < 90).any(axis=0).nonzero()[0]
+    colour = (pixels[..., 0] > pixels[..., 2] + 30).any(axis=0).nonzero()[0]
+    assert len(ink)
+    assert colour.min() - 1 <= ink.min()
+    assert ink.max() <= colour.max() + 1
+
+
 def test_words_wrap_and_long_ones_are_broken():
     found = [*placed([" aaa", "b", " cc", "", " d" * 1, " " + "x" * 12], across=6)]
     lines = {}
