@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Measurement, Status
 from steelyard.runs import Run
+from steelyard_interpretability._masks import by_masks
 from steelyard_interpretability._numbers import SAYS, numbers
 from steelyard_interpretability._panel import pictures
 from steelyard_interpretability._quantus_rows import by_quantus
@@ -31,6 +32,8 @@ class FaithfulnessAttachment(Attachment):
             return
         verdicts = {name: verdict(found, trial) for name, trial in found.trials.items()}
         rows = [*numbers(found, verdicts)]
+        if self._plugin.masks is not None:
+            rows += by_masks(run, self._plugin, found, verdicts)
         yield from rows
         if self._plugin.quantus:
             yield from by_quantus(run, self._plugin, found, verdicts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -58,11 +59,15 @@ class Faithfulness(Plugin):
     quantus: Annotated[
         tuple[str, ...], Option("further measures, by the names of Quantus' classes; asks for steelyard[quantus]")
     ] = ()
+    masks: Annotated[
+        str | None,
+        Option("file .npy that says where the truth lies: masks of the examples of the validation split, in its order"),
+    ] = None
     max_seconds: MaxSeconds = None
     max_memory_mb: MaxMemory = 256.0
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
-        """A method that nobody knows."""
+        """A method that nobody knows, a measure twice or without its library, and masks that are not there."""
         del draft
         from steelyard_interpretability.methods.registry import unknown
 
@@ -75,6 +80,9 @@ class Faithfulness(Plugin):
         if len({*self.quantus}) < len(self.quantus):
             once = ",".join(dict.fromkeys(self.quantus))
             yield Problem("a measure of Quantus is named twice", fix=f"interpretability.faithfulness.quantus=[{once}]")
+
+        if self.masks is not None and not Path(self.masks).is_file():
+            yield Problem(f"{self.masks} is no file", fix="interpretability.faithfulness.masks=null")
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""

@@ -36,7 +36,7 @@ def test_explanations_come_nearer_to_those_of_the_finished_model(watched: Any) -
     assert rows["untrained_agreement"].interval[1] < values[0]
     assert rows["settled_epoch"].value in curve
     (picture,) = [item for item in items if isinstance(item, Picture)]
-    assert "epoch 2, epoch 4, epoch 6, finished" in picture.alt
+    assert "at epoch 2, epoch 4, finished." in picture.alt
     assert {item.split for item in items} == {"val"}
 
 
