@@ -20,7 +20,7 @@ from steelyard_privacy._plan import Plan
 TIMES = (2, 4)
 FEWEST = 20
 """Steps below which no batch is proposed: a training of so few learns little, however quiet each is."""
-WORTH = 1.05
+WORTH = 1.1
 """Times the signal-to-noise of the whole training, from which on a larger batch is proposed."""
 
 

@@ -51,10 +51,11 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
         # Its next batch may depend on what was done with the last one, and be larger: one more is looked at.
         return _AsTheyCome(inner, fakes, steps=steps + 1)
     batches = iter(inner)
-    first = [*islice(batches, steps)]
+    # One more than are taken, to see whether they differ.
+    first = [*islice(batches, steps + 1)]
     shapes = [shape_of(batch, rows=size(batch)) for batch in first]
     if len(set(shapes)) < 2:
-        return _Chosen(inner, fakes, first, steps=steps, each=each)
+        return _Chosen(inner, fakes, first[:steps], steps=steps, each=each)
     kept = dict(zip(shapes, first, strict=True))
     seen, order = Counter(shapes), [*shapes]
     room = BYTES - sum(map(_bytes, first))
@@ -68,8 +69,7 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
             break
     largest = max(seen, key=lambda shape: (shape.size, shape.rows))
     others = [kept[shape] for shape in spread_out([*seen]) if shape.lengths != largest.lengths]
-    # The last step is looked at in another way: the cheapest will do.
-    chosen = [first[0], kept[largest], *others, (others or [kept[largest]])[0]]
+    chosen = [first[0], kept[largest], *(others or [kept[largest]])]
     told = _told(seen, largest, len(inner))
     return _Chosen(
         inner, fakes, chosen, steps=len(chosen), each=each, seen=seen, told=told, order=_fullest(order, each)[1:]

@@ -66,16 +66,21 @@ def _short(need: float, room: float) -> str:
 
 
 def _shares(estimate: Estimate) -> Mapping[str, float]:
-    """The largest parts: modules that hold no counted module, or stand too deep to be looked into."""
+    """The largest parts, in the first module that has several: those that are called in it, at whatever depth."""
     if not estimate.flops:
         return {}
     names = {name.partition(".")[2]: flops for name, flops in estimate.modules.items() if "." in name}
-    depth = 1
-    while True:
-        level = {name: flops for name, flops in names.items() if name.count(".") == depth - 1}
-        below = {name for name in names if name.count(".") == depth}
-        if len(level) > 1 or not below:
+    level = _inside("", names)
+    while len(level) == 1:
+        below = _inside(level[0], names)
+        if not below:
             break
-        depth += 1
-    first = sorted(level.items(), key=lambda item: -item[1])[:MODULES]
-    return {name: flops / estimate.flops for name, flops in first}
+        level = below
+    first = sorted(level, key=lambda name: -names[name])[:MODULES]
+    return {name: names[name] / estimate.flops for name in first}
+
+
+def _inside(module: str, names: Mapping[str, int]) -> list[str]:
+    """Those that lie in a module and in none of the others in it."""
+    within = [name for name in names if name != module and name.startswith(f"{module}." if module else "")]
+    return [name for name in within if not any(name.startswith(f"{other}.") for other in within)]

@@ -36,9 +36,8 @@ BOOKED = 2
 """The optimizer's state is made by the first step, so the second is the one that all others are like."""
 STEPS_UNKNOWN = 10**6
 """Of a training whose end is open."""
-STEPS = 3
-"""The last says which module the operations belong to. Where batches differ in shape, there are more, for their
-operations and their requests."""
+STEPS = 2
+"""Where batches differ in shape, there are more, for their operations and their requests."""
 
 
 def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
@@ -182,7 +181,6 @@ class _Watch(Callback):
         self._memory: dict[str, int] | None = None
         self._ends: list[int] = []
         self._programs: set[Any] = set()
-        self._tracked = False
         self._steps: list[_Step] = []
         self._shape = Shape(rows=0, numbers=())
         self._examples = 0
@@ -190,8 +188,7 @@ class _Watch(Callback):
 
     def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """One operation."""
-        if not self._tracked:
-            self._ledger.see(func, args, kwargs, out)
+        self._ledger.see(func, args, kwargs, out)
         flops = self._flops.add(func, args, kwargs, out)
         if flops:
             self._where.add(flops, forward=self._ledger.moment is Moment.FORWARD)
@@ -200,6 +197,7 @@ class _Watch(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)
+        self._where.start()
 
     def stop(self) -> None:
         """Takes its hooks off, also where the training never began."""
@@ -237,13 +235,9 @@ class _Watch(Callback):
         if trainer.global_step > len(self._steps):
             self._steps.append(_Step(self._shape, self._flops.total, self._where.taken()))
             self._flops.total = 0
-            if not self._tracked:
-                self._ends.append(self._ledger.now())
-            if len(self._steps) == max(BOOKED, self.steps - 1):
-                self._memory = self._ledger.peak()
-                self._where.start()
-                self._tracked = True
+            self._ends.append(self._ledger.now())
         if len(self._steps) == self.steps:
+            self._memory = self._ledger.peak()
             trainer.should_stop = True
             # No minimum of the user's may outvote it.
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = None, None

@@ -11,6 +11,7 @@ from steelyard import building
 from steelyard.draft import Draft
 from steelyard.estimating._flops import FlopCount
 from steelyard.estimating._where import Where
+from steelyard.estimating.in_words import rows
 from steelyard.estimating.machines import MACHINES, machine
 from steelyard.estimating.rehearsal import Estimate, rehearse
 from steelyard.problem import Refused
@@ -132,3 +133,12 @@ def test_the_private_touch_still_holds() -> None:
     assert callable(unset_fake_temporarily)
     assert callable(_disable_current_modes)
     assert issubclass(FakeTensorMode, TorchDispatchMode)
+
+
+def test_the_parts_of_a_model_are_those_that_are_called_in_it_at_whatever_depth() -> None:
+    """A list of layers is never called itself."""
+    layers = {"T.model.first": 1, "T.model.list.0": 6, "T.model.list.0.cell": 6, "T.model.list.1": 3}
+    modules = {"T": 10, "T.model": 10, **layers}
+    estimate = Estimate(flops=10, modules=modules, memory={}, parameters=1, trainable=1, examples=1)
+    told = dict(rows(estimate, steps=1, target=machine("h100"), precision="32-true"))
+    assert told["FLOPs by module"] == "model.list.0 60%, model.list.1 30%, model.first 10%"
