@@ -71,10 +71,9 @@ class Adapter(Asking, ABC):
     def targets(self, batch: Any) -> Tensor:
         """What the data says is right: integers, shape (B,) or (B, ...)."""
 
-    @final
+    @abstractmethod
     def size(self, batch: Any) -> int:
         """The number of examples."""
-        return len(self.targets(batch))
 
     @final
     def clip(self, inputs: Tensor) -> Tensor:
@@ -183,6 +182,11 @@ class PairAdapter(Adapter):
     def targets(self, batch: Any) -> Tensor:
         """The targets as they are, or what the scoring makes of the inputs."""
         return self.scoring.truth(self.field(batch, 0), self.field(batch, 1))
+
+    @final
+    def size(self, batch: Any) -> int:
+        """The number of examples; a scoring that works the truth out of them is not asked."""
+        return len(self.field(batch, 1))
 
     @final
     def present(self, batch: Any) -> Tensor | None:

@@ -117,6 +117,10 @@ class TextAdapter(Adapter):
         whole = _whole(batch)
         return self.scoring.truth(self._field(whole, self.tokens), self._field(whole, self.labels))
 
+    def size(self, batch: Any) -> int:
+        """The number of examples."""
+        return len(self._field(_whole(batch), self.labels))
+
     def texts(self, split: str) -> Sequence[str]:
         """The texts of a split as they were read, in the order of its unshuffled loader.
 

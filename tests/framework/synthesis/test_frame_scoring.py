@@ -1,7 +1,9 @@
+import copy
 import math
 
 import torch
 
+from steelyard.adapters.audio import AudioAdapter
 from steelyard.models.mel import LogMel
 from steelyard.synthesis import FrameScoring
 
@@ -15,6 +17,14 @@ OUTPUTS = torch.randn(3, 2, 8, 5, generator=torch.Generator().manual_seed(1))
 def test_right_is_the_spectrogram_in_thousandths_whatever_the_batch_calls_its_target():
     torch.testing.assert_close(TRUTH / 1000, MEL(SOUNDS), atol=0.0006, rtol=0)
     assert torch.equal(TRUTH, SCORING.truth(SOUNDS, torch.tensor([7, 8, 9])))
+
+
+def test_examples_are_counted_without_a_spectrogram():
+    """As in a plan, whose model has no numbers."""
+    adapter = AudioAdapter(
+        scoring=FrameScoring(mel=copy.deepcopy(MEL).to("meta")), bounds=(-1.0, 1.0), sample_rate=4000
+    )
+    assert adapter.size((SOUNDS, torch.arange(3))) == 3
 
 
 def test_decided_is_the_refined_spectrogram():
