@@ -196,8 +196,9 @@ class Probe:
 def probed(question: Question) -> Probe:
     """Asks a few of a question's examples."""
     some = question.only(torch.arange(min(EXAMPLES, len(question.inputs)), device=question.inputs.device))
-    every = _restless(some)
-    exact = in_double(some) if every else None
+    finite = bool(torch.isfinite(asked(some.score, some, some.inputs, some.rows())).all())
+    every = _restless(some) if finite else "the score is not finite, so no method can explain it"
+    exact = in_double(some) if every and finite else None
     if exact is not None and not _restless(exact):
         every = ""
     if every:
@@ -229,8 +230,6 @@ def _on_the_way(below: Question) -> dict[str, str]:
 def _restless(question: Question) -> str:
     rows = question.rows()
     first, second = (asked(question.score, question, question.inputs, rows) for _ in range(2))
-    if not bool(torch.isfinite(first).all()):
-        return "the score is not finite, so no method can explain it"
     scale = SAME * float(first.abs().max()) + 1e-12
     if float((first - second).abs().max()) > scale:
         return "the model answers the same question differently each time, so no method can explain its answer"

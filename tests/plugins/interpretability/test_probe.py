@@ -210,6 +210,17 @@ def test_large_activations_are_no_reason_to_refuse_gradients_and_one_to_refuse_d
     assert probe.objection("shapley").startswith("the score is so large that float32 rounds away")
 
 
+def test_a_score_that_is_finite_in_double_precision_alone_is_explained_by_no_method() -> None:
+    model = nn.Sequential(nn.Linear(6, 3), nn.Hardtanh(-1e38, 1e38), nn.Linear(3, 3))
+    with torch.no_grad():
+        model[0].weight *= 1e37
+        model[2].weight.fill_(100)
+    question = to_model(model, 100 * noise(COUNT, 6), decisions=torch.zeros(COUNT, dtype=torch.long))
+    assert {probed(question).objection(method) for method in METHODS} == {
+        "the score is not finite, so no method can explain it"
+    }
+
+
 @pytest.mark.parametrize("name", ["rounding", "rounding that hides", "a gradient by hand", "a part that is detached"])
 def test_a_trap_in_single_precision_is_one_in_double_precision(name: str) -> None:
     torch.manual_seed(1)
