@@ -4,11 +4,12 @@
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+from torch import nn
 
 from steelyard._untyped import named_modules
 
@@ -43,8 +44,9 @@ class Stage:
 def cascade(task: LightningModule, *, seed: int, stages: int) -> Iterator[Stage]:
     """Copies with more and more layers re-initialised, from the top down (Adebayo et al. 2018); the last one whole.
 
-    Layers are taken in the order in which the task names them, which is nearly always that of the forward pass. It
-    draws from the global stream, so fork it around the loop.
+    Layers are taken in the order in which the task names them, which is nearly always that of the forward pass. The
+    copies hold the task's own weights and those of the last copy, so that all of them take no more memory than that
+    one. It draws from the global stream, so fork it around the loop.
 
     Args:
         task: Left as it is.
@@ -56,22 +58,18 @@ def cascade(task: LightningModule, *, seed: int, stages: int) -> Iterator[Stage]
     sizes = sorted({max(1, round(len(layers) * stage / stages)) for stage in range(1, stages + 1)})
     for size in sizes:
         lost = layers[len(layers) - size :]
-        twin = whole if size == len(layers) else copy.deepcopy(task)
-        if twin is not whole:
-            _lose(twin, whole, lost)
+        twin = whole if size == len(layers) else _sharing(task, whole, lost)
         yield Stage(share=size / len(layers), lowest=lost[0], task=twin)
 
 
-@torch.no_grad()
-def _lose(twin: LightningModule, whole: LightningModule, layers: Sequence[str]) -> None:
+def _sharing(task: LightningModule, whole: LightningModule, layers: Sequence[str]) -> LightningModule:
+    """A copy of the task with the weights of another one in these layers, and its own in all others."""
+    held: dict[int, nn.Parameter] = {id(weight): weight for weight in task.parameters()}
     for name in layers:
-        pairs = zip(
-            twin.get_submodule(name).parameters(recurse=False),
-            whole.get_submodule(name).parameters(recurse=False),
-            strict=True,
-        )
-        for old, new in pairs:
-            old.copy_(new)
+        pairs = (part.get_submodule(name).parameters(recurse=False) for part in (task, whole))
+        held |= {id(old): new for old, new in zip(*pairs, strict=True)}
+    # What the memo knows is taken as it is.
+    return copy.deepcopy(task, dict[int, Any](held))
 
 
 @torch.no_grad()

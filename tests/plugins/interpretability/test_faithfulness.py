@@ -101,6 +101,9 @@ def test_the_layers_lose_their_weights_from_the_top_down(digits_run: Run) -> Non
 
     assert [stage.share for stage in stages] == [0.5, 1.0]
     assert changed == [names[2:], names]
+    # No copy of a weight beside those that begin anew.
+    held = {weight.data_ptr() for stage in stages for weight in stage.task.parameters()}
+    assert len(held) == len(names) + 2
 
 
 def same(run: Run, name: str, weight: Tensor) -> bool:
