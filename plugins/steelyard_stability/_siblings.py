@@ -226,7 +226,7 @@ def _matrix(together: Sequence[tuple[str, Answers]], *, left_out: int) -> Iterat
         name="churn_matrix",
         title=f"Share of the test examples on which two runs give different answers{more}",
         columns=["run", *labels],
-        rows=[[name, *map(float, row)] for name, row in zip(labels, apart, strict=True)],
+        rows=[[name, *(round(float(share), 4) for share in row)] for name, row in zip(labels, apart, strict=True)],
         split=SPLIT,
     )
 

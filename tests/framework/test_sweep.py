@@ -247,6 +247,10 @@ def test_plugins_speak_over_all_runs(tmp_path, monkeypatch):
     check_self_contained(found, local=links(summary))
     for words in ("Over all trials together", "Level 0.25", "Both runs"):
         assert words in found.words
+    text = printed(summary)
+    after = text.partition("Over all trials together")[2].split()
+    assert after[:3] == ["speaks", "Runs", "2"]
+    assert "Fairness" not in text
 
 
 def test_a_plugin_that_fails_hides_nobody(tmp_path, monkeypatch):

@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
+from steelyard.measurement import Status
 from steelyard.report.measures import Measure, measures, section_keys
 from steelyard.report.story import story
 from steelyard.report.sweep_page import glance, headlines
 from steelyard.report.sweep_verdict import sweep_verdict
-from steelyard.report.terminal import STYLES, terminal
+from steelyard.report.terminal import STYLES, section_table, terminal
 from steelyard.report.words import words
+from steelyard.scorecard import Section
 from steelyard.trials.step_costs import step_costs
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 6
 """Groups beside each other; with more, the terminal shows the first ones and the page all."""
+MOST_ROWS = 24
+"""Numbers of a plugin over all trials together, in the same way."""
 
 
 def print_sweep(summary: "SweepSummary", *, console: "Console | None" = None) -> None:
@@ -36,6 +40,15 @@ def print_sweep(summary: "SweepSummary", *, console: "Console | None" = None) ->
         console.print(_table(summary))
     if len(summary.groups) > MOST_COLUMNS:
         console.print(Text(f"{len(summary.groups) - MOST_COLUMNS} more groups on the page", style="dim"))
+    told = [item for item in summary.said if item.measurements]
+    if told:
+        console.print()
+        console.print(Text("Over all trials together", style="bold cyan"))
+    for item in told:
+        section = Section(key=item.key, status=Status.MEASURED, measurements=item.measurements[:MOST_ROWS])
+        console.print(section_table(section, width=console.width))
+        if len(item.measurements) > MOST_ROWS:
+            console.print(Text(f"    {len(item.measurements) - MOST_ROWS} more numbers on the page", style="dim"))
     says = sweep_verdict(summary)
     keys = section_keys(summary.groups)
     for sentence in story(summary.groups, [item for key in keys for item in glance(measures(summary.groups, key))]):
@@ -62,9 +75,11 @@ def _table(summary: "SweepSummary") -> "Table":
     table.add_column("", overflow="fold", style="dim")
     keys = section_keys(groups)
     for challenge in dict.fromkeys(key.partition(".")[0] for key in keys):
-        table.add_row(Text(words(challenge), style="bold cyan"))
         sections = [measures(groups, key) for key in keys if key.partition(".")[0] == challenge]
-        for measure in headlines(sections):
+        shown = headlines(sections)
+        if shown:
+            table.add_row(Text(words(challenge), style="bold cyan"))
+        for measure in shown:
             cells = [
                 Text(cell.value or cell.missing.partition(":")[0], style="" if cell.value else "dim")
                 for cell in measure.cells

@@ -48,7 +48,7 @@ def print_scorecard(scorecard: Scorecard, *, console: "Console | None" = None) -
             challenge = section.challenge
             console.print()
             console.print(Text(words(challenge), style="bold cyan"))
-        console.print(_section(section, width=console.width))
+        console.print(section_table(section, width=console.width))
     console.print()
     for requirement in scorecard.requirements:
         mark, style = ("✓", "green") if requirement.judgement is Judgement.MET else ("✗", "red")
@@ -98,7 +98,8 @@ def terminal(*, stderr: bool = False) -> "Console":
     return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=max(console.width, 160))
 
 
-def _section(section: Section, *, width: int) -> "Table":
+def section_table(section: Section, *, width: int) -> "Table":
+    """The numbers of one plugin, for a terminal of so many columns."""
     from rich.table import Table
     from rich.text import Text
 

@@ -64,7 +64,7 @@ def slopes(place: Place) -> Iterator[Check]:
     yield _peeks(place, first, size)
     yield _company(place, first, size)
     yield _zeros(first)
-    yield from _differences(place, first)
+    yield from _differences(place, first, size)
     if isinstance(place.scene.aim, ClassAim):
         yield _probabilities(place)
 
@@ -121,12 +121,18 @@ def _zeros(first: Look) -> Check:
     )
 
 
-def _differences(place: Place, first: Look) -> Iterator[Check]:
-    """The slope along the gradient, as it is promised and as two more looks find it."""
+def _differences(place: Place, first: Look, size: Tensor) -> Iterator[Check]:
+    """The slope along the gradient, as it is promised and as two more looks find it.
+
+    No farther than the gradient promises a whole loss: beyond that an honest model, too, is as curved as it likes.
+    """
     direction = steepest(first.gradient, place.scene.ball.norm)
     promised = (first.gradient.double() * direction.double()).flatten(start_dim=1).sum(dim=1)
-    ahead, behind = (place.losses(place.points + sign * place.step * direction).double() for sign in (1, -1))
-    found = (ahead - behind) / (2 * place.step)
+    whole = torch.maximum(first.losses.abs(), size).double() / promised.clamp(min=1e-30)
+    step = whole.clamp(max=place.step)
+    moved = step.to(direction).reshape(-1, *[1] * (direction.dim() - 1)) * direction
+    ahead, behind = (place.losses(place.points + sign * moved).double() for sign in (1, -1))
+    found = (ahead - behind) / (2 * step)
     known = promised > 0
     wrong = ((found - promised).abs() > WRONG_BY * promised) & known
     count = max(1, int(known.sum()))
@@ -136,7 +142,7 @@ def _differences(place: Place, first: Look) -> Iterator[Check]:
         limit=WRONG,
         words="the gradient is not the slope of the loss",
     )
-    bent = (ahead - 2 * first.losses.double() + behind).abs() / (2 * place.step * promised.clamp(min=1e-30))
+    bent = (ahead - 2 * first.losses.double() + behind).abs() / (2 * step * promised.clamp(min=1e-30))
     yield Check(
         name="unstable",
         value=float(bent[known].median()) if bool(known.any()) else 0.0,

@@ -125,6 +125,7 @@ def test_the_churn_matrix_is_drawn_and_listed(tmp_path: Path) -> None:
     table = next(item for item in items if isinstance(item, Table) and item.name == "churn_matrix")
     assert len(table.rows) == 24
     assert all(row[place + 1] == 0.0 for place, row in enumerate(table.rows))
+    assert max(len(str(cell)) for row in table.rows for cell in row[1:]) <= 6
 
 
 def test_runs_on_other_examples_are_not_compared(tmp_path: Path) -> None:

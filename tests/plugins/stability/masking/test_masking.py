@@ -59,6 +59,19 @@ def test_a_model_that_behaves_is_told_from_one_that_does_not(name: str, expected
     assert expected in flags(HELD[name](fitted(mlp)))
 
 
+def test_an_honest_model_may_level_off_beyond_what_its_gradient_promises() -> None:
+    small = fitted(mlp)
+
+    class Bent(nn.Module):
+        def forward(self, given: Tensor) -> Tensor:
+            return 3 * (small(given) / 2).tanh()
+
+    here = scene(Bent(), held(32)[0], radius=0.4)
+    found = {check.name: check for check in battery(here, PLAN, least=0.4, rivals=False)}
+    assert not found["finite_differences"].flagged
+    assert not found["unstable"].flagged
+
+
 def test_the_first_rows_of_a_scene_are_tested_as_they_are_alone() -> None:
     model, some = fitted(mlp), held(12)[0]
     whole = scene(model, torch.cat([some, held(64)[0]]), radius=0.1)
