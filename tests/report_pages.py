@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from types import SimpleNamespace
 
-VOID = {"meta", "link", "img", "br", "hr"}
+VOID = {"meta", "link", "img", "br", "wbr", "hr"}
 
 
 class Page(HTMLParser):
