@@ -35,7 +35,7 @@ class Probed:
     Attributes:
         first: Seconds of the first batch, with what is made only once.
         seconds: Of a batch, the median of those after the first.
-        cpu: CPU seconds of a batch in this process, the mean of those after the first.
+        cpu: CPU seconds of a batch in this process, the median of those after the first.
         first_cpu: CPU seconds of the first batch.
         steps: Batches that were timed.
         validation: Batches of validation in the whole training, about.
@@ -152,6 +152,7 @@ class _Watch(Callback):
     def __init__(self, estimate: Estimate | None, size: Callable[[Any], int]) -> None:
         self._estimate, self._size = estimate, size
         self._shapes: list[Shape] = []
+        self._alike = True
         self._since = _now()
         self._trained: list[_Spent] = []
         self._validated: list[_Spent] = []
@@ -161,13 +162,14 @@ class _Watch(Callback):
             raise RuntimeError("no batch came: the training data holds none")
         first, timed = self._trained[0], self._trained[1:] or self._trained
         share = 1.0 if self._estimate is None else self._estimate.share(self._shapes[1:] or self._shapes)
-        # Of batches that differ, the median is none that the mean operations belong to.
-        middle = median if share == 1.0 else mean
+        # What is done only once is no part of a usual batch; of batches that differ, the median is none that the mean
+        # operations belong to, and where several make a step, only one of them has the optimizer's part.
+        middle = median if share == 1.0 and self._alike else mean
         looked = self._validated[1:] or self._validated
         return Probed(
             first=first.wall,
             seconds=middle([one.wall for one in timed]) / share,
-            cpu=mean([one.cpu for one in timed]) / share,
+            cpu=middle([one.cpu for one in timed]) / share,
             first_cpu=first.cpu,
             steps=len(timed),
             validation=validation,
@@ -177,6 +179,7 @@ class _Watch(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._alike = trainer.accumulate_grad_batches == 1
         self._since = _now()
 
     @override

@@ -1,5 +1,6 @@
 """A few real steps for their time."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,16 @@ PROBED = Probed(
 def test_the_rest_is_like_the_probe() -> None:
     assert PROBED.training(11) == pytest.approx(3 + 0.5 * 10 + 1)
     assert PROBED.training_cpu(11) == pytest.approx(2 + 0.25 * 10 + 0.5)
+
+
+@pytest.mark.parametrize(("each", "cpu"), [(1, 2.0), (4, 6.0)])
+def test_what_is_done_only_once_is_no_part_of_a_usual_batch(each: int, cpu: float) -> None:
+    """Where several make a step, one has the optimizer's part, and their mean counts."""
+    watch: Any = probing._Watch(None, len)
+    watch.on_train_start(SimpleNamespace(accumulate_grad_batches=each), None)
+    watch._trained = [probing._Spent(9.0, 9.0), *(probing._Spent(spent, spent) for spent in (22.0, 2.0, 2.0, 2.0, 2.0))]
+    watch._shapes = [None] * 6
+    assert watch.probed(0.0).cpu == watch.probed(0.0).seconds == cpu
 
 
 def none(_: Any) -> tuple[()]:
