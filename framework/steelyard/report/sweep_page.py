@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from steelyard.measurement import Better
 from steelyard.report import assets, chart
 from steelyard.report.environment import fill
 from steelyard.report.explorer import explorer
@@ -22,7 +23,7 @@ from steelyard.report.story import story
 from steelyard.report.sweep_verdict import sweep_verdict
 from steelyard.report.telling import telling
 from steelyard.report.tradeoffs import trade_offs
-from steelyard.report.words import Anchors, counted, dataset, words
+from steelyard.report.words import Anchors, counted, dataset, direction, words
 from steelyard.trials.folding import Group
 from steelyard.trials.reading import Trial, setting
 from steelyard.trials.step_costs import step_costs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from steelyard.sweep import SweepSummary
     from steelyard.trials.comparing import Said
 
+LESS = direction(Better.LOWER)
 SPENT = 2
 """Rows at a glance of what a run takes, beside the first."""
 HEADLINES = 4
@@ -162,7 +164,7 @@ def glance(section: Sequence[Measure]) -> list[Measure]:
 
 def spent(section: Sequence[Measure], shown: Sequence[Measure]) -> list[Measure]:
     """What else a run takes, each in a unit of its own (memory and energy beside time), where it sets groups apart."""
-    found = {item.unit: item for item in reversed(section) if item.direction and item.varies and item.takes}
+    found = {item.unit: item for item in reversed(section) if item.direction == LESS and item.varies and item.takes}
     known = {item.unit for item in shown}
     if not any(item.takes for item in shown):
         return []
