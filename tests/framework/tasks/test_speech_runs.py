@@ -57,7 +57,17 @@ def words(name: str, sounds: Path) -> tuple[str, ...]:
     return (f"experiment={experiment}", *TINY[name], place, *length, *QUICK)
 
 
-@pytest.mark.parametrize(("name", "private"), [("recognition", False), *((name, True) for name in TINY)])
+LONGEST = ("dictation", "wav2vec2")
+"""Each of them takes as long as all others."""
+
+
+@pytest.mark.parametrize(
+    ("name", "private"),
+    [
+        ("recognition", False),
+        *(pytest.param(name, True, marks=[pytest.mark.slow] if name in LONGEST else []) for name in TINY),
+    ],
+)
 def test_sounds_are_weighed_on_all_four_challenges(workdir: Path, sounds: Path, name: str, private: bool) -> None:
     scorecard: Scorecard = steelyard.run(*words(name, sounds), *(PRIVATE if private else ()))
     failed = {section.key: section.note for section in scorecard.sections if section.status is Status.FAILED}

@@ -64,6 +64,7 @@ def test_the_checkpoint_of_a_video_model_is_explained_and_judged(workdir: Path) 
     assert {"attributions.png", "trust_integrated_gradients.png"} <= {*pictures}
 
 
+@pytest.mark.slow
 def test_a_video_is_learned_in_private(workdir: Path) -> None:
     scorecard = weighed(workdir, *VIDEO, *PRIVATE)
     assert scorecard["privacy.dp_sgd.epsilon"].value == pytest.approx(8, abs=0.01)

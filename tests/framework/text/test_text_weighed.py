@@ -38,7 +38,11 @@ def test_the_first_plugins_weigh_it(texts, kind):
 
 @pytest.mark.parametrize(
     ("kind", "engine"),
-    [("classification", "hooks"), ("language_model", "hooks"), pytest.param("gpt2", "hooks", marks=pytest.mark.slow)],
+    [
+        ("classification", "hooks"),
+        pytest.param("language_model", "hooks", marks=pytest.mark.slow),
+        pytest.param("gpt2", "hooks", marks=pytest.mark.slow),
+    ],
 )
 def test_it_learns_privately_by_the_fastest_engine_that_is_right(texts, kind, engine):
     card = steelyard.run(

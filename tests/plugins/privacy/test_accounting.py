@@ -157,7 +157,13 @@ def test_the_noise_and_the_steps_fit_each_other(target: float, rate: float, step
 
 @pytest.mark.parametrize(
     ("target", "rate", "steps"),
-    [(0.2, 0.2327, 172), (3.0, 0.004, 500), (8.0, 0.25, 4), (50.0, 0.2327, 172), (1.0, 1.0, 10)],
+    [
+        pytest.param(0.2, 0.2327, 172, marks=pytest.mark.slow),
+        (3.0, 0.004, 500),
+        pytest.param(8.0, 0.25, 4, marks=pytest.mark.slow),
+        pytest.param(50.0, 0.2327, 172, marks=pytest.mark.slow),
+        (1.0, 1.0, 10),
+    ],
 )
 def test_the_noise_is_enough_and_hardly_more(target: float, rate: float, steps: int) -> None:
     noise = noise_for(epsilon=target, delta=1e-5, rate=rate, steps=steps)

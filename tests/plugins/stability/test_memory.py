@@ -120,6 +120,7 @@ def test_what_is_kept_of_an_example_is_far_less_than_the_example(name: str, monk
     _compare(PLUGINS[name]())
 
 
+@pytest.mark.slow
 def test_columns_of_a_table_are_summed_up_batch_by_batch() -> None:
     _compare(Corruptions(kinds=("jitter",), severities=(5,), examples=32, shown=1), table=True)
 
