@@ -25,7 +25,7 @@ test: $(READY)
 
 # The long proofs.
 test-slow: $(READY)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,oracles,mlflow,wandb,ray,deepspeed]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,oracles,quantus,mlflow,wandb,ray,deepspeed]'
 	$(BIN)/pytest -q -m slow
 
 check: $(READY)
@@ -52,7 +52,7 @@ system:
 # Writes constraints.txt from a clean environment; read the diff.
 constraints:
 	rm -rf .venv && $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet torch==2.13.0 && $(BIN)/pip install --quiet -e '.[dev,oracles,mlflow,wandb,ray,deepspeed]'
+	$(BIN)/pip install --quiet torch==2.13.0 && $(BIN)/pip install --quiet -e '.[dev,oracles,quantus,mlflow,wandb,ray,deepspeed]'
 	$(BIN)/pip install --quiet --no-deps dp-accounting
 	grep '^#' constraints.txt > constraints.new
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' >> constraints.new

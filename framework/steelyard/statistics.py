@@ -55,6 +55,11 @@ BOOTSTRAP_SEED = 12345
 """The same for every run, so that runs on the same examples draw the same ones and differ by their answers alone."""
 
 
+def within(interval: tuple[float, float] | None, low: float, high: float) -> tuple[float, float] | None:
+    """An interval as far as the number can go at all."""
+    return interval and (max(low, interval[0]), min(high, interval[1]))
+
+
 def bootstrap(
     rows: NDArray[Any],
     score: Callable[[NDArray[Any]], float],

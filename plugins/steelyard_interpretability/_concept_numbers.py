@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from steelyard.measurement import Better, Measurement, Status
-from steelyard.statistics import mean_interval
+from steelyard.statistics import mean_interval, within
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability.measures.concept import Weighed
 
@@ -160,11 +160,11 @@ def told(found: Scored, *, least: float) -> Iterator[Measurement]:
     for name, line in found.lines.items():
         note = f"layer {found.layer}; sets of {line.size}; {len(line.ours.accuracies)} fits, a third held out"
         mean, ends = mean_interval(line.ours.accuracies)
-        yield _row("accuracy", mean, _within(ends, 0, 1), line.size, {"concept": name}, note, better=Better.HIGHER)
+        yield _row("accuracy", mean, within(ends, 0, 1), line.size, {"concept": name}, note, better=Better.HIGHER)
         randoms = torch.stack([one.accuracies.mean() for one in line.randoms])
         mean, ends = mean_interval(randoms)
         words = f"control: {len(randoms)} random concepts; {note}"
-        yield _row("random_accuracy", mean, _within(ends, 0, 1), len(randoms), {"concept": name}, words)
+        yield _row("random_accuracy", mean, within(ends, 0, 1), len(randoms), {"concept": name}, words)
         unknown = separates(line, least=least)
         for group, decision in enumerate(found.groups):
             one, p = cells[name, group], corrected[name, group]
@@ -177,11 +177,7 @@ def told(found: Scored, *, least: float) -> Iterator[Measurement]:
             yield _row("sensitivity", one.sensitivity, one.spread, count, at, words, status=status)
             words = f"control: {len(line.randoms)} random concepts; the interval holds 95 % of them; p is that one of "
             words += "them is as sensitive, two-sided, by Holm's correction for all concepts and decisions"
-            yield _row("random_sensitivity", one.random, _within(one.band, -1, 1), len(line.randoms), at, words)
-
-
-def _within(ends: tuple[float, float] | None, low: float, high: float) -> tuple[float, float] | None:
-    return ends and (max(low, ends[0]), min(high, ends[1]))
+            yield _row("random_sensitivity", one.random, within(one.band, -1, 1), len(line.randoms), at, words)
 
 
 def _row(

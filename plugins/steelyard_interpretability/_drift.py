@@ -12,7 +12,7 @@ from torch import Tensor
 from steelyard.adapters.side_by_side import side_by_side
 from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
 from steelyard.runs import Run
-from steelyard.statistics import mean_interval
+from steelyard.statistics import mean_interval, within
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._asking import asked_of
 from steelyard_interpretability._captions import spoken
@@ -227,7 +227,7 @@ def _row(
         name=name,
         value=value,
         status=status,
-        interval=ends and (max(-1.0, ends[0]), min(1.0, ends[1])),
+        interval=within(ends, -1, 1),
         count=count,
         at=at or {},
         split=SPLIT,

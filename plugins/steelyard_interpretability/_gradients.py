@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Inputs (B, ...) and the decisions to explain (B,) -> their scores (B,)."""
@@ -126,13 +127,16 @@ def integrated(
     # Whole examples in a pass where their steps fit, so that nothing has to be gathered.
     for first in range(0, len(inputs), size):
         some = slice(first, first + size)
-        base, move, total = baselines[some, None], change[some, None], torch.zeros_like(inputs[some])
+        # The points come of something, so that a model may work in place on what it is given and they need no copy.
+        base = baselines[some, None].detach().requires_grad_()
+        move, total = change[some, None], torch.zeros_like(inputs[some])
         for at in range(0, len(places), along):
             place, weight = places[at : at + along], weights[at : at + along]
-            point = torch.addcmul(base, place.view(-1, *spare), move).flatten(0, 1).requires_grad_()
-            # A copy, since a model may work in place on what it is given. One root is cheaper than one per example.
-            answers = score(point.clone(), rows[some].repeat_interleave(len(place)))
-            (found,) = torch.autograd.grad(answers.sum(), point)
+            points = torch.addcmul(base, place.view(-1, *spare), move)
+            edge = get_gradient_edge(points)
+            answers = score(points.flatten(0, 1), rows[some].repeat_interleave(len(place)))
+            # One root is cheaper than one per example.
+            (found,) = torch.autograd.grad(answers.sum(), edge)
             total += (weight @ found.view(len(total), len(place), -1)).view_as(total)
         sums.append(total)
     found = torch.cat(sums) * change if sums else change

@@ -10,6 +10,7 @@ from steelyard.adapters import AudioAdapter
 from steelyard.measurement import Sound
 from steelyard.runs import Run
 from steelyard.wav import wav
+from steelyard_interpretability._captions import spoken
 from steelyard_interpretability._deletion import importance
 from steelyard_interpretability._explain import Shown
 from steelyard_interpretability._samples import SPLIT
@@ -37,13 +38,12 @@ def heard(run: Run, shown: Shown) -> Iterator[Sound]:
             continue
         kept = best(worth[row])
         left = masked(sound, keep=kept[shown.units], fade=round(FADE * rate))
-        spoken = name.replace("_", " ")
         yield Sound(
             name=f"heard_{row + 1}",
             title=f"Example {shown.samples.numbers[row]}, then only the windows that spoke most for the decision",
             wav=wav(torch.cat([sound, sound.new_zeros(round(PAUSE * rate)), left]), rate=rate),
             alt=f"{in_words(adapter, shown, row)} After {PAUSE:g} s of silence the {int(kept.sum())} of {len(kept)} "
-            f"windows that spoke most for it by {spoken}, and silence in place of the others.",
+            f"windows that spoke most for it by {spoken(name)}, and silence in place of the others.",
             split=SPLIT,
         )
 

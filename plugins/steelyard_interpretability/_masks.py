@@ -9,7 +9,7 @@ from torch import Tensor
 
 from steelyard.measurement import Better, Measurement, Status
 from steelyard.runs import Run
-from steelyard.statistics import mean_interval, proportion
+from steelyard.statistics import mean_interval, proportion, within
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability._trials import Trials
 from steelyard_interpretability._verdicts import Verdict
@@ -62,7 +62,7 @@ def by_masks(run: Run, plugin: Faithfulness, found: Trials, verdicts: Mapping[st
                 value=mean,
                 status=status,
                 better=Better.HIGHER,
-                interval=ends and (max(0.0, ends[0]), min(1.0, ends[1])),
+                interval=within(ends, 0, 1),
                 count=len(shares),
                 at=at,
                 split=SPLIT,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steelyard.measurement import Better, Measurement, Status
-from steelyard.statistics import mean_interval, proportion
+from steelyard.statistics import mean_interval, proportion, within
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability._trials import Line, Trial, Trials
 from steelyard_interpretability._verdicts import Verdict, agreements, known
@@ -218,7 +218,7 @@ def _plain(
         value=mean,
         status=status,
         better=better,
-        interval=interval and (max(low, interval[0]), min(high, interval[1])),
+        interval=within(interval, low, high),
         count=len(values),
         at=at,
         split=SPLIT,

@@ -16,6 +16,7 @@ from steelyard.adapters._drawing import DPI, caption, png, reach
 from steelyard.adapters._letters import drawable, families
 from steelyard.measurement import Picture
 from steelyard.runs import Run
+from steelyard_interpretability._captions import spoken
 from steelyard_interpretability._explain import Study
 from steelyard_interpretability._samples import SPLIT
 
@@ -46,14 +47,14 @@ def overview(run: Run, found: Study) -> Picture:
         label.set_horizontalalignment(side)
     for panel, name in zip(axes[1:], names, strict=True):
         _dots(panel, units[name][:, order], places[:, order], columns=[called[column] for column in order])
-        caption(panel, name.replace("_", " "))
+        caption(panel, spoken(name))
         panel.set_xlabel("against | for the decision", fontsize=8)
     first = ", ".join(f"{called[column]} ({float(mean[column]):.3g})" for column in order[:3])
     return Picture(
         name="columns",
         title=f"Which columns count over all {len(units[names[0]])} explained examples, a dot for each",
         png=png(figure),
-        alt=f"Columns by their mean absolute worth, by {names[0].replace('_', ' ')}: {first}.",
+        alt=f"Columns by their mean absolute worth, by {spoken(names[0])}: {first}.",
         split=SPLIT,
     )
 

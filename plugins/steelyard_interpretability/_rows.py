@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from steelyard.measurement import Better, Measurement, Status
-from steelyard.statistics import mean_interval, proportion
+from steelyard.statistics import mean_interval, proportion, within
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._deletion import area
 from steelyard_interpretability._explain import Map, Study
@@ -28,11 +28,6 @@ MEANINGS = {
     "converged": "share of the explanations whose contributions add up as they should",
     "deletion": "certainty that is left after this share of the input's parts was removed",
 }
-
-
-def within(interval: tuple[float, float] | None, low: float, high: float) -> tuple[float, float] | None:
-    """The interval as far as the number can go at all."""
-    return interval and (max(low, interval[0]), min(high, interval[1]))
 
 
 def one_method(plugin: Attribution, found: Study, name: str, *, note: str, at: At) -> Iterator[Measurement]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers import tiny
+from helpers.bits import same
 from steelyard import experiment, randomness
 
 HOOKS = ("on_train_batch_start", "on_before_backward", "on_validation_start", "on_train_epoch_end")
@@ -22,16 +23,6 @@ def changes(**more: Any) -> dict[str, Any]:
 
 def last(place: Path) -> dict[str, Any]:
     return torch.load(place / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def check(monkeypatch: pytest.MonkeyPatch, outputs: Path, *, hook: str, step: int, **more: Any) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from steelyard_interpretability._gradients import integrated
+from steelyard_interpretability._gradients import FIRST_STEPS, integrated
 from steelyard_interpretability.methods._graph import Graph, reaches, traced
 from steelyard_interpretability.methods._propagation import has_rule
 from steelyard_interpretability.methods.grouping import grid
@@ -26,7 +26,7 @@ from steelyard_interpretability.methods.scored import in_double
 
 EXAMPLES = 3
 """That are asked about."""
-FIRST_STEPS, MOST_STEPS = 7, 511
+MOST_STEPS = 511
 MISSED = 0.05
 """Part of the score's difference, or of the attributions' mass if that is larger, that the gradient may leave open."""
 SAME = 1e-4

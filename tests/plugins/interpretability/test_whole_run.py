@@ -10,6 +10,7 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
+from helpers.bits import same
 from small_runs import bits, same_bits, streams
 from steelyard.cli import main
 
@@ -56,17 +57,6 @@ def ran(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, seen: list[dict
             patch.setattr(Trainer, name, watched)
         assert main(["run", *words]) == 0
     torch.use_deterministic_algorithms(False)
-
-
-def same(one: Any, other: Any) -> bool:
-    """The same to the bit, however deep."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def logged(folder: Path) -> list[dict[str, str]]:

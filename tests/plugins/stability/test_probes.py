@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
+from helpers.bits import same
 from helpers.looks import LOOKS
 from small_runs import IMAGES, Points, bits, flags, streams, train
 from steelyard.draft import Draft
@@ -78,16 +79,6 @@ def written(by: Probe | None) -> Diary:
 
 
 plain: Callable[[], Diary] = cache(lambda: written(None))
-
-
-def same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
 
 
 def changed(asked: Diary) -> set[str]:
