@@ -21,8 +21,8 @@ from steelyard_stability.certified import Certified
 
 CHUNK = 64
 """Examples in memory at once."""
-BLOCK = 100
-"""Draws that one example's generator gives at a time, so that the batch of the model changes none."""
+FEWEST, MOST, VALUES = 100, 1000, 1 << 18
+"""Draws from a generator at a time: what a mebibyte holds, which a core keeps near, within the first two."""
 MEANINGS = {
     "certified": "share of the test examples on which nothing within this radius changes the smoothed decision",
     "certified_accuracy": "the same, and the smoothed decision is right",
@@ -116,23 +116,16 @@ class _Draws:
         # Hashed, so that the examples of neighbouring seeds have nothing in common.
         words = np.random.SeedSequence([seed, stage.numbers[row]]).generate_state(2, np.uint32)
         self._generator = torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
-        self._left: list[Tensor] = []
 
     @torch.no_grad()
     def __call__(self, count: int) -> Tensor:
         """The next `count` decisions (count,)."""
-        while sum(map(len, self._left)) < count:
-            self._left.append(self._block())
-        every = torch.cat(self._left)
-        self._left = [every[count:]]
-        return every[:count]
-
-    def _block(self) -> Tensor:
         stage, plugin = self._stage, self._plugin
-        rows = torch.full((BLOCK,), self._row, device=stage.inputs.device)
+        rows = torch.full((min(plugin.batch, count),), self._row, device=stage.inputs.device)
         return decisions(
             lambda inputs: stage.ask(inputs, rows[: len(inputs)]),
             stage.inputs[self._row],
+            count=count,
             sigma=plugin.sigma,
             generator=self._generator,
             batch=plugin.batch,
@@ -140,21 +133,29 @@ class _Draws:
 
 
 def decisions(
-    ask: Callable[[Tensor], Tensor], clean: Tensor, *, sigma: float, generator: torch.Generator, batch: int
+    ask: Callable[[Tensor], Tensor], clean: Tensor, *, count: int, sigma: float, generator: torch.Generator, batch: int
 ) -> Tensor:
-    """The decisions on a block of noisy copies of an example (BLOCK,), on the processor.
+    """The decisions on noisy copies of an example (count,), on the processor.
+
+    The noise of each copy is drawn anew, and depends on the generator and `count` alone.
 
     Args:
         ask: Inputs (b, ...) -> logits (b, C).
         clean: The example (...).
+        count: Copies.
         sigma: Of the noise.
         generator: Of the example, on the processor.
-        batch: Rows that the model sees at once.
+        batch: Rows that the model sees at once, at most.
     """
-    noise = torch.randn(BLOCK, *clean.shape, generator=generator).to(clean)
-    inputs = torch.add(clean, noise, alpha=sigma)
-    parts = (inputs[first : first + batch] for first in range(0, BLOCK, batch))
-    return torch.cat([ask(part).argmax(dim=1) for part in parts]).cpu()
+    block = min(count, max(FEWEST, min(MOST, VALUES // max(1, clean.numel()))))
+    # Drawn in place: of a small model more time goes into the noise and fresh memory than into the answers.
+    noise = torch.empty(block, *clean.shape)
+    found: list[Tensor] = []
+    for first in range(0, count, block):
+        drawn = noise[: min(block, count - first)].normal_(std=sigma, generator=generator)
+        inputs = drawn.to(clean).add_(clean)
+        found += [ask(part).argmax(dim=1) for part in inputs.tensor_split(-(-len(inputs) // batch))]
+    return torch.cat(found).cpu()
 
 
 def _rows(plugin: Certified, found: list[Example], note: str) -> Iterator[Measurement]:

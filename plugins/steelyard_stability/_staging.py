@@ -66,10 +66,12 @@ class Stage:
 
     def view(self, point: Tensor, rows: Tensor) -> Tensor:
         """A point of the scene as the model's input; padding stays as it is."""
+        present = self.run.adapter.present(self.batch)
+        if self.spread is None and present is None:
+            return point
         clean = self.inputs[rows]
         # No change is no change of a single bit, whatever the spread.
         view = point if self.spread is None else clean + point * self.spread
-        present = self.run.adapter.present(self.batch)
         if present is None:
             return view
         known = present[rows]

@@ -42,7 +42,7 @@ class Certified(Plugin):
         Option("radii (Linf) at which the plain model's decisions are to be proved, rising; none", unit="raw unit"),
     ] = ()
     examples: Annotated[int, Option("test examples, drawn by the seed of the run", ge=1)] = 100
-    batch: Annotated[int, Option("draws that the model sees at once", ge=1)] = 128
+    batch: Annotated[int, Option("draws that the model sees at once, at most", ge=1)] = 512
     max_seconds: Annotated[
         float | None, Option("after which no more examples are begun; null: no limit", unit="seconds", gt=0)
     ] = 120.0

@@ -70,8 +70,8 @@ class Aim(ABC):
         """What is climbed, differentiable: (b,)."""
 
     @abstractmethod
-    def total(self, outputs: Any, rows: Tensor, loss: Loss) -> Tensor:
-        """The sum of the losses (), where only its gradient is asked for."""
+    def total(self, rows: Tensor, loss: Loss) -> Callable[[Any], Tensor]:
+        """Of outputs for these rows the sum of the losses (), where only its gradient is asked for, step after step."""
 
 
 @final
@@ -122,11 +122,12 @@ class ClassAim(Aim):
         highest = outputs.topk(3, dim=1).values
         return margin / (highest[:, 0] - highest[:, 2] + 1e-12)
 
-    def total(self, outputs: Tensor, rows: Tensor, loss: Loss) -> Tensor:
+    def total(self, rows: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
         """Summed inside the cross-entropy, whose way back is quicker then."""
         if loss.climb is Climb.LIKELIHOOD:
-            return cross_entropy(outputs, self.decisions[rows], reduction="sum")
-        return self.losses(outputs, rows, loss).sum()
+            decisions = self.decisions[rows]
+            return lambda outputs: cross_entropy(outputs, decisions, reduction="sum")
+        return lambda outputs: self.losses(outputs, rows, loss).sum()
 
 
 @final
@@ -163,6 +164,6 @@ class ScoringAim(Aim):
         chances = self.scoring.probabilities(outputs, self.decisions[rows])
         return -chances.clamp(min=torch.finfo(chances.dtype).tiny).log()
 
-    def total(self, outputs: Any, rows: Tensor, loss: Loss) -> Tensor:
+    def total(self, rows: Tensor, loss: Loss) -> Callable[[Any], Tensor]:
         """Summed up."""
-        return self.losses(outputs, rows, loss).sum()
+        return lambda outputs: self.losses(outputs, rows, loss).sum()

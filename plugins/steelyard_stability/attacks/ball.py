@@ -82,6 +82,13 @@ class Region:
             return torch.add(inputs, direction, alpha=length).clamp_(self.low, self.high)
         return self.project(inputs + length * direction)
 
+    def walk(self, inputs: Tensor, gradient: Tensor, *, length: float) -> None:
+        """The same step where the inputs lie; the gradient is used up, which spares memory that is not near yet."""
+        if self.reach is None:
+            inputs.add_(gradient.sign_(), alpha=length).clamp_(self.low, self.high)
+        else:
+            inputs.copy_(self.step(inputs, gradient, length=length))
+
     def take(self, rows: Tensor | slice) -> "Region":
         """The regions of some examples."""
         return Region(

@@ -87,19 +87,17 @@ def _leaving(scene: Scene, rows: Tensor, start: Tensor, steps: Steps) -> Found:
 def _staying(scene: Scene, rows: Tensor, start: Tensor, steps: Steps) -> Found:
     """All steps of one batch before the next, which a processor that keeps one batch near is faster at."""
     region = scene.ball.around(scene.centre[rows])
-    inputs, reach, looks = region.project(start), steps.step * scene.ball.radius, len(rows)
-    ends: list[Tensor] = []
+    end, reach, looks = region.project(start), steps.step * scene.ball.radius, len(rows)
     for part in scene.parts(len(rows)):
-        point, here, round_it = inputs[part], rows[part], region.take(part)
+        point, around = end[part], region.take(part)
+        slope = scene.slope(rows[part], steps.loss)
         for _ in range(steps.count):
             if scene.late:
                 break
-            looks += len(here)
-            point = round_it.step(point, scene.slope(point, here, steps.loss), length=reach)
-        ends.append(point)
+            looks += len(point)
+            around.walk(point, slope(point), length=reach)
     late = scene.late
-    end = torch.cat(ends) if ends else inputs
-    return Found(inputs=end, fooled=scene.judge(end, rows)[0] if ends else rows < 0, whole=not late, looks=looks)
+    return Found(inputs=end, fooled=scene.judge(end, rows)[0] if len(rows) else rows < 0, whole=not late, looks=looks)
 
 
 def random_start(scene: Scene, rows: Tensor, *, stream: int) -> Tensor:

@@ -1,7 +1,7 @@
 """The scene of an attack: examples, a model, a ball; and what one look at the model tells."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -58,11 +58,21 @@ class Scene:
         gradient, fooled, losses = (_joined(column) for column in zip(*parts, strict=True))
         return Look(gradient=gradient, fooled=fooled, losses=losses)
 
-    def slope(self, inputs: Tensor, rows: Tensor, loss: Loss) -> Tensor:
-        """The gradient of a look alone (b, ...), of one batch, for an attack that does not ask how it stands."""
-        with torch.enable_grad():
-            leaf = inputs.detach().requires_grad_()
-            return slope(self.aim.total(self.aim.ask(leaf, rows), rows, loss), leaf)
+    def slope(self, rows: Tensor, loss: Loss) -> Callable[[Tensor], Tensor]:
+        """Of inputs for these rows the gradient alone (b, ...), for an attack that does not ask how it stands.
+
+        Args:
+            rows: Of one batch (b,).
+            loss: Whose gradient is asked for.
+        """
+        total = self.aim.total(rows, loss)
+
+        def of(inputs: Tensor) -> Tensor:
+            with torch.enable_grad():
+                leaf = inputs.detach().requires_grad_()
+                return slope(total(self.aim.ask(leaf, rows)), leaf)
+
+        return of
 
     @torch.no_grad()
     def judge(self, inputs: Tensor, rows: Tensor, loss: Loss | None = None) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from steelyard.measurement import Measurement, Status
 from steelyard.measuring import looking
 from steelyard.runs import Run
 from steelyard_stability import Certified
-from steelyard_stability._certified import CertifiedAttachment
+from steelyard_stability._certified import CertifiedAttachment, decisions
 from steelyard_stability._smoothing import certified, certify, lower_bound, radius, upper_bound
 
 QUICK = Certified(examples=12, looks=(100, 400), max_seconds=None)
@@ -98,6 +98,37 @@ def test_the_batch_of_the_model_changes_no_draw() -> None:
     run = frozen(digits_task(fitted(linear)), Points(*held(20)))
 
     assert [row.value for row in told(run, replace(QUICK, batch=7))] == [row.value for row in told(run)]
+
+
+@pytest.mark.parametrize("shape", [(3, 7, 5), (4, 40, 40)])
+def test_every_copy_has_noise_of_its_own_whatever_the_batch(shape: tuple[int, ...]) -> None:
+    clean = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+    def drawn(batch: int) -> Tensor:
+        seen: list[Tensor] = []
+
+        def ask(inputs: Tensor) -> Tensor:
+            assert len(inputs) <= batch
+            seen.append(inputs.clone())
+            return inputs.flatten(start_dim=1)
+
+        stream = torch.Generator().manual_seed(0)
+        said = decisions(ask, clean, count=250, sigma=0.5, generator=stream, batch=batch)
+        copies = torch.cat(seen)
+        assert torch.equal(said, copies.flatten(start_dim=1).argmax(dim=1))
+        return copies
+
+    copies = drawn(64)
+    noise = ((copies - clean) / 0.5).flatten(start_dim=1).double()
+    values = noise.numel()
+
+    assert torch.equal(drawn(7), copies)
+    assert len(copies) == 250
+    # No two copies have anything in common: their products have the mean of 0 that independent ones have.
+    products = (noise @ noise.T) / noise.shape[1]
+    assert float((products - products.diag().diag()).abs().max()) < 6 / noise.shape[1] ** 0.5
+    assert abs(float(noise.mean())) < 4 / values**0.5
+    assert abs(float(noise.var()) - 1) < 4 * (2 / values) ** 0.5
 
 
 def test_certifying_leaves_no_trace() -> None:

@@ -390,5 +390,18 @@ def test_the_edge_of_a_ball_is_inside_it_to_the_bit_also_where_it_comes_near_0()
 @pytest.mark.parametrize("climb", Climb)
 def test_the_slope_alone_is_that_of_a_whole_look(climb: Climb, model: nn.Module) -> None:
     here = scene(model, held(40)[0], radius=0.1)
-    asked = (here.centre, every(here), Loss(climb=climb))
-    torch.testing.assert_close(here.slope(*asked), here.look(*asked).gradient)
+    rows, loss = every(here), Loss(climb=climb)
+    torch.testing.assert_close(here.slope(rows, loss)(here.centre), here.look(here.centre, rows, loss).gradient)
+
+
+@pytest.mark.parametrize("norm", Norm)
+def test_a_step_in_place_is_a_step_to_the_bit(norm: Norm) -> None:
+    stream = torch.Generator().manual_seed(0)
+    centre, gradient = torch.rand(30, 7, generator=stream), torch.randn(30, 7, generator=stream)
+    region = Ball(norm=norm, radius=0.1, bounds=(0.0, 1.0)).around(centre)
+    inputs = region.project(centre + 0.1 * torch.randn(30, 7, generator=stream))
+    ahead = region.step(inputs, gradient, length=0.03)
+
+    region.walk(inputs, gradient, length=0.03)
+
+    assert torch.equal(inputs, ahead)
