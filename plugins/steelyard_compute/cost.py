@@ -63,7 +63,12 @@ class Cost(Plugin):
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it reads clocks, and sees the operations of one step pass by."""
+        from steelyard.attachment import Attachment
         from steelyard_compute._cost import CostAttachment
+
+        if draft.rehearsal:
+            # There is no time to be read, and who rehearses counts operations himself.
+            return Attachment()
 
         forecast = draft.forecast() if self.predict and draft.forecast is not None else None
         return CostAttachment(draft.adapter, self, forecast)

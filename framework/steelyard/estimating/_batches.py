@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from steelyard.estimating._fake import Fakes
 from steelyard.estimating._ledger import tensors_in
-from steelyard.estimating._shapes import Shape, shape_of, spread_out
+from steelyard.estimating._shapes import Shape, deciding, shape_of, spread_out
 
 LOOKED, BYTES = 512, 32 * 2**20
 """Batches of an epoch that are looked at, and their bytes, at most: to see their shapes they must be loaded."""
@@ -21,6 +21,7 @@ class Batches(Protocol):
 
     Attributes:
         steps: To be taken with them.
+        least: Of these, what the operations of all others can be told from.
         seen: How many batches of each shape an epoch has, where they differ.
         told: The same in words.
         order: Shapes of the first steps after the first, where they differ; of batches that are put together to a step,
@@ -28,6 +29,7 @@ class Batches(Protocol):
     """
 
     steps: int
+    least: int
     seen: Counter[Shape]
     told: str
     order: Sequence[Shape]
@@ -55,7 +57,7 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
     first = [*islice(batches, steps + 1)]
     shapes = [shape_of(batch, rows=size(batch)) for batch in first]
     if len(set(shapes)) < 2:
-        return _Chosen(inner, fakes, first[:steps], steps=steps, each=each)
+        return _Chosen(inner, fakes, first[:steps], steps=steps, least=steps, each=each)
     kept = dict(zip(shapes, first, strict=True))
     seen, order = Counter(shapes), [*shapes]
     room = BYTES - sum(map(_bytes, first))
@@ -68,12 +70,25 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
         if room < 0:
             break
     largest = max(seen, key=lambda shape: (shape.size, shape.rows))
-    others = [kept[shape] for shape in spread_out([*seen]) if shape.lengths != largest.lengths]
-    chosen = [first[0], kept[largest], *(others or [kept[largest]])]
-    told = _told(seen, largest, len(inner))
+    others = [shape for shape in spread_out([*seen]) if shape.lengths != largest.lengths]
+    chosen = [shapes[0], largest, *(others or [largest])]
     return _Chosen(
-        inner, fakes, chosen, steps=len(chosen), each=each, seen=seen, told=told, order=_fullest(order, each)[1:]
+        inner,
+        fakes,
+        [first[0], *(kept[shape] for shape in chosen[1:])],
+        steps=len(chosen),
+        least=_least(chosen, deciding([*seen])),
+        each=each,
+        seen=seen,
+        told=_told(seen, largest, len(inner)),
+        order=_fullest(order, each)[1:],
     )
+
+
+def _least(chosen: Sequence[Shape], lengths: int) -> int:
+    """How many of the first have so many different lengths; two at least."""
+    counts = range(2, len(chosen))
+    return next((count for count in counts if len({one.lengths for one in chosen[:count]}) >= lengths), len(chosen))
 
 
 def _fullest(order: Sequence[Shape], each: int) -> Sequence[Shape]:
@@ -89,6 +104,7 @@ class _Chosen:
     fakes: Fakes
     batches: Sequence[Any]
     steps: int
+    least: int
     each: int
     seen: Counter[Shape] = field(default_factory=Counter[Shape])
     told: str = ""
@@ -113,7 +129,7 @@ class _AsTheyCome:
         self._inner = inner
         self._fakes = fakes
         self.batch_size = getattr(inner, "batch_size", None)
-        self.steps, self.told = steps, ""
+        self.steps, self.least, self.told = steps, steps, ""
         self.order: Sequence[Shape] = ()
         self.seen = Counter[Shape]()
 

@@ -2,8 +2,8 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 """Tensors that have a shape and a device but no numbers: the private touches of the estimate.
 
-Seen on torch 2.13.0; a test names what is used: `FakeTensorMode` and its exceptions, `TorchDispatchMode`, and the mode
-that steps out of both for a moment.
+Seen on torch 2.13.0; tests name what is used: `FakeTensorMode`, the keys of its cache and its exceptions,
+`TorchDispatchMode`, and the mode that steps out of both for a moment.
 """
 
 import copy
@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensor,
     FakeTensorDeviceMismatchError,
     FakeTensorMode,
+    _DispatchCacheKey,
     unset_fake_temporarily,
 )
 from torch.overrides import TorchFunctionMode
@@ -158,6 +159,56 @@ class _World(FakeTensorMode):
     def __deepcopy__(self, memo: dict[int, Any]) -> "_World":
         return self
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled in here, so nobody has to keep the compiler away from it."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """As torch's, which keeps the compiler away at each operation."""
+        return self.dispatch(func, types, args, kwargs or {})
+
+    def _cache_key(self, state: Any, func: Any, args: Any, kwargs: Any) -> Any:
+        """What the result of an operation hangs on; torch's own key takes half the time of a rehearsal.
+
+        The layers of a model do the same over and over, and torch keeps what came out the first time. Here all sizes
+        are known and all tensors dense, which torch's key has to ask of each.
+        """
+        key: list[Any] = [
+            func,
+            torch.get_default_dtype(),
+            torch._C._get_default_device(),
+            torch.is_inference_mode_enabled(),
+        ]
+        if self._told(key, args) and (not kwargs or self._told(key, [*kwargs, *kwargs.values()])):
+            return _DispatchCacheKey(("steelyard", *key))
+        return super()._cache_key(state, func, args, kwargs)
+
+    def _told(self, key: list[Any], args: Any) -> bool:
+        """Puts what matters of arguments into a key; tells whether they are all of the usual kinds."""
+        for arg in args:
+            kind = type(arg)
+            if kind is FakeTensor:
+                if arg.constant is not None or arg.fake_mode is not self or arg.layout is not torch.strided:
+                    return False
+                flags = arg.requires_grad, arg.is_conj(), arg.is_neg(), arg.is_inference(), arg.is_quantized
+                where = arg.stride(), arg.storage_offset(), arg.untyped_storage().nbytes()
+                key += arg.shape, arg.dtype, arg.fake_device, *where, *flags
+            elif kind in _PLAIN:
+                # 1 and 1.0 are equal, and make results of other types.
+                key += kind, arg
+            elif kind is list or kind is tuple:
+                key += kind, len(arg)
+                if not self._told(key, arg):
+                    return False
+            else:
+                return False
+        return True
+
+
+_PLAIN = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device, torch.layout, torch.memory_format})
+"""Kinds of arguments that are what they look like."""
+
 
 class _Answers(TorchDispatchMode):
     """Answers what cannot be known without numbers: every number is one, every condition is met, every row counts."""
@@ -169,8 +220,16 @@ class _Answers(TorchDispatchMode):
         self._assumed = assumed
         self._seen = seen
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """As above."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is _DEVICE and type(args[0]) is FakeTensor and not args[0].fake_mode.in_kernel_invocation:
+            # Every second question is this one.
+            return args[0].fake_device
         try:
             out = func(*args, **kwargs)
         except FakeTensorDeviceMismatchError:
@@ -267,6 +326,7 @@ def _ctc(log_probs: Tensor, targets: Tensor, *_: Any, **__: Any) -> tuple[Tensor
 
 
 _ATEN = torch.ops.aten
+_DEVICE = torch.ops.prim.device.default
 _ANSWERS: dict[Any, Callable[..., Any]] = {
     _ATEN._local_scalar_dense: _one,
     _ATEN.is_nonzero: lambda *_: True,

@@ -9,6 +9,7 @@ a step is bit-identical with and without it.
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -86,6 +87,7 @@ def compiled(module: nn.Module) -> bool:
     )
 
 
+@cache
 def _cheap(func: Any) -> bool:
     if not isinstance(func, torch._ops.OpOverload):
         return False

@@ -140,4 +140,6 @@ class Ledger:
 
 def tensors_in(tree: Any) -> list[Tensor]:
     """Every tensor of a nested structure."""
+    if isinstance(tree, Tensor):
+        return [tree]
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]

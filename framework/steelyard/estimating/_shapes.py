@@ -92,10 +92,14 @@ def spread_out(shapes: Sequence[Shape]) -> list[Shape]:
     """Shapes to count so that all others can be told: the largest and the smallest, and some between them."""
     distinct = {shape.lengths: shape for shape in sorted(shapes, key=lambda shape: shape.size)}
     ordered = sorted(distinct.values(), key=lambda shape: sum(shape.lengths))
-    columns = _lengths(ordered).shape[1]
-    wanted = min(len(ordered), (columns + 1) * (columns + 2) // 2)
-    places = np.linspace(0, len(ordered) - 1, wanted).round()
+    places = np.linspace(0, len(ordered) - 1, deciding(shapes)).round()
     return [ordered[int(place)] for place in places]
+
+
+def deciding(shapes: Sequence[Shape]) -> int:
+    """How many different lengths decide the polynomial of degree two; all of them where they are fewer."""
+    columns = _lengths(shapes).shape[1]
+    return min(len({shape.lengths for shape in shapes}), (columns + 1) * (columns + 2) // 2)
 
 
 def _lengths(shapes: Sequence[Shape]) -> NDArray[np.float64]:

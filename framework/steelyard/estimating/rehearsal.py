@@ -38,6 +38,8 @@ STEPS_UNKNOWN = 10**6
 """Of a training whose end is open."""
 STEPS = 2
 """Where batches differ in shape, there are more, for their operations and their requests."""
+LONG = 5_000
+"""Events of memory in a step from which on there are no more steps than the operations need."""
 
 
 def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
@@ -75,7 +77,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
         with assembly.wrapped(mine):
             each = int(mine.trainer.get("accumulate_grad_batches") or 1)
             loader = batches_of(mine.data.train_dataloader(), fakes, size=mine.adapter.size, steps=STEPS, each=each)
-            watch.steps = loader.steps
+            watch.steps, watch.least = loader.steps, loader.least
             with fakes.entered(watch.see):
                 trainer = Trainer(
                     **_arguments(mine.trainer, steps=loader.steps),
@@ -169,10 +171,11 @@ class _Watch(Callback):
 
     Attributes:
         steps: To be taken.
+        least: To be taken where a step takes long.
     """
 
     def __init__(self, draft: Draft, *, single: bool) -> None:
-        self.steps = STEPS
+        self.steps = self.least = STEPS
         self._draft = draft
         self._single = single
         self._ledger = Ledger()
@@ -236,6 +239,8 @@ class _Watch(Callback):
             self._steps.append(_Step(self._shape, self._flops.total, self._where.taken()))
             self._flops.total = 0
             self._ends.append(self._ledger.now())
+        if len(self._ends) > 1 and self._ends[1] - self._ends[0] > LONG:
+            self.steps = min(self.steps, self.least)
         if len(self._steps) == self.steps:
             self._memory = self._ledger.peak()
             trainer.should_stop = True

@@ -1,7 +1,9 @@
 import copy
+import functools
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import _CacheKeyState
 
 from steelyard.estimating._fake import Fakes
 
@@ -50,3 +52,41 @@ def test_torchs_weak_references_still_break_when_they_are_copied() -> None:
 
     assert "__del__" in vars(StorageWeakRef)
     assert "__deepcopy__" not in vars(StorageWeakRef)
+
+
+def test_the_short_key_of_an_operation_tells_apart_what_the_result_hangs_on() -> None:
+    # Seen on torch 2.13.0: `FakeTensorMode._cache_key`, and `_DispatchCacheKey` that its cache is looked up by.
+    fakes = Fakes()
+    add = torch.ops.aten.add.Tensor
+    with fakes.entered():
+        whole = torch.ones(6, 4)
+        alike = [
+            whole.clone(),
+            whole.t().clone(memory_format=torch.preserve_format),
+            whole.double(),
+            torch.ones(6, 8)[:, ::2],
+            torch.ones(7, 4)[1:],
+            torch.ones(6, 4, requires_grad=True),
+            torch.ones(4, 6),
+        ]
+    state = _CacheKeyState(None)
+    key = functools.partial(fakes._mode._cache_key, state, add)
+    assert key((whole, whole), {}) == key((alike[0], alike[0]), {})
+    made = [key((whole, one), {}) for one in alike]
+    made += [key((whole, one), {}) for one in (1, 1.0, True)] + [key((whole, 1), {"alpha": 2}), key((1, whole), {})]
+    assert len(set(made)) == len(made)
+
+
+def test_operations_that_are_looked_up_come_out_as_worked_out() -> None:
+    def results(fakes: Fakes) -> list[object]:
+        with fakes.entered():
+            module, inputs = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(2)), torch.ones(2, 3, 8, 8)
+            found = [module(inputs), module(inputs), module(inputs.to(memory_format=torch.channels_last))]
+            found[1].transpose(1, 2).mul(2).add_(1).sum().backward()
+            found += [weight.grad for weight in module.parameters()]
+            found += [*found[0].split(3, dim=2), found[0].topk(2)[1], found[0] + 1j]
+        return [(one.shape, one.stride(), one.dtype, one.device.type, one.requires_grad) for one in found]
+
+    plain = Fakes()
+    plain._mode.cache_enabled = False
+    assert results(Fakes()) == results(plain)

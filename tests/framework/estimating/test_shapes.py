@@ -15,6 +15,7 @@ from steelyard.adapters import ClassScoring
 from steelyard.adapters.text import TextAdapter
 from steelyard.data.tokens import ByLength, Padding, TokenExamples
 from steelyard.draft import Draft
+from steelyard.estimating import rehearsal
 from steelyard.estimating._flops import FlopCount
 from steelyard.estimating._shapes import Shape, spread_out, total
 from steelyard.estimating.rehearsal import Estimate, rehearse
@@ -104,7 +105,7 @@ def foreseen(data: Sentences, **trainer: Any) -> Estimate:
     return rehearse((), draft)
 
 
-def test_memory_is_that_of_the_longest_batch_and_operations_are_the_mean() -> None:
+def test_memory_is_that_of_the_longest_batch_and_operations_are_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     data = Sentences()
     estimate = foreseen(data)
 
@@ -121,6 +122,12 @@ def test_memory_is_that_of_the_longest_batch_and_operations_are_the_mean() -> No
     # Their order, and so who shares a batch, is drawn anew.
     assert estimate.flops == pytest.approx(count.total / len(batches), rel=0.01)
     assert estimate.flops < 0.75 * alike.flops
+
+    # A step that takes long is tried no more often than its operations need.
+    monkeypatch.setattr(rehearsal, "LONG", 1)
+    short = foreseen(data)
+    assert len(short.work) < len(estimate.work)
+    assert (short.flops, short.memory) == (estimate.flops, estimate.memory)
 
 
 @pytest.mark.slow
