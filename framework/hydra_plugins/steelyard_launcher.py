@@ -116,7 +116,7 @@ class SteelyardLauncher(Launcher):
                         ready += self._readied([left.popleft() for _ in range(min(AHEAD, len(left)))], returned)
                     else:
                         number, job = ready.popleft()
-                        _log.info("\t#%d : %s", number, " ".join(filter_overrides(job.config.hydra.overrides.task)))
+                        _log.info("\t#%d : %s", number, " ".join(filter_overrides(list(job.words))))
                         pool.start(number, partial(self._work, job))
                 # While the others run, so that none of them waits for it.
                 if left and len(ready) < workers:
@@ -142,7 +142,7 @@ class SteelyardLauncher(Launcher):
 
         for number, words in jobs:
             try:
-                yield number, get_ready(partial(self.composed, number, words))
+                yield number, get_ready(self.composed(number, words), self._loader.bare(self._config, words))
             except Exception as error:  # an interpolation may fail in any way
                 returned[number] = _failed(error)
 

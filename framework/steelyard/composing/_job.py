@@ -10,17 +10,18 @@ are left as the job leaves them.
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import version
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus, configure_log
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from steelyard.composing._loggers import set_up, walk_is_idle
 from steelyard.composing._yaml import to_yaml
 
 
@@ -33,23 +34,31 @@ class ReadyJob:
         handed: What the task gets.
         place: Its folder.
         files: Name -> what Hydra writes down of the job.
+        words: The job's overrides.
+        moves: True if it changes into its folder.
+        logs: How it logs, without interpolations; None for Hydra's default.
+        idle_walk: What `walk_is_idle` says of that.
+        environment: What it sets.
     """
 
     config: DictConfig
     handed: DictConfig
     place: Path
     files: Mapping[str, str]
+    words: Sequence[str]
+    moves: bool
+    logs: DictConfig | None
+    idle_walk: bool
+    environment: Mapping[str, str]
 
 
-def get_ready(compose: Callable[[], DictConfig]) -> ReadyJob:
+def get_ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
     """All that comes before the job's process.
 
     Args:
-        compose: Makes the config of the job, `hydra` included, anew each time.
+        config: Of the job, `hydra` included.
+        handed: The same without `hydra`, for the task.
     """
-    config, handed = compose(), compose()
-    with open_dict(handed):
-        del handed["hydra"]
     state: Any = HydraConfig.instance()
     before = state.cfg
     try:
@@ -72,7 +81,18 @@ def _ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
         plain = OmegaConf.to_container(own, enum_to_str=True)
         texts = {"config": handed, "hydra": {"hydra": plain}, "overrides": own.overrides.task}
         files = {f"{own.output_subdir}/{name}.yaml": to_yaml(content) for name, content in texts.items()}
-    return ReadyJob(config=config, handed=handed, place=place, files=files)
+    logs: Any = None if own.job_logging is None else OmegaConf.to_container(own.job_logging, resolve=True)
+    return ReadyJob(
+        config=config,
+        handed=handed,
+        place=place,
+        files=files,
+        words=tuple(own.overrides.task),
+        moves=not version.base_at_least("1.2") if own.job.chdir is None else own.job.chdir,
+        logs=None if logs is None else DictConfig(logs),
+        idle_walk=walk_is_idle(logs, verbose=own.verbose),
+        environment={str(name): str(value) for name, value in own.job.env_set.items()},
+    )
 
 
 def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobReturn:
@@ -86,7 +106,6 @@ def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobRetu
     Returns:
         Result or error of the task, without the configs.
     """
-    own = job.config.hydra
     state: Any = HydraConfig.instance()
     state.cfg = job.config
     job.place.mkdir(parents=True, exist_ok=True)
@@ -94,14 +113,12 @@ def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobRetu
         file = job.place / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    moves = not version.base_at_least("1.2") if own.job.chdir is None else own.job.chdir
-    words: Any = OmegaConf.to_container(own.overrides.task)
-    done = JobReturn(overrides=words)
-    done.working_dir = str(job.place) if moves else str(Path.cwd())
-    if moves:
+    done = JobReturn(overrides=list(job.words))
+    done.working_dir = str(job.place) if job.moves else str(Path.cwd())
+    if job.moves:
         os.chdir(job.place)
-    configure_log(own.job_logging, own.verbose)
-    os.environ.update({str(name): str(value) for name, value in own.job.env_set.items()})
+    set_up(job.logs, verbose=job.config.hydra.verbose, idle=job.idle_walk)
+    os.environ.update(job.environment)
     context.callbacks.on_job_start(config=job.config, task_function=task)
     try:
         done.return_value = task(job.handed)

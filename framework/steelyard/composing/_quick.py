@@ -39,14 +39,20 @@ class _Base:
     Attributes:
         config: The composition; never changed.
         pickled: The same as bytes, the quickest way to a copy; None if something in it cannot be pickled.
+        bare: The same without `hydra`.
     """
 
     config: DictConfig
     pickled: bytes | None
+    bare: bytes | None
 
-    def copy(self) -> DictConfig:
-        # Only bytes that this process has just made are read.
-        return copy.deepcopy(self.config) if self.pickled is None else pickle.loads(self.pickled)  # noqa: S301
+    def copy(self, *, bare: bool) -> DictConfig:
+        pickled = self.bare if bare else self.pickled
+        if pickled is not None:
+            # Only bytes that this process has just made are read.
+            return pickle.loads(pickled)  # noqa: S301
+        config = copy.deepcopy(self.config)
+        return _without_hydra(config) if bare else config
 
 
 class QuickLoader(ConfigLoader):
@@ -83,16 +89,21 @@ class QuickLoader(ConfigLoader):
         kept = self._kept.pop(tuple(sweep_overrides), None)
         return self._load(master_config, sweep_overrides) if kept is None else kept
 
-    def _load(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+    def bare(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
+        """The same as `load_sweep_config` without `hydra`, to be changed by the caller."""
+        return self._load(master_config, sweep_overrides, bare=True)
+
+    def _load(self, master_config: DictConfig, sweep_overrides: Sequence[str], *, bare: bool = False) -> DictConfig:
         everything = [*master_config.hydra.overrides.hydra, *sweep_overrides]
         try:
-            config = self._quick(master_config.hydra.job.config_name, everything)
+            config = self._quick(master_config.hydra.job.config_name, everything, bare=bare)
         except (HydraException, OmegaConfBaseException, ValueError):
             # Hydra says what is wrong in its own words.
             config = None
         if config is None:
             self.composed += 1
-            return self._loader.load_sweep_config(master_config, list(sweep_overrides))
+            whole = self._loader.load_sweep_config(master_config, list(sweep_overrides))
+            return _without_hydra(whole) if bare else whole
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
 
@@ -135,17 +146,18 @@ class QuickLoader(ConfigLoader):
     def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> Any:
         return self._loader.compute_defaults_list(config_name, overrides, run_mode)
 
-    def _quick(self, name: str | None, words: Sequence[str]) -> DictConfig | None:
+    def _quick(self, name: str | None, words: Sequence[str], *, bare: bool) -> DictConfig | None:
         """The config, or None where Hydra has to compose it."""
         parsed = [self._parse(word) for word in words]
         searchpath = tuple(word for word in words if word.startswith("hydra.searchpath"))
         settings = [word for word in parsed if self._is_setting(word, name, searchpath)]
         choices = [_text(word) for word in parsed if word not in settings]
-        config = self._base(name, choices).copy()
+        config = self._base(name, choices).copy(bare=bare)
         for word in settings:
             if not _set(config, word):
                 return None
-        _note(config, [word for word in parsed if not word.is_hydra_override()])
+        if not bare:
+            _note(config, [word for word in parsed if not word.is_hydra_override()])
         return config
 
     def _parse(self, word: str) -> Override:
@@ -162,9 +174,10 @@ class QuickLoader(ConfigLoader):
             config = self._loader.load_configuration(name, list(words), RunMode.RUN)
             try:
                 pickled = pickle.dumps(config)
+                bare = pickle.dumps(_without_hydra(pickle.loads(pickled)))  # noqa: S301 - just made
             except Exception:  # an object that somebody put into a config may fail in any way
-                pickled = None
-            base = _Base(config, pickled)
+                pickled = bare = None
+            base = _Base(config, pickled, bare)
         self._bases[key] = base
         if len(self._bases) > MOST:
             del self._bases[next(iter(self._bases))]
@@ -189,6 +202,12 @@ class QuickLoader(ConfigLoader):
             )
             self._groups[asked] = bool(options) or any(source.is_group(key) for source in self._loader.get_sources())
         return self._groups[asked]
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    with open_dict(config):
+        del config["hydra"]
+    return config
 
 
 def _set(config: DictConfig, word: Override) -> bool:

@@ -308,10 +308,13 @@ def _settle(threads: int) -> None:
     torch: Any = sys.modules.get("torch")
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None:
-        numpy.random.seed()
+        # Numpy's own way to a seed takes several times longer in a fresh fork, and so does torch's to other devices.
+        numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
     if torch is not None:
         torch.set_num_threads(threads)
-        torch.seed()
+        # What torch was built for; this wakes no driver.
+        alone = torch.accelerator.current_accelerator() is None
+        (torch.default_generator if alone else torch).seed()
 
 
 def die_with(parent: int) -> None:

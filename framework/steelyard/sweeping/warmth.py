@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import random
 import sys
 import warnings
 from collections.abc import Generator, Iterator
@@ -54,23 +55,41 @@ def train_a_little() -> None:
 
     In one thread: what a fork inherits of a pool of threads is a pool without threads.
     """
+    import numpy as np
     import torch
     from pytorch_lightning import Trainer
     from torch.utils.data import DataLoader, TensorDataset
 
     from steelyard.sweeping._tiny import Tiny
 
-    threads, stream = torch.get_num_threads(), torch.get_rng_state()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _quiet():
+        with _quiet(), _streams_kept():
+            # What a trial does first; torch notes where it was called, which reads the sources.
+            random.seed(0)
+            np.random.seed(0)
+            torch.random.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]
             off: Any = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar")}
             trainer = Trainer(max_epochs=1, accelerator="cpu", devices=1, enable_model_summary=False, **off)
             data = TensorDataset(torch.randn(4, 8), torch.zeros(4, dtype=torch.long))
             trainer.fit(Tiny(), DataLoader(data, batch_size=2))
     finally:
         torch.set_num_threads(threads)
-        torch.set_rng_state(stream)
+
+
+@contextlib.contextmanager
+def _streams_kept() -> Generator[None]:
+    import numpy as np
+    import torch
+
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
 @contextlib.contextmanager

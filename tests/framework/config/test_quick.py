@@ -196,6 +196,10 @@ def compare(loader: ConfigLoader, seeds: range) -> tuple[int, int]:
             composed += 1
             # Now from what is kept.
             assert outcome(quick[at], starts[at], words) == expected, words
+            # And what the task gets of it.
+            about, below = expected[0]
+            rest = [entry for entry in below if entry[0] != "hydra"]
+            assert shape(quick[at].bare(starts[at], words), resolve=False) == (about, rest), words
     return composed, sum(one.composed for one in quick.values())
 
 
