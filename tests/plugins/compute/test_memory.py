@@ -1,8 +1,10 @@
 import multiprocessing
 import os
 import platform
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,8 +100,17 @@ def test_what_a_forked_trial_inherits_is_not_in_it() -> None:
 def test_where_it_cannot_forget_it_says_so(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(resident, "_CLEAR", tmp_path / "missing" / "clear_refs")
     monkeypatch.setattr(resident, "_STATUS", tmp_path / "missing" / "status")
+    monkeypatch.setattr(resident, "_PAGES", str(tmp_path / "missing" / "statm"))
+    assert resident.held() == resident.peak()
 
     peak = HighWater(nn.Identity(), CPU).read()
 
     assert peak.mib > 50
     assert "since it began" in peak.of
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's own words are Linux's")
+def test_what_is_held_is_what_the_kernel_calls_resident() -> None:
+    status = Path("/proc/self/status").read_text()
+    found = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+    assert resident.held() == pytest.approx(found, abs=2 * MIB)
