@@ -68,7 +68,8 @@ def make_trainer(
     guards = [] if any(one.minds_losses for one in attachments.values()) else [FiniteLoss()]
     streams = Streams()
     attached = assembly.callbacks(selected, attachments)
-    gathered = [streams.opening, LatePreflight(selected, draft), *attached, *guards, streams, *own]
+    ours = assembly.spared([streams.opening, LatePreflight(selected, draft), *attached, *guards, streams])
+    gathered = [*ours, *own]
     try:
         with quiet():
             return Trainer(**arguments, callbacks=gathered, default_root_dir=place)

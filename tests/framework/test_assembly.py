@@ -1,12 +1,15 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.profilers import SimpleProfiler
 
 from helpers import tiny
 from helpers.plugins import Fake, Speaking, claiming
-from steelyard import assembly
+from steelyard import assembly, training
+from steelyard.attachment import Attachment
 from steelyard.draft import Draft, Step
 from steelyard.seam import Seam
 from steelyard.selection import Selected
@@ -138,3 +141,26 @@ def test_clocks_tick_in_existing_hooks_only() -> None:
     assert clocks["a.x"].hooks > 0
     assert "on_train_batch_start" not in vars(attachments["a.x"])
     assert attachments["a.x"].calls == ["step", "step"]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_lightning_passes_by_the_hooks_that_a_callback_does_not_fill(tmp_path: Path) -> None:
+    class Full(Attachment):
+        key = "a.full"
+
+        def on_before_zero_grad(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: object) -> None:
+            told.append(trainer.global_step)
+
+    class Empty(Attachment):
+        key = "a.empty"
+
+    told: list[int] = []
+    draft = tiny.draft(trainer={"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1})
+    spans = draft.trainer["profiler"] = SimpleProfiler()
+    attachments = {"a.full": Full(), "a.empty": Empty()}
+    trainer = training.make_trainer(tiny.config(checkpoints="none"), draft, [], attachments, tmp_path)
+    training.fit(trainer, draft, None)
+
+    assert told == [0, 1]
+    assert "[Callback]a.full.on_before_zero_grad" in spans.recorded_durations
+    assert "[Callback]a.empty.on_fit_start" in spans.recorded_durations
+    assert not {f"[Callback]a.empty.{name}" for name in assembly._OF_A_STEP} & {*spans.recorded_durations}
