@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from steelyard.adapters import Adapter, Facts, adapter_for
+from steelyard.adapters import Adapter, Facts, adapter_for, likely_modality
 from steelyard.draft import Draft
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import Problem, Refused, refuse
@@ -65,8 +65,16 @@ def fill(config: DictConfig, sizes: Mapping[str, Any]) -> DictConfig:
                 # A task of one's own need not have a use for the model of the config.
                 problems.append(Problem(f"{path} has no value, and the data does not know it", f"{path}=..."))
     if problems:
-        raise Refused(problems)
+        raise Refused([*_replaced(filled.get("task")), *problems])
     return filled
+
+
+def _replaced(task: Any) -> Iterator[Problem]:
+    """A class of the user's own under the options of one of ours, which it need not have."""
+    target = str(task.get("_target_") or "") if isinstance(task, DictConfig) else ""
+    if target and target.partition(".")[0] != __name__.partition(".")[0]:
+        fix = f"task=custom task._target_={target}"
+        yield Problem(f"{target} has options without a value: if they are those of another task, leave them out", fix)
 
 
 def _missing(node: Any, path: str) -> Iterator[str]:
@@ -132,9 +140,15 @@ def _adapter(
 ) -> Adapter:
     known = {field.name: getattr(data, field.name) for field in fields(Facts) if hasattr(data, field.name)}
     scoring: Any = getattr(task, "scoring", None)
-    return adapter_for(
-        modality or getattr(data, "modality", None), facts=Facts(**known), scoring=scoring, options=options
-    )
+
+    def guess() -> str | None:
+        try:
+            return likely_modality(next(iter(data.test_dataloader())))
+        except Exception:  # a stranger's data may fail in any way, and the run is refused for another reason
+            return None
+
+    named = modality or getattr(data, "modality", None)
+    return adapter_for(named, facts=Facts(**known), scoring=scoring, options=options, guess=guess)
 
 
 def _trainer(config: DictConfig) -> dict[str, Any]:

@@ -25,6 +25,16 @@ def test_what_nobody_knows_is_refused_all_at_once() -> None:
     assert [problem.fix for problem in caught.value.problems] == ["model.width=...", "task.depth=..."]
 
 
+def test_options_that_another_task_left_behind_are_to_be_left_out() -> None:
+    config = OmegaConf.create({"model": {}, "task": {"_target_": "my.Net", "classes": "???"}})
+    with pytest.raises(Refused) as caught:
+        building.fill(config, {})
+    assert [problem.fix for problem in caught.value.problems] == [
+        "task=custom task._target_=my.Net",
+        "task.classes=...",
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -65,3 +75,16 @@ def test_the_reason_of_a_refusal_inside_is_kept(tmp_path: Path) -> None:
     config.data = {"_target_": "steelyard.data.Idx", "root": str(tmp_path / "nothing")}
     with pytest.raises(Refused, match=r"data\.root"):
         building.make_data(config)
+
+
+def test_who_names_no_modality_gets_a_guess_at_their_batches() -> None:
+    data = building.make_data(tiny.config())
+    data.modality = None
+    batch = [torch.zeros(4, 30), torch.zeros(4, dtype=torch.long)]
+    data.test_dataloader = lambda: [batch]
+    with pytest.raises(Refused, match="what the inputs are") as caught:
+        building.make_draft(tiny.config(), data)
+    assert caught.value.problems[0].fix == "task.modality=table"
+    data.test_dataloader = lambda: [][0]
+    with pytest.raises(Refused, match="what the inputs are"):
+        building.make_draft(tiny.config(), data)

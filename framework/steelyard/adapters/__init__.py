@@ -7,6 +7,7 @@ from steelyard.adapters.detection import DetectionAdapter, DetectionScoring
 from steelyard.adapters.factory import MODALITIES, Facts, adapter_for
 from steelyard.adapters.image import ImageAdapter
 from steelyard.adapters.labels_scoring import LabelsScoring
+from steelyard.adapters.likely import likely_modality
 from steelyard.adapters.scoring import IGNORED, ClassScoring, Scoring, TokenScoring
 from steelyard.adapters.table import TableAdapter
 from steelyard.adapters.text import TextAdapter
@@ -34,4 +35,5 @@ __all__ = [
     "ValueScoring",
     "VideoAdapter",
     "adapter_for",
+    "likely_modality",
 ]

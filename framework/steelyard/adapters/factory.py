@@ -68,6 +68,7 @@ def adapter_for(
     facts: Facts | None = None,
     scoring: Scoring | None = None,
     options: Mapping[str, Any] | None = None,
+    guess: Callable[[], str | None] = lambda: None,
 ) -> Adapter:
     """The adapter of a known modality.
 
@@ -76,6 +77,7 @@ def adapter_for(
         facts: What the data knows.
         scoring: How to read the output; None for logits over classes, and for boxes in detection.
         options: Further fields of the adapter, e.g. which keys a batch has: `task.adapter` without a `_target_`.
+        guess: What the modality most likely is, for the refusal where nobody named one.
 
     Raises:
         Refused: If the modality is not known, or nobody named one, or it has no such option.
@@ -104,7 +106,7 @@ def adapter_for(
             raise refuse(
                 f"neither the task nor the data says what the inputs are (known: {', '.join(MODALITIES)}; "
                 "or give an adapter of your own: +task.adapter._target_=my.Adapter)",
-                fix=f"task.modality={MODALITIES[0]}",
+                fix=f"task.modality={guess() or MODALITIES[0]}",
             )
         case _:
             nearest = get_close_matches(modality, MODALITIES, n=1) or MODALITIES[:1]
