@@ -65,16 +65,16 @@ def fill(config: DictConfig, sizes: Mapping[str, Any]) -> DictConfig:
                 # A task of one's own need not have a use for the model of the config.
                 problems.append(Problem(f"{path} has no value, and the data does not know it", f"{path}=..."))
     if problems:
-        raise Refused([*_replaced(filled.get("task")), *problems])
+        raise Refused([*_replaced("task", filled.get("task")), *problems])
     return filled
 
 
-def _replaced(task: Any) -> Iterator[Problem]:
+def _replaced(group: str, node: Any) -> Iterator[Problem]:
     """A class of the user's own under the options of one of ours, which it need not have."""
-    target = str(task.get("_target_") or "") if isinstance(task, DictConfig) else ""
+    target = str(node.get("_target_") or "") if isinstance(node, DictConfig) else ""
     if target and target.partition(".")[0] != __name__.partition(".")[0]:
-        fix = f"task=custom task._target_={target}"
-        yield Problem(f"{target} has options without a value: if they are those of another task, leave them out", fix)
+        what = f"{target} has options without a value: if they are those of another {group}, leave them out"
+        yield Problem(what, f"{group}=custom {group}._target_={target}")
 
 
 def _missing(node: Any, path: str) -> Iterator[str]:

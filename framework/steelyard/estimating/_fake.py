@@ -8,6 +8,7 @@ Seen on torch 2.13.0; tests name what is used: `FakeTensorMode`, the keys of its
 
 import copy
 import functools
+import logging
 import weakref
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -35,6 +36,17 @@ Seen = Callable[[Any, Any, Any, Any], None]
 """Operation, arguments, keyword arguments, what came out."""
 
 
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Torch logs a stack of calls for an operation that fails, though whoever tries it may well expect that."""
+    logger = logging.getLogger(FakeTensorMode.__module__)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 class Fakes:
     """One world of tensors without numbers.
 
@@ -53,6 +65,7 @@ class Fakes:
             stack.enter_context(self._mode)
             stack.enter_context(_Answers(self.assumed, seen))
             stack.enter_context(_NoArrays(self.assumed))
+            stack.enter_context(_quiet())
             yield
 
     @contextmanager

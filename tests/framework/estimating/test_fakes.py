@@ -1,6 +1,8 @@
 import copy
 import functools
+import logging
 
+import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import _CacheKeyState
@@ -90,3 +92,15 @@ def test_operations_that_are_looked_up_come_out_as_worked_out() -> None:
     plain = Fakes()
     plain._mode.cache_enabled = False
     assert results(Fakes()) == results(plain)
+
+
+def test_an_operation_that_fails_is_told_by_its_error_alone(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(caplog.handler)  # those of torch do not pass it on
+    try:
+        with Fakes().entered(), pytest.raises(RuntimeError, match="same reduction dim"):
+            torch.mm(torch.zeros(2, 3), torch.zeros(4, 5))
+        assert not caplog.records
+        assert not logger.disabled
+    finally:
+        logger.removeHandler(caplog.handler)
