@@ -63,16 +63,19 @@ def _leaving(scene: Scene, rows: Tensor, start: Tensor, steps: Steps) -> Found:
             break
         looks += len(alive)
         look = scene.look(inputs, here, steps.loss)
-        ahead, stay = region.step(inputs, look.gradient, length=reach), ~look.fooled
-        if not bool(stay.all()):
-            done = alive[look.fooled]
-            end[done], fooled[done] = inputs[look.fooled], True
+        ahead, goes = region.step(inputs, look.gradient, length=reach), look.fooled
+        # Places once, where there are any: each question by booleans would look for them again.
+        if len(down := goes.nonzero()[:, 0]):
+            done = alive[down]
+            end[done], fooled[done] = inputs[down], True
         if number and region.reach is None:
             # Who comes back to where it was a step ago goes to and fro from there on, between points that did not fool.
-            round_ = stay & (ahead == before).flatten(start_dim=1).all(dim=1)
-            end[alive[round_]] = (inputs if (steps.count - number) % 2 == 0 else ahead)[round_]
-            stay = stay & ~round_
-        if bool(stay.all()):
+            back = ~goes & (ahead == before).flatten(start_dim=1).all(dim=1)
+            if len(round_ := back.nonzero()[:, 0]):
+                end[alive[round_]] = (inputs if (steps.count - number) % 2 == 0 else ahead)[round_]
+                goes = goes | back
+        stay = (~goes).nonzero()[:, 0]
+        if len(stay) == len(alive):
             before, inputs = inputs, ahead
         else:
             alive, here, before, inputs, region = alive[stay], here[stay], inputs[stay], ahead[stay], region.take(stay)
