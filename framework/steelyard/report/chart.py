@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from steelyard.report import svg
 from steelyard.report.axis import Axis, axis
-from steelyard.report.numbers import number
+from steelyard.report.numbers import MINUS, TIMES, number
 
 WIDTH, HEIGHT = 360.0, 236.0
 RIGHT, TOP, BOTTOM = 22.0, 12.0, 42.0
@@ -137,11 +137,15 @@ def _grid(frame: _Frame) -> list[Markup]:
 
 
 def _tick(value: float) -> str:
-    """A tick's number, short: "20k" and "3M" instead of the zeros."""
+    """A tick's number, short, so that its neighbour has room: "20k" and "3M" instead of the zeros, 0.0002, 2·10⁻⁶."""
+    if 1e-4 <= abs(value) < 1e-3:
+        # Ticks are round.
+        return f"{value:.6f}".rstrip("0").replace("-", MINUS)
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size and abs(value) < 1000 * size:
             return number(value / (1e3 if letter == "k" else size)) + letter
-    return number(value)
+    mantissa, times, power = number(value).partition(f" {TIMES} ")
+    return mantissa.rstrip("0").rstrip(".") + "·" + power if times else mantissa
 
 
 def _level(frame: _Frame, level: float, index: int) -> Markup:

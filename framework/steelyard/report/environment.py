@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from steelyard.report.numbers import duration
+from steelyard.report.words import opened
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,13 +35,9 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["capitalize_first"] = _capitalised
+    environment.filters["capitalize_first"] = opened
     environment.filters["seconds"] = duration
     return environment
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 @lru_cache(maxsize=1)

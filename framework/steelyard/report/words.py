@@ -22,6 +22,12 @@ def words(name: str) -> str:
     return text if text.partition(" ")[0] in ACRONYMS.values() else text[:1].upper() + text[1:]
 
 
+def opened(text: str) -> str:
+    """A note with the capital of a sentence, unless it begins with a name that has none: "band_limit", "p = 0.2"."""
+    named = "_" in text.partition(" ")[0] or text[1:3] == " ="
+    return text if named else text[:1].upper() + text[1:]
+
+
 def inside(phrase: str) -> str:
     """A phrase as it stands inside a sentence: without the capital of its first word, unless that is an acronym."""
     first, space, rest = phrase.partition(" ")

@@ -88,6 +88,25 @@ def test_an_axis_holds_its_values_between_round_ticks(values):
     assert list(found.ticks) == sorted(found.ticks)
 
 
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((0.0, 0.001), ["0", "0.0002", "0.0004", "0.0006", "0.0008", "0.001"]),
+        ((-2e-6, 2e-6), [f"{MINUS}2·10⁻⁶", f"{MINUS}1·10⁻⁶", "0", "1·10⁻⁶", "2·10⁻⁶"]),
+        ((0.0, 4e12), ["0", "1·10¹²", "2·10¹²", "3·10¹²", "4·10¹²"]),
+    ],
+)
+def test_the_numbers_of_an_axis_leave_room_for_their_neighbours(values, texts):
+    chart = Chart(
+        title="t",
+        x_label="x",
+        y_label="y",
+        series=(Series(name="s", points=tuple(Point(x=value, y=0.5) for value in values), index=0),),
+    )
+    shown = ElementTree.fromstring(draw(chart)).iter("text")
+    assert [text.text for text in shown if text.get("y") == f"{236 - 42 + 16}"] == texts
+
+
 def test_a_wide_positive_axis_is_logarithmic():
     found = axis("x", (0.001, 1.0), may_log=True)
     assert found.log

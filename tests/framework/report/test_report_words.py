@@ -2,7 +2,7 @@
 
 import pytest
 
-from steelyard.report.words import ACRONYMS, inside, words
+from steelyard.report.words import ACRONYMS, inside, opened, words
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,14 @@ def test_acronyms_stay_inside_a_sentence(phrase):
 def test_other_capitals_go_inside_a_sentence():
     assert inside("Accuracy, level 0.1") == "accuracy, level 0.1"
     assert inside("Mean AUC") == "mean AUC"
+
+
+@pytest.mark.parametrize(
+    ("note", "sentence"),
+    [("over 6 kinds", "Over 6 kinds"), ("band_limit, mean", "band_limit, mean"), ("p = 0.2", "p = 0.2"), ("", "")],
+)
+def test_a_note_begins_with_a_capital_unless_with_a_name(note, sentence):
+    assert opened(note) == sentence
 
 
 def test_no_acronym_is_also_a_common_word():
