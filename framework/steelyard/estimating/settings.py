@@ -22,7 +22,8 @@ class Planning:
 
     machine: Annotated[str | None, Option("machine to plan for, e.g. h100; null: this one")] = None
     probe: Annotated[
-        bool, Option("train six batches in a process of its own, and tell time and energy; with advise: of the best")
+        bool,
+        Option("train six batches or more in a process of its own, and tell time and energy; with advise: of the best"),
     ] = False
     watts: Annotated[float, Option("power of a busy processor core, for the energy", unit="W", gt=0)] = 10.0
     advise: Annotated[bool, Option("rank levers and batch sizes by what they would take")] = False
