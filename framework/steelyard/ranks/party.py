@@ -13,8 +13,9 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import connection
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +60,8 @@ class Talk:
 class _Member:
     pid: int
     line: "connection.Connection[Any, Any]"
+    words: deque[Any] = field(default_factory=deque[Any])
+    silent: bool = False
     code: int | None = None
 
 
@@ -112,12 +115,11 @@ class Party:
         """
         member = self._members[number]
         while True:
-            if member.line.poll(0):
-                kind, what = self._received(number)
-                if kind == "told":
-                    return what
+            self._listen()
+            if member.words:
+                return member.words.popleft()
             self._look(waiting_for=number)
-            connection.wait([one.line for one in self._members if one.code is None], _LOOK)
+            connection.wait([one.line for one in self._members if not one.silent], _LOOK)
 
     def end(self) -> None:
         """Waits until all ranks have ended.
@@ -146,19 +148,24 @@ class Party:
         for one in self._members:
             one.line.close()
 
-    def _received(self, number: int) -> tuple[str, Any]:
-        try:
-            kind, what = self._members[number].line.recv()
-        except (EOFError, OSError):
-            return "gone", None
-        if kind == "ends":
-            raise what
-        if kind == "failed":
-            message, trace = what
-            error = Lost(f"rank {number}: {message}")
-            error.add_note(trace)
-            raise error
-        return kind, what
+    def _listen(self) -> None:
+        """Takes in all that was said; raises what ended the first rank that ended badly."""
+        ends: list[tuple[float, int, BaseException]] = []
+        for number, one in enumerate(self._members):
+            try:
+                while not one.silent and one.line.poll(0):
+                    kind, what = one.line.recv()
+                    if kind == "told":
+                        one.words.append(what)
+                    else:
+                        when, error = what
+                        ends.append((when, number, error if isinstance(error, BaseException) else _lost(number, error)))
+            except (EOFError, OSError):
+                one.silent = True
+        if ends:
+            # A rank that was killed could say nothing, and the others fail because it is gone.
+            self._blame_the_killed()
+            raise min(ends, key=lambda one: one[:2])[2]
 
     def _look(self, *, waiting_for: int | None) -> None:
         """Raises if a rank has failed, or has ended while others are still waited for."""
@@ -168,13 +175,16 @@ class Party:
             if code is None:
                 continue
             # Its last words are in the line still.
-            while one.line.poll(0):
-                kind, _ = self._received(number)
-                if kind == "gone":
-                    break
-            if code != 0 or number == waiting_for:
-                how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
-                raise Lost(f"rank {number} {how}, so the run ends")
+            self._listen()
+            self._blame_the_killed()
+            if code != 0 or (number == waiting_for and not one.words):
+                raise Lost(f"rank {number} left with {code}, so the run ends")
+
+    def _blame_the_killed(self) -> None:
+        for number, one in enumerate(self._members):
+            code = self._reaped(one)
+            if code is not None and code < 0:
+                raise Lost(f"rank {number} was killed by {signal.Signals(-code).name}, so the run ends")
 
     def _reaped(self, one: _Member) -> int | None:
         if one.code is None:
@@ -209,11 +219,12 @@ def _be(rank: Rank, line: "connection.Connection[Any, Any]", work: Callable[[Tal
             work(Talk(rank=rank, line=line))
         code = 0
     except (Refused, Pruned) as end:
-        line.send(("ends", end))
+        line.send(("ends", (time.monotonic(), end)))
         code = 2
     except Exception as error:
+        when = time.monotonic()
         with contextlib.suppress(OSError):
-            line.send(("failed", (f"{type(error).__name__}: {error}", traceback.format_exc())))
+            line.send(("ends", (when, (f"{type(error).__name__}: {error}", traceback.format_exc()))))
     finally:
         # What the launching process has to do at its exit is not the rank's to do.
         with contextlib.suppress(BaseException):
@@ -232,6 +243,13 @@ def _settle(rank: Rank) -> None:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.close(nothing)
+
+
+def _lost(number: int, failure: tuple[str, str]) -> Lost:
+    message, trace = failure
+    error = Lost(f"rank {number}: {message}")
+    error.add_note(trace)
+    return error
 
 
 def _signal(pid: int, number: int) -> None:

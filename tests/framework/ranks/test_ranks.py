@@ -196,6 +196,31 @@ def test_an_error_of_a_rank_comes_with_its_traceback(tmp_path: Path) -> None:
     assert gone(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("killed", "says"), [(False, "rank 1: ZeroDivisionError"), (True, "rank 1 was killed by SIGKILL")]
+)
+def test_the_rank_that_was_first_to_fail_is_named(killed: bool, says: str, tmp_path: Path) -> None:
+    """When one is gone the others fail, too: of that nobody wants to hear."""
+
+    def fail(rank: Rank, when: str) -> None:
+        if when == "carry" and rank.number == 1:
+            (tmp_path / "failing").touch()
+            os.kill(os.getpid(), signal.SIGKILL) if killed else None
+            raise ZeroDivisionError("by nothing")
+        while when == "carry" and not (tmp_path / "failing").exists():
+            time.sleep(0.01)
+        if when == "carry":
+            time.sleep(0.05)
+            raise ConnectionError("closed by peer")
+
+    with Spread(2, lambda rank: Stub(rank, fail)) as way:
+        way.prepare()
+        way._party.say(tmp_path)
+        time.sleep(0.2)
+        with pytest.raises(Lost, match=says):
+            way._party.hear(0)
+
+
 def test_ranks_take_no_port(tmp_path: Path) -> None:
     launched = Launched(Rank(number=1, count=2, meeting=tmp_path / "meeting"))
     with pytest.raises(RuntimeError, match="take no port"):
@@ -306,3 +331,51 @@ def test_a_run_over_ranks_is_terminated_whole_and_goes_on(workdir: Path, monkeyp
     assert folder.status(place).state is folder.State.DONE
     content = torch.load(place / "checkpoints" / "last.ckpt", weights_only=True)
     assert (content["epoch"], content["global_step"]) == (2, 15)
+
+
+WITNESS = """
+import json, os
+from pytorch_lightning import Callback
+class Witness(Callback):
+    def __init__(self, lr): self.lr = lr
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.global_rank == 1 and not os.path.exists("failed"):
+            os.close(os.open("failed", os.O_CREAT | os.O_EXCL))
+            raise ZeroDivisionError("the first trial to come here")
+    def on_train_end(self, trainer, pl_module):
+        used = trainer.optimizers[0].param_groups[0]["lr"]
+        weights = [float(value.detach().double().sum()) for value in pl_module.parameters()]
+        with open(f"seen-{self.lr}-{trainer.global_rank}", "w") as file:
+            json.dump({"used": used, "weights": weights}, file)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_all_ranks_of_a_searched_trial_train_with_the_same(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unseeded search, two trials at a time, and the first to start an epoch fails."""
+    pytest.importorskip("optuna")
+    monkeypatch.syspath_prepend(str(workdir))
+    (workdir / "witness.py").write_text(WITNESS)
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=5", "hydra.sweeper.seed=null"]
+    drawn = [
+        "hydra.sweeper.maximize=[task.accuracy]",
+        "optimizer=sgd",
+        "optimizer.lr=interval(0.001,1)",
+        "sweep.workers=2",
+    ]
+    callback = "trainer.callbacks=[{_target_:witness.Witness,lr:${optimizer.lr}}]"
+    assert main(["run", "-m", *FEW, "trainer=ddp", callback, *search, *drawn]) == 3
+
+    (place,) = (workdir / "outputs").iterdir()
+    ends = [folder.status(place / str(number)) for number in range(5)]
+    assert sorted(one.state.value for one in ends) == ["done"] * 4 + ["failed"]
+    (message,) = [one.message for one in ends if one.state is folder.State.FAILED]
+    assert "rank 1: ZeroDivisionError: the first trial to come here" in message
+    seen = {path.name.removeprefix("seen-"): folder.read_json(path) for path in workdir.glob("seen-*")}
+    rates = {name.rpartition("-")[0] for name in seen}
+    assert len(rates) == 4
+    assert sorted(seen) == sorted(f"{rate}-{number}" for rate in rates for number in (0, 1))
+    for rate in rates:
+        assert seen[f"{rate}-0"] == seen[f"{rate}-1"]
+        assert seen[f"{rate}-0"]["used"] == float(rate)
