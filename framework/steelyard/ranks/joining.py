@@ -147,10 +147,9 @@ def _together(rank: Rank, device: torch.device) -> Generator[None]:
         world_size=rank.count,
         device_id=device if cuda else None,
     )
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
+    yield
+    # A rank that fails keeps its connections until it has said why; without them the others would fail before that.
+    distributed.destroy_process_group()
 
 
 @contextmanager
