@@ -37,6 +37,7 @@ from steelyard.estimating._heap import LEAN
 from steelyard.estimating.estimate import ONCE
 from steelyard.planning import foreseen
 from steelyard.selection import plugins_of
+from steelyard.short_memory import ran_out
 
 MIB = 2**20
 EPOCHS = 2
@@ -132,8 +133,7 @@ def child(left: int, line: list[str]) -> None:
         train(config, data)
         grown = resident.peak() - before
     except (RuntimeError, MemoryError) as error:
-        # oneDNN does not say why it got none for a program.
-        if isinstance(error, RuntimeError) and not any(word in str(error) for word in ("memory", "primitive")):
+        if not ran_out(error):
             raise
         grown = 0
     resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 WATTS = 10.0
-BERT = "experiment=sentiment data.limit=480 trainer.precision=32-true trainer.max_epochs=1"
+REVIEWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "movie_reviews.csv"
+BERT = f"experiment=sentiment data.path={REVIEWS} data.limit=480 trainer.precision=32-true trainer.max_epochs=1"
 CASES = {
     "MLP": "data=digits model=mlp model.hidden=[1024,1024] trainer.max_epochs=8",
     "CNN": "data=digits model=cnn model.channels=[32,64] trainer.max_epochs=8",

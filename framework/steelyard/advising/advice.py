@@ -19,6 +19,7 @@ from steelyard.estimating.settings import Planning
 from steelyard.lever import Lever
 from steelyard.problem import Refused, refuse
 from steelyard.report.numbers import duration
+from steelyard.short_memory import ran_out
 from steelyard.sweeping.pool import share, side_by_side
 
 HALVINGS = 4
@@ -312,6 +313,11 @@ def _rate(config: DictConfig, plain: Candidate | None) -> tuple[dict[str, float]
     if plain is None or not plain.fits:
         return speed, "as if large matrix products were all of it, since the config as it is does not fit: too low"
     probed = _probed(config)
+    if probed is None:
+        return (
+            speed,
+            "as if large matrix products were all of it, since memory ran out for the config as it is: too low",
+        )
     own = _kind(plain.estimate.precision)
     reached = plain.estimate.flops / (probed.seconds * plain.estimate.batches)
     return (
@@ -351,6 +357,9 @@ def _tried(config: DictConfig, ranked: Sequence[Candidate]) -> Iterator[Candidat
             continue
         keys = [key for word in one.words if "=[" in word for key in _keys(word)]
         probed = _probed(changed(config, one.words, dict.fromkeys(keys)), lean=one.lean)
+        if probed is None:
+            # It does not fit after all.
+            continue
         yield replace(one, seconds=probed.training(one.steps * one.estimate.batches), probed=True)
 
 
@@ -359,13 +368,18 @@ def _keys(word: str) -> list[str]:
     return [f"{challenge}.{name}" for name in names.strip("[]").split(",")]
 
 
-def _probed(config: DictConfig, *, lean: bool = False) -> Probed:
-    """In a process of its own, which leaves nothing behind."""
+def _probed(config: DictConfig, *, lean: bool = False) -> Probed | None:
+    """In a process of its own, which leaves nothing behind; None where its memory ran out."""
     _, threads = share(None, 1)
 
-    def tried() -> Probed:
+    def tried() -> Probed | None:
         if lean:
             resident.give_back(rules_of(LEAN).mmap)
-        return probe(config)
+        try:
+            return probe(config)
+        except Exception as error:
+            if ran_out(error):
+                return None
+            raise
 
     return side_by_side({0: tried}, workers=1, threads=threads)[0]

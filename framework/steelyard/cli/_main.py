@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from importlib import import_module
 
+from steelyard import short_memory
 from steelyard.cli._verbs import VERBS, overview
 from steelyard.problem import Refused
 
@@ -66,6 +67,8 @@ def explain(error: BaseException, *, folder: str | None = None) -> int:
         raise error
     reason = " ".join(str(error).split()) or "no message"
     _say(f"failed: {type(error).__name__}: {reason}")
+    if short_memory.ran_out(error):
+        _say(f"memory ran out: {short_memory.FIX}")
     if folder is None:
         traceback.print_exception(error)
     else:

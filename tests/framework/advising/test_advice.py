@@ -22,6 +22,7 @@ LEVERS = {
     "compute.optimizer_8bit": Optimizer8bit.lever,
     "compute.checkpointing": Checkpointing.lever,
 }
+PROBED = advice._probed
 STEP = Probed(first=2.0, seconds=1.0, cpu=0.5, first_cpu=1.0, steps=5)
 KB, MB = 1000, 10**6
 
@@ -166,6 +167,22 @@ def test_the_best_are_tried_when_asked(advised: Any) -> None:
     assert all(one.seconds == 2 + 9 for one in found.ranked if one.probed and one.estimate.batches == 1)
     assert "(probed)" in found.text()
     assert "(as it is)" in found.text()
+
+
+def test_one_whose_memory_runs_out_when_it_is_tried_is_not_advised(
+    monkeypatch: pytest.MonkeyPatch, advised: Any
+) -> None:
+    whole = advised(gb=1, probe=True)
+
+    def short(config: Any, *_: Any) -> Probed:
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(advice, "_probed", PROBED)
+    monkeypatch.setattr(advice, "probe", short)
+    found = advised(gb=1, probe=True)
+    assert len(found.ranked) == len(whole.ranked) - advice.TRIED
+    assert found.rest == whole.rest + advice.TRIED
+    assert "memory ran out" in found.how
 
 
 def test_the_largest_batch_fits_and_one_a_little_larger_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ import torch
 from steelyard import assembly, building, resident, training
 from steelyard.composing import compose
 from steelyard.selection import plugins_of
+from steelyard.short_memory import ran_out
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
 limit, words = int(sys.argv[1]), sys.argv[2:]
@@ -42,7 +43,7 @@ try:
         trainer = training.make_trainer(config, draft, selected, attachments, Path(folder))
         training.fit(trainer, draft, None)
 except (RuntimeError, MemoryError) as error:
-    if isinstance(error, RuntimeError) and not any(word in str(error) for word in ("memory", "primitive")):
+    if not ran_out(error):
         raise
     resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     print("short")

@@ -1,0 +1,82 @@
+import errno
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from steelyard import short_memory
+from steelyard.cli._main import Exit, explain
+from steelyard.short_memory import ran_out
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (RuntimeError("could not create a primitive descriptor for the convolution forward propagation"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_running_out_of_memory_looks_like(error: BaseException, short: bool) -> None:
+    assert ran_out(error) is short
+
+
+def test_torch_and_numpy_say_it_so() -> None:
+    for ask in (lambda: torch.empty(2**60), lambda: np.empty(2**55, dtype=np.uint8)):
+        with pytest.raises((RuntimeError, MemoryError)) as raised:
+            ask()
+        assert ran_out(raised.value)
+
+
+def test_a_run_that_ran_out_of_memory_is_told_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(RuntimeError("could not create a primitive"), folder="outputs/x") == Exit.FAILED
+    assert f"memory ran out: {short_memory.FIX}" in capsys.readouterr().err
+    assert explain(RuntimeError("no"), folder="outputs/x") == Exit.FAILED
+    assert "memory" not in capsys.readouterr().err
+
+
+SHORT = """
+import resource, sys
+from pathlib import Path
+import torch
+from torch.nn.functional import conv2d, gelu
+from steelyard.short_memory import ran_out
+torch.set_num_threads(1)
+images, weight = torch.ones(16, 64, 64, 64), torch.ones(64, 64, 3, 3)
+found = set()
+lines = Path("/proc/self/status").read_text().splitlines()
+now = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+for room in range(0, 160):
+    resource.setrlimit(resource.RLIMIT_DATA, (now + room * 2**20, resource.RLIM_INFINITY))
+    try:
+        conv2d(images, weight)
+        break
+    except (RuntimeError, MemoryError) as error:
+        found.add((type(error).__name__, str(error).splitlines()[0][:60], ran_out(error)))
+resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(*sorted(found), sep="\\n")
+assert found and all(short for *_, short in found)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_convolution_under_a_limit_that_is_too_low_is_known() -> None:
+    assert resource.RLIMIT_DATA
+    done = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
