@@ -1,5 +1,6 @@
 """Building the plain draft from the config."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
@@ -118,7 +119,9 @@ def instantiated(node: Any, where: str, target: str, *, convert: str = "none") -
             cause = cause.__cause__
         if isinstance(cause, Refused):
             raise cause from None
-        raise refuse(f"{where} cannot be made: {_reason(error, target)}", fix=_hint(where, target, cause)) from error
+        raise refuse(
+            f"{where} cannot be made: {_reason(error, target)}", fix=_hint(node, where, target, cause)
+        ) from error
 
 
 def _reason(error: InstantiationException, target: str) -> str:
@@ -126,13 +129,22 @@ def _reason(error: InstantiationException, target: str) -> str:
     return f"{target}: {words[0] if words else type(error).__name__}"
 
 
-def _hint(group: str, target: str, cause: BaseException | None) -> str:
+def _hint(node: Any, group: str, target: str, cause: BaseException | None) -> str:
     if isinstance(cause, TypeError) and "unexpected keyword" in str(cause):
-        return f"{group}=custom {group}._target_={target}"
+        return _left_over(node, str(cause)) or f"{group}=custom {group}._target_={target}"
     if isinstance(cause, ImportError | AttributeError) or cause is None:
         return f"{group}._target_=my_module.MyClass"
     # The class itself says what it does not like.
     return ""
+
+
+def _left_over(node: Any, cause: str) -> str:
+    """Leaves out what an experiment set for another model than the one that took its place; "" where it is not that."""
+    found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", cause)
+    model = node.get("model") if isinstance(node, DictConfig) else None
+    if found is None or not isinstance(model, DictConfig) or found[2] not in model:
+        return ""
+    return f"~model.{found[2]}" if str(model.get("_target_")).rpartition(".")[2] == found[1] else ""
 
 
 def _adapter(

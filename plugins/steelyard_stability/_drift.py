@@ -42,7 +42,8 @@ class DriftAttachment(Attachment):
         found, control = (self._gaps(known, these, seed=run.seed) for these in (new, noise))
         doubt = "" if self._alarms(control) else "control failed: noise in place of the test examples was no alarm"
         status = Status.INVALID if doubt else Status.MEASURED
-        count = len(known.targets) + len(new.targets)
+        count, old = len(known.targets) + len(new.targets), len(known.targets)
+        beside = f"against {old:,} validation example{'s' * (old != 1)}"
         for view, one in found.items():
             yield Measurement(
                 name="gap",
@@ -53,7 +54,7 @@ class DriftAttachment(Attachment):
                 count=count,
                 split=NEW,
                 at={"view": view},
-                note=_joined(doubt, self._words(one), f"against {len(known.targets):,} validation examples"),
+                note=_joined(doubt, self._words(one), beside),
                 meaning=MEANINGS["gap"],
             )
         alarms = self._alarms(found)

@@ -41,7 +41,8 @@ class OutliersAttachment(Attachment):
             return
         most = self._plugin.examples
         familiar, test = seen(run, FAMILIAR, examples=most), seen(run, TEST, examples=most)
-        note = f"{len(familiar.targets)} familiar examples of the validation split; the interval is DeLong's"
+        count = len(familiar.targets)
+        note = f"{count} familiar example{'s' * (count != 1)} of the validation split; the interval is DeLong's"
         rows: list[Measurement] = []
         own = self._scores(test, familiar)
         for sort, strange in sorts.items():

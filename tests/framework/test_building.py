@@ -50,6 +50,12 @@ def test_what_cannot_be_made_is_refused_with_a_reason(changes: dict[str, object]
         tiny.draft(**changes)
 
 
+def test_an_option_of_another_model_is_to_be_left_out() -> None:
+    with pytest.raises(Refused) as caught:
+        tiny.draft(model={"no_such_argument": 1})
+    assert [problem.fix for problem in caught.value.problems] == ["~model.no_such_argument"]
+
+
 def test_the_first_weights_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from steelyard import experiment
 
