@@ -10,6 +10,7 @@ import steelyard
 from helpers.tones import Tones
 from small_runs import frozen, train
 from steelyard.adapters import Facts, adapter_for
+from steelyard.estimating._fake import numbers_answered
 from steelyard.measurement import Status
 from steelyard.models import SpeechT5
 from steelyard.problem import Refused
@@ -64,6 +65,12 @@ def test_the_loss_is_the_error_of_the_frames_before_and_after_and_sees_no_neighb
     for row in range(3):
         alone = task.example_losses((samples[[row]], words[[row]]))
         torch.testing.assert_close(alone[0], losses[row], atol=1e-4, rtol=1e-4)
+
+
+def test_a_plan_sees_the_same_letters_as_a_run():
+    with torch.device("meta"), numbers_answered():
+        planned = net()
+    assert [weight.shape for weight in planned.parameters()] == [weight.shape for weight in net().parameters()]
 
 
 @pytest.mark.filterwarnings("ignore:Full backward hook")
