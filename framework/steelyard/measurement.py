@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from steelyard.panel import Panel
 
+EXAMPLES, TARGET = "examples", "target"
+"""The table, not shown, of a section's numbers example by example, and its column with the right answers."""
+
 
 class Status(StrEnum):
     """What became of a measurement. Zero never stands for "not measured"."""

@@ -38,6 +38,7 @@ def test_a_run_leaves_a_folder_with_everything(monkeypatch: pytest.MonkeyPatch, 
         "report.html",
         "scorecard.json",
         "status.json",
+        "task",
     }
     assert folder.status(place).state is State.DONE
     provenance = json.loads((place / "provenance.json").read_text())

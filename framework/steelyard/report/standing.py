@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from steelyard.report.numbers import Style
 from steelyard.report.words import listing
-from steelyard.trials.folding import Folded, Group, Noise, best, told_apart
+from steelyard.trials.folding import Folded, Group, Noise, best, paired, told_apart
 
 
 class Kind(StrEnum):
@@ -56,7 +56,7 @@ def standing(groups: Sequence[Group], folded: Sequence[Folded | None], spread: N
     verdicts = {group.label: told_apart(leading, item, spread) for group, item in others}
     equals = [label for label, apart in verdicts.items() if apart is False]
     if len(equals) == len(others):
-        reason = "within the noise of seeds" if spread else "the intervals overlap"
+        reason = "within the noise of seeds" if spread else _reason(leading, [item for _, item in others])
         return Standing(kind=Kind.NOT_TOLD_APART, words=f"not told apart: {reason}")
     gap = min(abs(top - item.mean) for group, item in others if item.mean is not None and group.label not in equals)
     words = f"best: {leader.label}, by {style.show(gap).full}"
@@ -70,6 +70,11 @@ def standing(groups: Sequence[Group], folded: Sequence[Folded | None], spread: N
         leader=leader.label,
         doubtful=doubtful,
     )
+
+
+def _reason(leading: Folded, others: Sequence[Folded]) -> str:
+    by_example = all(paired(leading, item) is not None for item in others)
+    return "chance in the choice of examples, each held against itself" if by_example else "the intervals overlap"
 
 
 def _caution(leading: Folded, *, doubtful: bool) -> str:

@@ -1,17 +1,17 @@
 """Classification of anything by any model that gives logits."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, final
+from typing import Any, Literal, cast, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from steelyard.measurement import Artefact, Better, Measurement, Status
+from steelyard.measurement import EXAMPLES, TARGET, Artefact, Better, Measurement, Status, Table
 from steelyard.narrowing import is_mapping
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import check_least, refuse
-from steelyard.runs import Run
+from steelyard.runs import Predictions, Run
 from steelyard.statistics import mean_interval, proportion
 from steelyard.tasks.f1 import confusion, macro_f1, macro_f1_interval
 from steelyard.tasks.learning import Judged, Learning, check_smoothing
@@ -83,7 +83,7 @@ class Classification(Learning):
         return Judged(losses=losses, marks=(logits.argmax(dim=1) == targets).float())
 
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
-        """Accuracy, F1 and loss on the test split, and the accuracy on the training split beside it."""
+        """Accuracy, F1 and loss on the test split, also by example, and the accuracy on the training split."""
         for name, split, of in (("accuracy", "test", "test"), ("train_accuracy", "train", "training")):
             predictions = run.predict(split)
             right = int(predictions.marks.sum())
@@ -113,6 +113,7 @@ class Classification(Learning):
             note="cross-entropy without smoothing and L1; the interval is Student's",
             meaning="how little the model believed in the right answer, on average; 0 is certain and always right",
         )
+        yield _examples(run.predict("test"))
 
     def _f1(self, run: Run) -> Measurement:
         predictions = run.predict("test")
@@ -142,3 +143,17 @@ class Classification(Learning):
             for wanted in (targets, targets[partner])
         )
         return logits, share * own + (1 - share) * other
+
+
+def _examples(predictions: Predictions) -> Table:
+    """What two runs on the same split are held against each other by."""
+    columns = (predictions.targets, predictions.marks.int(), predictions.losses)
+    lists = [cast("list[float]", column.tolist()) for column in columns]  # pyright: ignore[reportUnknownMemberType]
+    return Table(
+        name=EXAMPLES,
+        title="the test examples one by one",
+        columns=(TARGET, "accuracy", "loss"),
+        rows=list(zip(*lists, strict=True)),
+        split="test",
+        shown=False,
+    )

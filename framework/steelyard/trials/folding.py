@@ -3,16 +3,16 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, mean, stdev
+from pathlib import Path
+from statistics import mean, stdev
 
 from steelyard.measurement import Better, Measurement
+from steelyard.trials.paired import differ, pairs_of, student
 from steelyard.trials.reading import Trial, setting
 
 PLAIN = "plain"
 FEW = 6
 """Groups that colour and mark tell apart; with more, every label starts with a number."""
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,14 @@ class Folded:
         first: The first trial's measurement: unit, direction, note.
         values: Of the trials that measured it.
         interval: Of the only trial; None where seeds were folded.
+        place: The run folder of the only trial; None where seeds were folded.
         missing: Why trials have no value, in words; "" if all have.
     """
 
     first: Measurement
     values: tuple[float, ...]
     interval: tuple[float, float] | None = None
+    place: Path | None = None
     missing: str = ""
 
     @property
@@ -115,11 +117,13 @@ def fold(group: Group, name: str, at: Mapping[str, str | float] | None = None) -
     if not spoken:
         return None
     good = [item for item in spoken if item.stands]
+    places = [trial.folder for trial, item in zip(group.trials, found, strict=True) if item is not None and item.stands]
     reasons = [_why(item) for item in found if item is None or not item.stands]
     return Folded(
         first=(good or spoken)[0],
         values=tuple(item.value for item in good if item.value is not None),
         interval=good[0].interval if len(good) == 1 else None,
+        place=places[0] if len(places) == 1 else None,
         missing=_counted(reasons, len(group.trials)),
     )
 
@@ -134,14 +138,6 @@ def noise(folded: Iterable[Folded | None]) -> Noise | None:
     return Noise(deviation=math.sqrt(squares / freedom), freedom=freedom)
 
 
-def student(freedom: int) -> float:
-    """The two-sided 95 % quantile of Student's t."""
-    if freedom <= len(_T95):
-        return _T95[freedom - 1]
-    z = NormalDist().inv_cdf(0.975)
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-
-
 def told_apart(first: Folded, second: Folded, spread: Noise | None) -> bool | None:
     """True if two groups differ by more than chance does; None where nothing says what chance does."""
     if first.mean is None or second.mean is None:
@@ -149,9 +145,19 @@ def told_apart(first: Folded, second: Folded, spread: Noise | None) -> bool | No
     gap = abs(first.mean - second.mean)
     if spread is not None:
         return gap > spread.floor(len(first.values), len(second.values))
+    pairs = paired(first, second)
+    if pairs:
+        return differ(pairs)
     if first.interval is not None and second.interval is not None:
         return first.interval[1] < second.interval[0] or second.interval[1] < first.interval[0]
     return None if gap else False
+
+
+def paired(first: Folded, second: Folded) -> list[tuple[float, float]] | None:
+    """The values of two single trials for each example; None where they did not look at the same ones."""
+    if first.place is None or second.place is None or first.first.at or second.first.at:
+        return None
+    return pairs_of(first.place, second.place, first.first.name)
 
 
 def best(values: Sequence[float], better: Better) -> float:

@@ -218,6 +218,7 @@ def test_the_headline_measurements():
     made = task(Echo(), classes=3, label_smoothing=0.3)
     assert isinstance(made, Measured)
     rows = {row.name: row for row in made.measure(frozen(made, Two(examples(18, 20), examples(7, 10))))}
+    table = rows.pop("examples")
     assert list(rows) == ["accuracy", "train_accuracy", "macro_f1", "loss"]
     assert (rows["accuracy"].value, rows["accuracy"].count, rows["accuracy"].split) == (0.7, 10, "test")
     assert rows["accuracy"].interval == clopper_pearson(7, 10)
@@ -225,6 +226,9 @@ def test_the_headline_measurements():
     assert (rows["train_accuracy"].value, rows["train_accuracy"].split) == (0.9, "train")
     right, wrong = math.log(math.e**2 + 2) - 2, math.log(math.e**2 + 2)
     assert rows["loss"].value == pytest.approx(0.7 * right + 0.3 * wrong, rel=1e-5)
+    assert (table.columns, table.shown) == (("target", "accuracy", "loss"), False)
+    assert [row[:2] for row in table.rows] == [(number % 3, int(number < 7)) for number in range(10)]
+    assert [row[2] for row in table.rows] == pytest.approx([right] * 7 + [wrong] * 3, rel=1e-5)
     assert rows["loss"].better is Better.LOWER
 
 
