@@ -64,6 +64,10 @@ def to_run(tree: Mapping[str, Any]) -> Tree:
         raise refuse("seed_everything is a number: the seed belongs to what is measured", fix="--seed_everything 0")
     task: Tree = _targeted(rest.pop("model", None) or {})
     trainer = dict(rest.pop("trainer", None) or {})
+    devices = trainer.get("devices")
+    if isinstance(devices, str) and devices.isdigit():
+        # The Trainer takes texts as well, so jsonargparse takes `--trainer.devices 4` for one.
+        trainer["devices"] = int(devices)
     logger = trainer.pop("logger", None)
     aside = {name: _targeted(rest.pop(name)) for name in ASIDE if name in rest}
     lifted: Tree = {}

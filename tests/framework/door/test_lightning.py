@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from steelyard import folder, registry
+from steelyard import folder, ranks, registry
 from steelyard.cli import main
 from steelyard.composing import compose, options_of, stored
 from steelyard.door import to_lightning, to_run
@@ -142,6 +142,17 @@ def test_plugins_are_chosen_and_set_by_words() -> None:
     assert entered(composed("experiment=private"), "--privacy=none")["privacy"] == {}
     with pytest.raises(Refused, match="did you mean target_epsilon"):
         entered(config, "--privacy.dp_sgd.target_epsilom=3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2", "deepspeed"])
+def test_gpus_are_asked_for_as_at_the_other_door(strategy: str) -> None:
+    """What comes of them is known where the run is launched, which is one place for both doors."""
+    words = ["--trainer.accelerator=gpu", "--trainer.devices=4", f"--trainer.strategy={strategy}"]
+    there = entered(composed(*BARE), *words)["trainer"]
+    asked = [f"trainer={strategy}", "trainer.accelerator=gpu", "trainer.devices=4", f"trainer.strategy={strategy}"]
+    assert there == composed(*BARE, *asked)["trainer"]
+    assert ranks.count(there) == 4
 
 
 def test_words_alone_leave_to_the_data_what_it_knows() -> None:
