@@ -74,7 +74,7 @@ class Heap:
         self._top, self._end, self._touched = 0, 0, 0
         self._used: dict[int, int] = {}
         self._pages: dict[int, int] = {}
-        self._mapped = 0
+        self._mapped, self._last = 0, 0
         self._holes: list[tuple[int, int]] = []
         self._starts: dict[int, int] = {}
         self._ends: dict[int, int] = {}
@@ -143,7 +143,7 @@ class Heap:
         return start
 
     def _map(self, size: int) -> int:
-        handle = min(self._pages, default=0) - 1
+        handle = self._last = self._last - 1
         self._pages[handle] = _pages(size + 8)
         self._mapped += self._pages[handle]
         self.peak = max(self.peak, self.resident)
@@ -156,7 +156,10 @@ class Heap:
     def _free(self, start: int) -> None:
         size = self._used[start]
         if size <= CACHED:
-            kept = self._cache.setdefault(size, [])
+            kept = self._cache.get(size)
+            if kept is None:
+                self._cache[size] = [start]
+                return
             if len(kept) < KEPT:
                 kept.append(start)
                 return
