@@ -1,7 +1,9 @@
 """Whether two runs on the same examples differ: each example is held against itself."""
 
 import csv
+import hashlib
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,15 +24,15 @@ class Examples:
     """What a run came to, example by example.
 
     Attributes:
-        data: What tells the examples from others: the data's fingerprint and the right answers, in order.
-        values: Metric -> one value for each example; None where there is none.
+        data: What tells the examples from others: a digest of the data's fingerprint and the right answers, in order.
+        values: Metric -> one value for each example; without those that some example lacks.
     """
 
-    data: tuple[str, ...]
-    values: dict[str, tuple[float | None, ...]]
+    data: str
+    values: "dict[str, array[float]]"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=64)
 def examples(place: Path, key: str) -> Examples | None:
     """The examples that a section of a run kept; None where it kept none.
 
@@ -40,18 +42,13 @@ def examples(place: Path, key: str) -> Examples | None:
     """
     file = place.joinpath(*key.split("."), f"{EXAMPLES}.csv")
     try:
-        rows = list(csv.DictReader(file.read_text().splitlines()))
-        provenance = run_folder.read_json(place / "provenance.json")
-    except (OSError, ValueError):
+        heads, *rows = csv.reader(file.read_text().splitlines())
+        columns = dict(zip(heads, zip(*rows, strict=True), strict=True))
+        told = [str(run_folder.read_json(place / "provenance.json")["data_fingerprint"]), *columns.pop(TARGET)]
+        values = {name: array("d", map(float, column)) for name, column in columns.items() if all(column)}
+    except (OSError, ValueError, KeyError):
         return None
-    metrics = [name for name in (rows[0] if rows else ()) if name != TARGET]
-    try:
-        return Examples(
-            data=(str(provenance["data_fingerprint"]), *(row[TARGET] for row in rows)),
-            values={name: tuple(float(row[name]) if row[name] else None for row in rows) for name in metrics},
-        )
-    except (ValueError, KeyError, TypeError):
-        return None
+    return Examples(data=hashlib.sha256("\n".join(told).encode()).hexdigest(), values=values)
 
 
 def pairs_of(first: Path, second: Path, name: str) -> list[tuple[float, float]] | None:
@@ -66,9 +63,8 @@ def pairs_of(first: Path, second: Path, name: str) -> list[tuple[float, float]] 
     one, other = examples(first, key), examples(second, key)
     if one is None or other is None or one.data != other.data:
         return None
-    values = zip(one.values.get(metric, ()), other.values.get(metric, ()), strict=True)
-    found = [(left, right) for left, right in values if left is not None and right is not None]
-    return found if len(found) == len(one.data) - 1 else None
+    left, right = one.values.get(metric), other.values.get(metric)
+    return None if left is None or right is None else list(zip(left, right, strict=True))
 
 
 def differ(values: Sequence[tuple[float, float]]) -> bool:
