@@ -31,6 +31,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map_only
 
 from steelyard._torch_private import is_fake
+from steelyard.estimating._caches import caches_of, emptied
 
 Seen = Callable[[Any, Any, Any, Any], None]
 """Operation, arguments, keyword arguments, what came out."""
@@ -57,11 +58,13 @@ class Fakes:
     def __init__(self) -> None:
         self._mode = _World(allow_non_fake_inputs=True)
         self.assumed: Counter[str] = Counter()
+        self._caches: list[Any] = []
 
     @contextmanager
     def entered(self, seen: Seen | None = None) -> Generator[None]:
         """Every tensor that is made inside is a fake one; each operation is shown to `seen`."""
         with ExitStack() as stack:
+            stack.enter_context(emptied(self._caches))
             stack.enter_context(self._mode)
             stack.enter_context(_Answers(self.assumed, seen))
             stack.enter_context(_NoArrays(self.assumed))
@@ -97,6 +100,7 @@ class Fakes:
 
     def copied(self, module: nn.Module) -> Any:
         """A deep copy of a module, real or on the meta device, whose tensors have no numbers; ties stay."""
+        self._caches += caches_of(module)
         tensors = {id(tensor): tensor for part in module.modules() for tensor in _tensors(part)}
         memo: dict[int, Any] = {key: self.like(tensor) for key, tensor in tensors.items()}
         copied = copy.deepcopy(module, memo)

@@ -1,6 +1,7 @@
 import copy
 import functools
 import logging
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -104,3 +105,36 @@ def test_an_operation_that_fails_is_told_by_its_error_alone(caplog: pytest.LogCa
         assert not logger.disabled
     finally:
         logger.removeHandler(caplog.handler)
+
+
+@functools.lru_cache
+def places(count: int) -> torch.Tensor:
+    return torch.arange(count)
+
+
+def hiding(function: Callable[[int], torch.Tensor]) -> Callable[[int], torch.Tensor]:
+    cached = functools.lru_cache(function)
+    return lambda count: cached(count)
+
+
+class Placed(nn.Module):
+    @staticmethod
+    @hiding
+    def grid(count: int) -> torch.Tensor:
+        return torch.linspace(0, 1, count)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs + self.grid(3) + places(3)
+
+
+def test_what_a_model_keeps_of_its_constants_is_real_afterwards() -> None:
+    fakes = Fakes()
+    fake = fakes.copied(nn.Sequential(Placed()))
+    with fakes.entered():
+        fake(torch.zeros(2, 3))
+    assert Placed()(torch.zeros(3)).tolist() == [0, 1.5, 3]
+    kept = places.cache_info().misses
+    with fakes.entered():
+        fake(torch.zeros(2, 3))
+    assert places(3).tolist() == [0, 1, 2]
+    assert places.cache_info().misses == kept, "what was kept before, and not made anew, stays"
