@@ -69,6 +69,9 @@ def test_every_logger_is_as_hydra_leaves_it(
     changed: dict[str, Any], verbose: Any, idle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    for one in logging.root.manager.loggerDict.values():
+        if getattr(one, "disabled", False):  # some library or another test may have done so
+            monkeypatch.setattr(one, "disabled", False)
     # Some that were asked before: they remember the answer.
     for name in ("steelyard.test", "steelyard.test.a"):
         logging.getLogger(name).isEnabledFor(logging.INFO)

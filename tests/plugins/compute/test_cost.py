@@ -21,6 +21,7 @@ from small_runs import (
     table_task,
     train,
 )
+from steelyard.attachment import Attachment
 from steelyard.measurement import Measurement, Status
 from steelyard.runs import Seconds
 from steelyard_compute import Cost
@@ -269,9 +270,13 @@ def test_a_compiled_task_is_not_counted_but_timed() -> None:
 
 def test_the_declaration_makes_the_attachment() -> None:
     class Draft:
-        adapter = TABLE
+        adapter, rehearsal = TABLE, False
 
-    assert isinstance(Cost().attach(Draft()), CostAttachment)  # type: ignore[arg-type]  # only the adapter is read
+    made: Any = Draft()
+    assert isinstance(Cost().attach(made), CostAttachment)
+    # Who rehearses counts for himself.
+    made.rehearsal = True
+    assert type(Cost().attach(made)) is Attachment
 
 
 def test_a_checkpoint_within_the_first_steps_does_not_set_the_clock_of_the_receipt_back(
