@@ -6,6 +6,7 @@ from typing import final
 from steelyard.adapters import ClassScoring
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status
+from steelyard.report.words import counted
 from steelyard.runs import Run
 from steelyard_stability._ood import Floats
 from steelyard_stability._reliability import softmax
@@ -42,8 +43,8 @@ class DriftAttachment(Attachment):
         found, control = (self._gaps(known, these, seed=run.seed) for these in (new, noise))
         doubt = "" if self._alarms(control) else "control failed: noise in place of the test examples was no alarm"
         status = Status.INVALID if doubt else Status.MEASURED
-        count, old = len(known.targets) + len(new.targets), len(known.targets)
-        beside = f"against {old:,} validation example{'s' * (old != 1)}"
+        count = len(known.targets) + len(new.targets)
+        beside = f"against {counted(len(known.targets), 'validation example')}"
         for view, one in found.items():
             yield Measurement(
                 name="gap",

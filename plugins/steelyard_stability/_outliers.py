@@ -10,6 +10,7 @@ from steelyard.adapters import ClassScoring
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.problem import Refused
+from steelyard.report.words import counted
 from steelyard.runs import Run
 from steelyard_stability._ood import Floats, auroc, energy, mahalanobis, nearest, unsure
 from steelyard_stability._seen import STRONGEST, Seen, Strange, far_noise, seen, shuffled
@@ -41,8 +42,8 @@ class OutliersAttachment(Attachment):
             return
         most = self._plugin.examples
         familiar, test = seen(run, FAMILIAR, examples=most), seen(run, TEST, examples=most)
-        count = len(familiar.targets)
-        note = f"{count} familiar example{'s' * (count != 1)} of the validation split; the interval is DeLong's"
+        known = counted(len(familiar.targets), "familiar example")
+        note = f"{known} of the validation split; the interval is DeLong's"
         rows: list[Measurement] = []
         own = self._scores(test, familiar)
         for sort, strange in sorts.items():

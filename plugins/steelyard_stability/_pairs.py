@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from steelyard.trials.paired import mcnemar
 from steelyard_stability._intervals import paired_drop
 from steelyard_stability.seeds import ENOUGH
 
@@ -39,17 +40,6 @@ class Difference:
     interval: tuple[float, float]
     verdict: Verdict
     how: str
-
-
-def mcnemar(lost: int, gained: int) -> float:
-    """Two-sided p-value of McNemar's exact test: the discordant pairs fall either way like a fair coin (1947).
-
-    Args:
-        lost: Examples that the first alone decides right.
-        gained: Examples that the second alone decides right.
-    """
-    library: Any = stats
-    return 1.0 if lost + gained == 0 else float(library.binomtest(min(lost, gained), lost + gained, 0.5).pvalue)
 
 
 def spread(marks: Marks, *, level: float = 0.95) -> tuple[float, tuple[float, float]]:

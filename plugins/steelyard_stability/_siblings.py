@@ -11,8 +11,9 @@ from steelyard.statistics import clopper_pearson
 from steelyard.stored import StoredRun
 from steelyard.trials import Trial, differing, read_trial
 from steelyard.trials.folding import groups
+from steelyard.trials.paired import mcnemar
 from steelyard_stability._answers import Answers, disagreement, read, restless
-from steelyard_stability._pairs import Marks, difference, mcnemar, spread
+from steelyard_stability._pairs import Marks, difference, spread
 from steelyard_stability.seeds import ENOUGH
 
 SPLIT = "test"

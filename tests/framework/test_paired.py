@@ -12,7 +12,7 @@ from steelyard.report.numbers import Style
 from steelyard.report.standing import standing
 from steelyard.trials import Trial
 from steelyard.trials.folding import fold, groups, told_apart
-from steelyard.trials.paired import coin, differ, pairs_of
+from steelyard.trials.paired import differ, mcnemar, pairs_of
 
 
 def kept(place, values, *, data="d", targets=None):
@@ -33,9 +33,10 @@ def differing(count, ups, downs):
 @pytest.mark.parametrize(
     ("fewer", "count"), [(0, 0), (0, 1), (0, 5), (0, 6), (2, 12), (40, 100), (50, 100), (900, 2000)]
 )
-def test_a_coin_is_that_of_scipy(fewer, count):
+def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ(fewer, count):
     expected = stats.binomtest(fewer, count).pvalue if count else 1.0
-    assert coin(fewer, count) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(fewer, count - fewer) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(count - fewer, fewer) == mcnemar(fewer, count - fewer)
 
 
 def test_right_and_wrong_answers_count_where_they_differ():

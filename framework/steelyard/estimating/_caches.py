@@ -4,6 +4,7 @@ import functools
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FunctionType
 from typing import Any
 
 from torch import nn
@@ -33,12 +34,14 @@ def emptied(caches: Sequence[Any]) -> Generator[None]:
 def _cached(place: object) -> Iterator[Any]:
     values: list[Any] = list(vars(place).values())
     for value in values:
-        function: Any = getattr(value, "__func__", value)  # of a static method
-        yield from (one for one in (function, *_held(function)) if isinstance(one, _CACHED))
+        # By type alone: a stranger's file may hold things that answer no question about themselves.
+        function: Any = value.__func__ if type(value) in (staticmethod, classmethod) else value
+        held = _held(function) if type(function) is FunctionType else ()
+        yield from (one for one in (function, *held) if type(one) is _CACHED)
 
 
-def _held(function: Any) -> Iterator[Any]:
+def _held(function: FunctionType) -> Iterator[Any]:
     """What a function holds of the one around it: transformers' own decorator keeps its cache there."""
-    for cell in getattr(function, "__closure__", None) or ():
+    for cell in function.__closure__ or ():
         with suppress(ValueError):  # nothing is in it yet
             yield cell.cell_contents

@@ -70,16 +70,14 @@ def pairs_of(first: Path, second: Path, name: str) -> list[tuple[float, float]] 
 def differ(values: Sequence[tuple[float, float]]) -> bool:
     """True if two runs differ by more than chance in the choice of examples does in 5 % of cases, in either direction.
 
-    Of right and wrong answers only those count in which the two differ: the exact test of McNemar (1947), which is a
-    fair coin's. Of other values it is Student's t of the differences.
+    Of right and wrong answers by McNemar's exact test, of other values by Student's t of the differences.
 
     Args:
         values: Of both runs, example by example.
     """
     differences = [left - right for left, right in values]
     if all(value in (0.0, 1.0) for pair in values for value in pair):
-        ups, downs = sum(one > 0 for one in differences), sum(one < 0 for one in differences)
-        return coin(min(ups, downs), ups + downs) < LEVEL
+        return mcnemar(sum(one > 0 for one in differences), sum(one < 0 for one in differences)) < LEVEL
     count = len(differences)
     if count < 2:
         return False
@@ -94,8 +92,17 @@ def student(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
-def coin(fewer: int, count: int) -> float:
-    """That a fair coin falls as unevenly as this or more, of `count` throws."""
+def mcnemar(lost: int, gained: int) -> float:
+    """Two-sided p-value of McNemar's exact test: the discordant pairs fall either way like a fair coin (1947).
+
+    Args:
+        lost: Examples that the first alone decides right.
+        gained: Examples that the second alone decides right.
+    """
+    count = lost + gained
     # Whole numbers, so that no tail is lost in rounding.
-    tail = sum(math.comb(count, at) for at in range(fewer + 1))
+    term = tail = 1
+    for at in range(min(lost, gained)):
+        term = term * (count - at) // (at + 1)
+        tail += term
     return min(1.0, 2 * tail / 2**count)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from scipy.stats import binom
 
 from helpers.victims import fitted, held, mlp
 from small_runs import Points, digits_task, frozen
@@ -22,7 +21,7 @@ from steelyard.selection import Selected
 from steelyard.stored import StoredRun
 from steelyard_stability import Seeds
 from steelyard_stability._answers import COLUMNS, disagreement, read, restless
-from steelyard_stability._pairs import Verdict, difference, mcnemar, spread
+from steelyard_stability._pairs import Verdict, difference, spread
 from steelyard_stability._seeds import SeedsAttachment
 
 KEY = "stability.seeds"
@@ -150,14 +149,6 @@ def test_runs_that_kept_no_answers_say_nothing(tmp_path: Path) -> None:
 
     assert not [*Seeds().compare([StoredRun(bare)])]
     assert read(StoredRun(bare)) is None
-
-
-def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ() -> None:
-    assert mcnemar(0, 0) == 1
-    for lost, gained in ((1, 9), (5, 5), (0, 6), (40, 20)):
-        tail = binom.cdf(min(lost, gained), lost + gained, 0.5)
-        assert mcnemar(lost, gained) == pytest.approx(min(1.0, 2 * tail))
-        assert mcnemar(lost, gained) == mcnemar(gained, lost)
 
 
 def test_churn_is_that_of_all_pairs_one_by_one() -> None:
