@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -188,6 +189,8 @@ def forks() -> None:
 MANY = """
 import sys
 from pathlib import Path
+from steelyard.sweeping.pool import die_with
+die_with({parent})
 from helpers.stand_in import stand_in
 from steelyard import experiment
 from steelyard.cli import main
@@ -199,7 +202,7 @@ sys.exit(main())
 def many(trials: int) -> None:
     """A sweep of thousands of trials that do nothing: memory, open files and processes; then its table."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-c", MANY, "run", "-m", f"seed=range(0,{trials})", "sweep.workers=2"]
+        command = [sys.executable, "-c", MANY.format(parent=os.getpid()), "run", "-m", f"seed=range(0,{trials})", "sweep.workers=2"]
         nothing = [f"{challenge}=none" for challenge in ("compute", "privacy", "interpretability", "stability")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)])}
         begun, no = time.monotonic(), subprocess.DEVNULL
@@ -222,8 +225,11 @@ def many(trials: int) -> None:
 
         thread = threading.Thread(target=watch)
         thread.start()
-        code = sweep.wait()
-        thread.join()
+        try:
+            code = sweep.wait()
+        finally:
+            sweep.kill()
+            thread.join()
         running = [one for one in seen if 20 <= one[0] < trials - 20]
         first, last = running[0], running[-1]
         print(f"  {trials} trials in {time.monotonic() - begun:.0f} s, exit code {code}")
@@ -240,7 +246,14 @@ def many(trials: int) -> None:
         print(f"  table and page of {len(summary.trials)} runs: {cpu:.1f} s CPU, {wall:.1f} s (goal 10)")
 
 
+def leave(number: int, frame: object) -> None:
+    """Ends by way of every `finally`, so that a sweep and its folder go, too."""
+    del frame
+    sys.exit(128 + number)
+
+
 def main(trials: int) -> None:
+    signal.signal(signal.SIGTERM, leave)
     print(f"{trials} trials, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     composition()
     forks()
