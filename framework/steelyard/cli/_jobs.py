@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from steelyard import folder, spec
+from steelyard import folder, garbage, spec
 from steelyard.cli import _console
 from steelyard.cli._main import Exit, explain
 from steelyard.composing import Composed, Search, Trial, expand, known_to_hydra, look_through
@@ -177,9 +177,9 @@ def _nothing(place: Path) -> None:
 
 
 def _plan(composed: Composed) -> int:
-    from steelyard import planning
+    with garbage.left_lying(), known_to_hydra(composed):
+        from steelyard import planning
 
-    with known_to_hydra(composed):
         found = planning.plan(
             composed.config,
             choices=composed.choices,

@@ -1,6 +1,8 @@
 """From the words of the shell to a verb, and from what happened to an exit code."""
 
+import atexit
 import contextlib
+import gc
 import os
 import sys
 import traceback
@@ -34,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 interrupted; 143 terminated. A sweep returns the highest of its trials.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # Nobody waits for the garbage of a process that ends: to look through all of torch once more took it a second.
+    atexit.register(gc.freeze)
     try:
         return _dispatch(words)
     except BrokenPipeError:

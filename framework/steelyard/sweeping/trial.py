@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from steelyard import folder, spec
+from steelyard import folder, garbage, spec
 from steelyard.composing import Composed, Trial, known_to_hydra
 from steelyard.problem import Refused
 from steelyard.scorecard import Scorecard
@@ -52,7 +52,8 @@ def weighed(
     watch: "Callback | None" = None,
 ) -> Scorecard:
     """Carries out one job; what it raises is what `experiment.run` raises."""
-    from steelyard import experiment
+    with garbage.left_lying():
+        from steelyard import experiment
 
     common: dict[str, Any] = {
         "choices": composed.choices,
