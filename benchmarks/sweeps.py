@@ -202,7 +202,15 @@ sys.exit(main())
 def many(trials: int) -> None:
     """A sweep of thousands of trials that do nothing: memory, open files and processes; then its table."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-c", MANY.format(parent=os.getpid()), "run", "-m", f"seed=range(0,{trials})", "sweep.workers=2"]
+        command = [
+            sys.executable,
+            "-c",
+            MANY.format(parent=os.getpid()),
+            "run",
+            "-m",
+            f"seed=range(0,{trials})",
+            "sweep.workers=2",
+        ]
         nothing = [f"{challenge}=none" for challenge in ("compute", "privacy", "interpretability", "stability")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)])}
         begun, no = time.monotonic(), subprocess.DEVNULL

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from steelyard.data.alphabet import Alphabet, filled
+from steelyard.data.blank import Empty, check_empty
 from steelyard.data.csv_file import Rows, read_csv
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.sound_files import SoundFiles
@@ -33,6 +34,7 @@ class AudioCSV(InMemory):
         seconds: Length of every example; longer sounds are refused, since their text would not fit.
         resampling: Whether files of another rate are changed to it, or refused.
         silence: Whether files that hold nothing but silence are taken.
+        empty: Rows without a text are refused, or with `drop` left out.
         batch_size: Examples in a batch.
         val_fraction: Part of the rows, or of the speakers, for validation.
         test_fraction: Part of them for the test.
@@ -59,6 +61,7 @@ class AudioCSV(InMemory):
         seconds: float = 10.0,
         resampling: bool = True,
         silence: bool = False,
+        empty: Empty = "refuse",
         batch_size: int = 16,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
@@ -80,16 +83,18 @@ class AudioCSV(InMemory):
         self.encoding = encoding
         self.delimiter = delimiter
         self.sample_rate = sample_rate
+        self.empty: Empty = check_empty(empty)
         self.files = SoundFiles(
             sample_rate=sample_rate, seconds=seconds, too_long="refuse", resampling=resampling, silence=silence
         )
 
     def read(self) -> Corpus:
-        """All rows."""
+        """All rows with a text."""
         columns = {"data.audio_column": self.audio_column, "data.text_column": self.text_column}
         if self.speaker_column is not None:
             columns["data.speaker_column"] = self.speaker_column
         rows = read_csv(self.path, columns=columns, encoding=self.encoding, delimiter=self.delimiter)
+        rows = rows.written(self.text_column, empty=self.empty)
         texts = [
             self.alphabet.encode(text, where=rows.where(at)) for at, text in enumerate(rows.column(self.text_column))
         ]

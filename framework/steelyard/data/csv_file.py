@@ -4,10 +4,11 @@ import codecs
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+from steelyard.data.blank import Empty, written
 from steelyard.problem import refuse
 
 MARKS = (
@@ -29,11 +30,13 @@ class Rows:
         path: The file.
         names: Of the columns.
         cells: A sequence as long as `names` per row.
+        numbers: Of the rows in the file, where the one with the names is row 1.
     """
 
     path: Path
     names: Sequence[str]
     cells: Sequence[Sequence[str]]
+    numbers: Sequence[int]
 
     def column(self, name: str) -> list[str]:
         """All cells of a column."""
@@ -41,8 +44,17 @@ class Rows:
         return [row[place] for row in self.cells]
 
     def where(self, at: int) -> str:
-        """The place of a row, for messages; the row with the names is row 1."""
-        return f"{self.path}, row {at + 2}"
+        """The place of a row, for messages."""
+        return f"{self.path}, row {self.numbers[at]}"
+
+    def written(self, name: str, *, empty: Empty) -> "Rows":
+        """The rows that have a text in a column.
+
+        Raises:
+            Refused: If a row without one shall not be left out, or there is no other.
+        """
+        kept = written(((self.where(at), text) for at, text in enumerate(self.column(name))), empty=empty)
+        return replace(self, cells=[self.cells[at] for at in kept], numbers=[self.numbers[at] for at in kept])
 
 
 def read_csv(path: Path, *, columns: Mapping[str, str], encoding: str | None, delimiter: str) -> Rows:
@@ -73,7 +85,7 @@ def read_csv(path: Path, *, columns: Mapping[str, str], encoding: str | None, de
                 f"{path} has no column {name!r}; it has {', '.join(map(repr, names))}",
                 fix=f"'data.delimiter=\"{other}\"'" if other else f"{key}={names[0]}",
             )
-    rows = Rows(path=path, names=names, cells=cells)
+    rows = Rows(path=path, names=names, cells=cells, numbers=range(2, 2 + len(cells)))
     if not cells:
         raise refuse(f"{path} has names of columns and no row", fix="data.path=FILE.csv")
     for at, row in enumerate(cells):

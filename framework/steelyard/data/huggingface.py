@@ -3,6 +3,7 @@
 from typing import Any, final
 
 from steelyard.data import _datasets
+from steelyard.data.blank import Empty, check_empty, written
 from steelyard.data.columns import Columns
 from steelyard.data.records import Records
 from steelyard.data.texts import Texts
@@ -24,6 +25,7 @@ class HuggingFace(Texts):
         label_column: The column of the classes: whole numbers from 0 or words.
         answer_column: The column of the texts that shall come out.
         encoding: Of a CSV or JSON file.
+        empty: Rows without a text, or without an answer, are refused, or with `drop` left out.
         options: See `Texts`.
     """
 
@@ -36,6 +38,7 @@ class HuggingFace(Texts):
         label_column: str | None = None,
         answer_column: str | None = None,
         encoding: str = "utf-8",
+        empty: Empty = "refuse",
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -52,9 +55,10 @@ class HuggingFace(Texts):
         self.label_column = label_column
         self.answer_column = answer_column
         self.encoding = encoding
+        self.empty: Empty = check_empty(empty)
 
     def read(self) -> Records:
-        """All examples of the splits train, validation and test; those of "test" last."""
+        """All examples with a text of the splits train, validation and test; those of "test" last."""
         found = _datasets.load(self.path, name=self.name, encoding=self.encoding)
         wanted = {
             "data.text_column": self.text_column,
@@ -63,20 +67,28 @@ class HuggingFace(Texts):
         }
         columns = Columns(found, self.path, wanted=wanted)
         labels, names = (None, ()) if self.label_column is None else columns.labels(self.label_column)
+        texts = _texts(columns, self.text_column, key="data.text_column")
+        kept = written(texts, empty=self.empty)
+        answers = None
+        if self.answer_column is not None:
+            answers = _texts(columns, self.answer_column, key="data.answer_column")
+            kept = [kept[at] for at in written((answers[at] for at in kept), empty=self.empty)]
         return Records(
-            texts=_texts(columns, self.text_column),
-            labels=labels,
+            texts=[texts[at][1] for at in kept],
+            labels=None if labels is None else [labels[at] for at in kept],
             names=names,
-            answers=None if self.answer_column is None else _texts(columns, self.answer_column),
-            tests=columns.tests,
+            answers=None if answers is None else [answers[at][1] for at in kept],
+            tests=sum(at >= len(texts) - columns.tests for at in kept),
             source=self.path,
+            rows=[at + 1 for at in kept],
         )
 
 
-def _texts(columns: Columns, column: str) -> list[str]:
-    texts: list[str] = []
+def _texts(columns: Columns, column: str, *, key: str) -> list[tuple[str, str]]:
+    """The place and the text of every row; what is missing is an empty text."""
+    texts: list[tuple[str, str]] = []
     for where, text in columns.rows(column):
-        if not isinstance(text, str) or not text.strip():
-            raise refuse(f"{where}: {column} is {text!r}, no text")
-        texts.append(text)
+        if text is not None and not isinstance(text, str):
+            raise refuse(f"{where}: {column} is {text!r}, no text", fix=f"{key}=...")
+        texts.append((f"{where}, {column}", text or ""))
     return texts

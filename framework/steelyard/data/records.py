@@ -15,7 +15,7 @@ class Records:
         names: What the classes are called.
         tests: How many examples at the end are the source's own test set; 0 where a fraction is dealt out instead.
         source: Where they come from, for messages.
-        first_row: The number that the source gives to the first example, for messages.
+        rows: The number that the source gives to each example, for messages; None counts from 1.
     """
 
     texts: Sequence[str]
@@ -24,8 +24,13 @@ class Records:
     names: tuple[str, ...] = ()
     tests: int = 0
     source: str
-    first_row: int = 1
+    rows: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         assert self.labels is None or self.answers is None
-        assert all(len(part) == len(self.texts) for part in (self.labels, self.answers) if part is not None)
+        parts = (self.labels, self.answers, self.rows)
+        assert all(len(part) == len(self.texts) for part in parts if part is not None)
+
+    def row(self, at: int) -> int:
+        """What the source calls an example, for messages."""
+        return at + 1 if self.rows is None else self.rows[at]

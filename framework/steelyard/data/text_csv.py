@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
+from steelyard.data.blank import Empty, check_empty
 from steelyard.data.csv_file import Rows, read_csv
 from steelyard.data.records import Records
 from steelyard.data.texts import Texts
@@ -31,6 +32,7 @@ class TextCSV(Texts):
         delimiter: What stands between the columns.
         class_names: What the classes are called, in order; None takes what the column holds.
         origin: Where the file comes from, told where it is missing.
+        empty: Rows without a text are refused, or with `drop` left out.
         options: See `Texts`.
     """
 
@@ -47,6 +49,7 @@ class TextCSV(Texts):
         delimiter: str = ",",
         class_names: Sequence[str] | None = None,
         origin: str | None = None,
+        empty: Empty = "refuse",
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -62,9 +65,10 @@ class TextCSV(Texts):
         self.delimiter = delimiter
         self.class_names = class_names
         self.origin = origin
+        self.empty: Empty = check_empty(empty)
 
     def read(self) -> Records:
-        """All rows."""
+        """All rows with a text."""
         if self.origin is not None and not self.path.exists():
             raise refuse(f"there is no {self.path}: {self.origin}", fix="data.path=FILE.csv")
         rows = read_csv(
@@ -72,11 +76,8 @@ class TextCSV(Texts):
             columns={"data.text_column": self.text_column, "data.label_column": self.label_column},
             encoding=self.encoding,
             delimiter=self.delimiter,
-        )
+        ).written(self.text_column, empty=self.empty)
         texts, given = rows.column(self.text_column), rows.column(self.label_column)
-        for at, text in enumerate(texts):
-            if not text.strip():
-                raise refuse(f"{rows.where(at)}: the text is empty")
         if self.threshold is not None:
             labels, names = self._judged(rows, given), (f"at most {self.threshold:g}", f"above {self.threshold:g}")
         elif self.classes is not None:
@@ -86,7 +87,7 @@ class TextCSV(Texts):
             numbers = {name: number for number, name in enumerate(names)}
             labels = [numbers[label.strip()] for label in given]
         names = self._called(names)
-        return Records(texts=texts, labels=labels, names=names, source=str(self.path), first_row=2)
+        return Records(texts=texts, labels=labels, names=names, source=str(self.path), rows=rows.numbers)
 
     def _called(self, names: tuple[str, ...]) -> tuple[str, ...]:
         if self.class_names is None:

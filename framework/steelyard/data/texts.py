@@ -246,7 +246,7 @@ class Texts(LightningDataModule, ABC):
         for at, sequence in enumerate(sequences):
             if len(sequence) > most and self.too_long == "refuse":
                 raise refuse(
-                    f"row {at + self.records.first_row} of {self.records.source} has {len(sequence)} tokens, "
+                    f"row {self.records.row(at)} of {self.records.source} has {len(sequence)} tokens, "
                     f"data.max_length is {most}",
                     fix=f"data.max_length={max(map(len, sequences))}",
                 )

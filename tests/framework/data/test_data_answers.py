@@ -48,8 +48,25 @@ def test_the_tokeniser_is_learned_from_texts_and_answers_of_the_training_split(t
 def test_an_empty_answer_is_refused_by_its_row(tmp_path, answer):
     rows = pairs()
     rows[6] = (rows[6][0], answer)
-    with pytest.raises(Refused, match=r"pairs\.json \(train\), row 7: target is .*, no text"):
+    with pytest.raises(Refused, match=r"pairs\.json \(train\), row 7, target: the text is empty") as caught:
         read(tmp_path / "pairs.json", rows)
+    assert caught.value.problems[0].fix == "data.empty=drop"
+    rows[2] = (answer, rows[2][1])
+    data = read(tmp_path / "pairs.json", rows, empty="drop")
+    left = [pair for at, pair in enumerate(rows) if at not in (2, 6)]
+    assert [*zip(data.records.texts, data.records.answers, strict=True)] == left
+    assert data.records.row(2) == 4
+
+
+def test_a_test_set_of_its_own_stays_the_test_set_without_its_empty_rows(tmp_path):
+    import datasets
+
+    splits = {"train": ["a", None, "b"], "test": ["c", "", "d", "e"]}
+    made = {split: datasets.Dataset.from_dict({"text": texts}) for split, texts in splits.items()}
+    datasets.DatasetDict(made).save_to_disk(str(tmp_path / "own"))
+    found = HuggingFace(path=str(tmp_path / "own"), empty="drop").read()
+    assert found.texts == ["a", "b", "c", "d", "e"]
+    assert found.tests == 3
 
 
 def test_a_missing_answer_column_is_refused_naming_those_that_are_there(tmp_path):

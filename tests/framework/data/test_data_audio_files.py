@@ -120,7 +120,7 @@ def test_a_row_for_each_sound_with_its_text(folder):
     ("row", "options", "said", "fix"),
     [
         ("gone.wav,hello,1", {}, r"all\.csv, row 3: there is no file .*gone\.wav", "data.audio_column=path"),
-        ("low/1.wav,  ,1", {}, r"all\.csv, row 3: the text is empty", ""),
+        ("low/1.wav,  ,1", {}, r"all\.csv, row 3: the text is empty", "data.empty=drop"),
         ("low/1.wav,été,1", {}, r"all\.csv, row 3: 'été' has 'é', which is not in data\.alphabet", "é"),
         ("low/1.wav,hello,1", {"text_column": "words"}, "has no column 'words'", "data.text_column"),
         ("low/1.wav,hello,1", {"seconds": 0.4}, r"0\.wav takes 0\.50 s, data\.seconds is 0\.4", "data.seconds=0.5"),
@@ -132,6 +132,13 @@ def test_rows_that_will_not_do_are_named(folder, row, options, said, fix):
     with pytest.raises(Refused, match=said) as caught:
         AudioCSV(**{"path": path, "sample_rate": RATE, "seconds": 1.0, **options}).setup("fit")
     assert fix in caught.value.problems[0].fix
+
+
+def test_rows_without_a_text_can_be_left_out(folder):
+    path = table(folder, "low/0.wav,hello,0", "low/1.wav, ,0", "high/2.wav,hi,0")
+    corpus = AudioCSV(path=path, sample_rate=RATE, seconds=1.0, empty="drop").read()
+    assert len(corpus.inputs) == 2
+    assert corpus.targets[:, :3].tolist() == [Alphabet().encode(word, where="")[:3] for word in ("hello", "hi")]
 
 
 def test_the_path_of_the_table_has_to_be_set():

@@ -70,7 +70,8 @@ def test_an_encoding_that_does_not_fit_is_refused_with_its_line(tmp_path):
         (HEAD + "a,b\n", {"label_column": "score"}, "no column 'score'", "data.label_column=text"),
         ("text;label\nx;y\n", {}, "no column 'text'", "'data.delimiter=\";\"'"),
         (HEAD + "a,b\nc\n", {}, "row 3: 1 cells, 2 columns", "data.delimiter=..."),
-        (HEAD + "a,b\n  ,b\n", {}, "row 3: the text is empty", ""),
+        (HEAD + "a,b\n  ,b\n", {}, "row 3: the text is empty", "data.empty=drop"),
+        (HEAD + " ,b\n  ,b\n", {"empty": "drop"}, "row 3: the text is empty, and so are all", "data.text_column=..."),
         (HEAD + "a,0\nb,2\n", {"classes": 2}, "row 3: label is '2', must be a whole number from 0 to 1", None),
         (HEAD + "a,1\nb,x\n", {"threshold": 0}, "row 3: label is 'x', no number", "data.threshold=null"),
         (HEAD + "a,1\nb,9\n", {"threshold": 0, "score_range": [-4, 4]}, "out of the range", "data.score_range=[-4,9]"),
@@ -85,6 +86,19 @@ def test_a_bad_file_is_refused_by_file_row_and_fix(tmp_path, content, options, w
     assert "texts.csv" in str(caught.value) or "class_names" in str(caught.value)
     if fix is not None:
         assert caught.value.problems[0].fix == fix
+
+
+def test_rows_without_a_text_can_be_left_out(tmp_path):
+    content = HEAD + "a,1\n ,0\n,x\nb,0\n" + "".join(f"{'long ' * n}c,{n % 2}\n" for n in range(20))
+    data = TextCSV(path=file(tmp_path, content), empty="drop", classes=2, max_length=20, too_long="refuse")
+    assert data.records.texts[:3] == ["a", "b", "c"]
+    assert data.records.labels[:3] == [1, 0, 0]
+    # Rows are still those of the file: the first one too long has 18 words, and three rows without a text before it.
+    with pytest.raises(Refused, match=r"row 24 of .*texts\.csv has 2\d tokens"):
+        data.setup("fit")
+    with pytest.raises(Refused, match=r"data\.empty is 'keep', must be refuse or drop") as caught:
+        TextCSV(path="texts.csv", empty="keep")
+    assert caught.value.problems[0].fix == "data.empty=drop"
 
 
 def test_a_missing_file_says_where_it_comes_from(tmp_path):
