@@ -126,7 +126,7 @@ def _run(job: Job, trials: Sequence[Trial] | Search, place: Path, made: Record, 
     sweeps.print_sweep(summary)
     missing = len(left) - sum(1 for number in codes if number >= 0)
     if missing or any(code in STOPPING for code in codes.values()):
-        _console.say(f"{missing} trials were not started; go on with: steelyard resume {place}")
+        _console.say(f"trials that were not started: {missing}; go on with: steelyard resume {place}")
     return max([summary.exit_code, *codes.values()])
 
 

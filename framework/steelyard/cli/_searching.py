@@ -52,7 +52,7 @@ def carry_out(job: Job, search: Search, place: Path, explain: Callable[[BaseExce
     for line in _best(study.best(), search, place):
         _console.say(line)
     if study.remaining:
-        _console.say(f"{study.remaining} trials were not started; go on with: steelyard resume {place}")
+        _console.say(f"trials that were not started: {study.remaining}; go on with: steelyard resume {place}")
     return max([summary.exit_code, *codes.values()])
 
 

@@ -48,11 +48,18 @@ addEventListener('load', () => {
       if (box.width && (box.left < outer.left - 1 || box.right > outer.right + 1)) labels.push(text.textContent);
     }
   const glance = document.querySelector('.glance');
+  const pieces = document.createTreeWalker(document.querySelector('.glance thead') ?? document.createElement('p'), 4);
+  const broken = [], range = document.createRange();
+  while (pieces.nextNode()) {
+    range.selectNodeContents(pieces.currentNode);
+    const box = [...range.getClientRects()].map(one => Math.round(one.top));
+    if (new Set(box).size > 1 && !/ /.test(pieces.currentNode.textContent.trim())) broken.push(range.toString());
+  }
   const bottom = glance ? glance.getBoundingClientRect().bottom : 0;
   const found = parent.document.createElement('pre');
   found.id = 'probe';
   const scroll = document.documentElement.scrollWidth;
-  found.textContent = JSON.stringify({width, scroll, over, cut, empty, labels, bottom});
+  found.textContent = JSON.stringify({width, scroll, over, cut, empty, labels, broken, bottom});
   parent.document.body.append(found);
 });
 </script>
@@ -156,6 +163,23 @@ def test_the_script_draws_the_front_of_two_scores(tmp_path):
 def test_the_first_screen_tells_the_story(tmp_path):
     summary = finish(samples.first_look(tmp_path / "sweep"))
     assert 0 < probe(summary.page, width=1265)["bottom"] < 800
+
+
+@pytest.mark.parametrize("width", [700, 1000, 1200])
+def test_heads_of_columns_break_between_words_alone(tmp_path, width):
+    levers = (
+        "cost",
+        "cost,lora",
+        "cost,qlora",
+        "cost,lora,precision",
+        "cost,lora,precision,quantize",
+        "cost,budget_of_time",
+    )
+    for place, chosen in enumerate(levers):
+        samples.write(tmp_path / str(place), samples.scorecard(choices={"compute": chosen}))
+    page = finish(tmp_path).page
+    assert "compute=lora" in page.read_text()
+    assert probe(page, width=width)["broken"] == []
 
 
 @pytest.mark.parametrize("name", ["run", "sweep"])

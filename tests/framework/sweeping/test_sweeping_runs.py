@@ -101,7 +101,7 @@ def test_max_failures(nothing: Words, trials: Install, calls: Path, capsys: pyte
     trials(odd_ones_fail)
     assert main(["run", "-m", *nothing, "seed=0,1,2,3,4,5", "sweep.workers=1", "sweep.max_failures=2"]) == 3
     assert calls.read_text().split() == ["0", "1", "2", "3"]
-    assert "2 trials were not started; go on with: steelyard resume" in capsys.readouterr().err
+    assert "trials that were not started: 2; go on with: steelyard resume" in capsys.readouterr().err
 
 
 def test_trial_seconds(nothing: Words, trials: Install) -> None:
@@ -280,7 +280,7 @@ def test_a_sweep_that_is_stopped_loses_no_finished_trial(
         time.sleep(0.01)
     assert [folder.status(place / name).state for name in "0123"] == [State.DONE, State.DONE, state, state]
     if state is not State.KILLED:
-        assert "1 trials were not started; go on with: steelyard resume" in err
+        assert "trials that were not started: 1; go on with: steelyard resume" in err
         assert (place / "sweep.csv").exists()
 
     calls.unlink()

@@ -118,7 +118,7 @@
       `Up: ${y.label}; across: ${x.label}; each dot a group, the mean of its seeds.`,
       best.length ? `Filled: on the front, ${best.length} of ${order.length}. Means only: seeds may move them.`
         : "No front: one of the two has no better end.",
-      missing ? `${missing} without one of the two are not drawn.` : "",
+      missing ? `${missing} ${missing === 1 ? "group that lacks one of the two is" : "groups that lack one of the two are"} not drawn.` : "",
     ].join(" ");
     list.replaceChildren(...best.slice(0, 12).map(entry));
     parallel(strong, x, y);
