@@ -1,7 +1,7 @@
 """The measurements of a sweep, group beside group."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -41,7 +41,7 @@ class Measure:
 
     Attributes:
         name: Full name.
-        plugin: The plugin's name; "" for the task.
+        plugin: The plugin's name, or those of several with commas; "" for the task.
         label: In words.
         arrow: The sign of what is better.
         direction: What is better, in words.
@@ -87,6 +87,45 @@ def measures(groups: Sequence[Group], key: str) -> list[Measure]:
     return [_measure(groups, key, name, dict(at)) for name, at in _scalars(groups, key)]
 
 
+def joined(groups: Sequence[Group], sections: Mapping[str, Sequence[Measure]]) -> dict[str, list[Measure]]:
+    """The sections with each quantity once: what one group has of one plugin and another of the next is one row.
+
+    A group that has it of both keeps both apart, since they may differ.
+
+    Args:
+        groups: In the order of the cells.
+        sections: Key -> its measures.
+    """
+    found: dict[str, list[Measure]] = {key: [] for key in sections}
+    for key, items in sections.items():
+        challenge = key.partition(".")[0]
+        for item in items:
+            known = (other for name, others in found.items() if name.partition(".")[0] == challenge for other in others)
+            same = next((other for other in known if _same(other, item)), None)
+            if same is None:
+                found[key].append(item)
+            else:
+                home = found[f"{challenge}.{same.plugin.partition(', ')[0]}"]
+                home[home.index(same)] = _join(groups, same, item)
+    return found
+
+
+def _same(one: Measure, other: Measure) -> bool:
+    """Whether two plugins of a challenge measured one quantity, and no group has it of both."""
+
+    def kind(item: Measure) -> tuple[str, ...]:
+        return item.label, item.unit, item.direction, item.meaning
+
+    both = any(first and second for first, second in zip(one.folded, other.folded, strict=True))
+    return bool(one.meaning) and one.plugin != other.plugin and kind(one) == kind(other) and not both
+
+
+def _join(groups: Sequence[Group], one: Measure, other: Measure) -> Measure:
+    folded = [first or second for first, second in zip(one.folded, other.folded, strict=True)]
+    made = _compared(groups, folded, name=one.name, plugin=f"{one.plugin}, {other.plugin}", label=one.label)
+    return replace(made, note=one.note or other.note)
+
+
 def _scalars(groups: Sequence[Group], key: str) -> Iterator[tuple[str, tuple[tuple[str, str | float], ...]]]:
     seen: set[tuple[str, tuple[tuple[str, str | float], ...]]] = set()
     for group in groups:
@@ -104,19 +143,27 @@ def _scalars(groups: Sequence[Group], key: str) -> Iterator[tuple[str, tuple[tup
 
 
 def _measure(groups: Sequence[Group], key: str, name: str, at: Mapping[str, str | float]) -> Measure:
-    folded = [fold(group, name, at) for group in groups]
+    label, place = words(metric(name, key)), point(at)
+    return _compared(
+        groups,
+        [fold(group, name, at) for group in groups],
+        name=name,
+        plugin=key.partition(".")[2],
+        label=f"{label}, {place}" if place else label,
+    )
+
+
+def _compared(groups: Sequence[Group], folded: list[Folded | None], *, name: str, plugin: str, label: str) -> Measure:
     known = [item for item in folded if item is not None]
     first = next((item for item in known if item.values), known[0]).first
     spread = noise(folded)
     means = [item.mean for item in known if item.mean is not None]
     on = scale([*means, *(end for item in known for end in item.ends or ())]) if means else None
     look = _style(known)
-    label = words(metric(name, key))
-    place = point(at)
     return Measure(
         name=name,
-        plugin=key.partition(".")[2],
-        label=f"{label}, {place}" if place else label,
+        plugin=plugin,
+        label=label,
         arrow=arrow(first.better),
         direction=direction(first.better),
         standing=standing(groups, folded, spread, look),
@@ -127,7 +174,7 @@ def _measure(groups: Sequence[Group], key: str, name: str, at: Mapping[str, str 
         folded=folded,
         varies=len(set(means)) > 1 or 0 < len(means) < len(groups),
         unit=first.unit,
-        takes=first.timing and not at,
+        takes=first.timing and not first.at,
     )
 
 

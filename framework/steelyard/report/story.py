@@ -1,6 +1,8 @@
 """What a sweep found, in a few sentences: read off the rows of the glance table, by the rules of the table."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from steelyard.report.measures import Cell, Measure
 from steelyard.report.standing import Kind
@@ -12,8 +14,15 @@ def story(groups: Sequence[Group], glance: Sequence[Measure]) -> list[str]:
     """Who differs from whom in what, what cannot be told apart, and what only some have."""
     if len(groups) < 2:
         return []
+    glance = _named(glance)
     sentences = _of_two(groups, glance) if len(groups) == 2 else _of_many(glance)
     return [*sentences, *_alike(glance), *_alone(glance)]
+
+
+def _named(glance: Sequence[Measure]) -> list[Measure]:
+    """The rows under names that tell them apart: that of the plugin stands behind a label that occurs twice."""
+    often = Counter(item.label for item in glance)
+    return [replace(item, label=f"{item.label} ({item.plugin})") if often[item.label] > 1 else item for item in glance]
 
 
 def _of_two(groups: Sequence[Group], glance: Sequence[Measure]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The page of a sweep: what was gained and what it cost, group beside group."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from steelyard.measurement import Better
 from steelyard.report import assets, chart
 from steelyard.report.environment import fill
 from steelyard.report.explorer import explorer
-from steelyard.report.measures import Measure, measures, section_keys
+from steelyard.report.measures import Measure, joined, measures, section_keys
 from steelyard.report.motif import steelyard
 from steelyard.report.numbers import duration
 from steelyard.report.overlays import Overlay, overlays
@@ -78,7 +78,8 @@ def sweep_page(summary: "SweepSummary") -> bytes:
         anchors(fixed)
     keys = section_keys(groups)
     scores = {key: measures(groups, key) for key in keys}
-    glances = {key: glance(scores[key]) for key in keys}
+    once = joined(groups, scores)
+    glances = {key: glance(once[key]) for key in keys}
     says = sweep_verdict(summary)
     return fill(
         "sweep.html",
@@ -89,11 +90,11 @@ def sweep_page(summary: "SweepSummary") -> bytes:
         common=_common(summary),
         facts=_facts(summary),
         groups=[(chart.key(group.index), group.label, counted(len(group.trials), "trial")) for group in groups],
-        challenges=_challenges(groups, keys, scores, anchors),
+        challenges=_challenges(groups, keys, scores, once, anchors),
         glance=[
             (words(key.partition(".")[0]), item)
             for key, found in glances.items()
-            for item in [*found, *spent(scores[key], found)]
+            for item in [*found, *spent(once[key], found)]
         ],
         explorer=explorer(
             summary.groups,
@@ -102,7 +103,7 @@ def sweep_page(summary: "SweepSummary") -> bytes:
             summary.folder,
         ),
         hidden=_hidden(len(groups), len(summary.groups)),
-        trade_offs=trade_offs(groups, list(scores.values())),
+        trade_offs=trade_offs(groups, list(once.values())),
         pictures=_pictures(groups, many=len(groups) < len(summary.groups)),
         costs=list(step_costs(groups)),
         said=[_said(item) for item in summary.said],
@@ -141,7 +142,11 @@ def _facts(summary: "SweepSummary") -> list[tuple[str, str]]:
 
 
 def _challenges(
-    groups: Sequence[Group], keys: Sequence[str], scores: dict[str, list[Measure]], anchors: Anchors
+    groups: Sequence[Group],
+    keys: Sequence[str],
+    scores: Mapping[str, list[Measure]],
+    once: Mapping[str, list[Measure]],
+    anchors: Anchors,
 ) -> list[_Challenge]:
     names = dict.fromkeys(key.partition(".")[0] for key in keys)
     members = {name: [key for key in keys if key.partition(".")[0] == name] for name in names}
@@ -149,7 +154,7 @@ def _challenges(
         _Challenge(
             title=words(name),
             anchor=anchors(name),
-            headlines=headlines([scores[key] for key in members[name]]),
+            headlines=headlines([once[key] for key in members[name]]),
             sections=[(key.partition(".")[2] or key, scores[key], overlays(groups, key)) for key in members[name]],
         )
         for name in names

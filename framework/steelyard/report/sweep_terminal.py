@@ -1,15 +1,17 @@
 """The table of a sweep in the terminal."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.measurement import Status
-from steelyard.report.measures import Measure, measures, section_keys
+from steelyard.report.measures import Measure, joined, measures, section_keys
 from steelyard.report.story import story
 from steelyard.report.sweep_page import glance, headlines
 from steelyard.report.sweep_verdict import sweep_verdict
 from steelyard.report.terminal import STYLES, section_table, terminal
 from steelyard.report.words import words
 from steelyard.scorecard import Section
+from steelyard.trials.folding import Group
 from steelyard.trials.step_costs import step_costs
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ def print_sweep(summary: "SweepSummary", *, console: "Console | None" = None) ->
         if len(item.measurements) > MOST_ROWS:
             console.print(Text(f"    {len(item.measurements) - MOST_ROWS} more numbers on the page", style="dim"))
     says = sweep_verdict(summary)
-    keys = section_keys(summary.groups)
-    for sentence in story(summary.groups, [item for key in keys for item in glance(measures(summary.groups, key))]):
+    sections = _sections(summary.groups)
+    for sentence in story(summary.groups, [item for section in sections.values() for item in glance(section)]):
         console.print(Text(sentence))
     for cost in step_costs(summary.groups):
         times = f"{cost.name} takes {cost.ratio:.2f} times as long ({cost.having} against {cost.lacking})"
@@ -73,10 +75,9 @@ def _table(summary: "SweepSummary") -> "Table":
     for group in groups:
         table.add_column(Text(group.label), justify="right", overflow="fold")
     table.add_column("", overflow="fold", style="dim")
-    keys = section_keys(groups)
-    for challenge in dict.fromkeys(key.partition(".")[0] for key in keys):
-        sections = [measures(groups, key) for key in keys if key.partition(".")[0] == challenge]
-        shown = headlines(sections)
+    found = _sections(groups)
+    for challenge in dict.fromkeys(key.partition(".")[0] for key in found):
+        shown = headlines([section for key, section in found.items() if key.partition(".")[0] == challenge])
         if shown:
             table.add_row(Text(words(challenge), style="bold cyan"))
         for measure in shown:
@@ -86,6 +87,10 @@ def _table(summary: "SweepSummary") -> "Table":
             ]
             table.add_row(_name(measure), *cells, Text(measure.standing.words))
     return table
+
+
+def _sections(groups: Sequence[Group]) -> dict[str, list[Measure]]:
+    return joined(groups, {key: measures(groups, key) for key in section_keys(groups)})
 
 
 def _name(measure: Measure) -> "Text":

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import report_samples as samples
 from steelyard.measurement import Better, Measurement, Status
-from steelyard.report.measures import measures, section_keys
+from steelyard.report.measures import joined, measures, section_keys
 from steelyard.report.story import story
 from steelyard.report.sweep_page import glance, spent
 from steelyard.scorecard import Section
@@ -19,7 +19,8 @@ def told(folder, *trials, choices):
         card = replace(samples.scorecard(choices=choice), sections=sections)
         samples.write(folder / str(number), card)
     groups = finish(folder).groups
-    return story(groups, [item for key in section_keys(groups) for item in glance(measures(groups, key))])
+    once = joined(groups, {key: measures(groups, key) for key in section_keys(groups)})
+    return story(groups, [item for section in once.values() for item in glance(section)])
 
 
 def number(name, value, *, half=None, better=Better.HIGHER, **rest):
@@ -74,6 +75,39 @@ def test_a_shared_lead_has_no_winner(tmp_path):
     choices = [{"model": model} for model in ("mlp", "cnn", "bert")]
     assert told(tmp_path / "s", *trials, choices=choices) == [
         "Several share the lead at hits: chance could order them."
+    ]
+
+
+def levers(*chosen):
+    """A trial for each choice of plugins, each of which counts the same parameters."""
+    said = {"unit": "", "better": Better.LOWER, "meaning": "numbers that training may change"}
+    trials = [
+        [number(f"compute.{name}.parameters", len(name), **said) for name in names.split(",")] for names in chosen
+    ]
+    return trials, [{"compute": names} for names in chosen]
+
+
+def test_what_two_plugins_count_alike_is_one_row_for_both(tmp_path):
+    trials, choices = levers("lora", "qlora", "lora")
+    trials[2] = [number("task.hits", 0.9)]
+    choices[2] = {"compute": "none"}
+    assert told(tmp_path / "s", *trials, choices=choices) == [
+        "compute=lora is best at parameters.",
+        "Only plain has hits: 0.9.",
+    ]
+    groups = finish(tmp_path / "s").groups
+    once = joined(groups, {key: measures(groups, key) for key in section_keys(groups)})
+    assert [(item.plugin, item.label) for item in once["compute.lora"]] == [("lora, qlora", "Parameters")]
+    assert once["compute.qlora"] == []
+    # The plugins' own tables keep what each of them says.
+    assert [cell.value for cell in measures(groups, "compute.qlora")[0].cells] == ["", "5", ""]
+
+
+def test_what_a_group_has_of_two_plugins_is_told_under_their_names(tmp_path):
+    trials, choices = levers("lora,qlora", "lora", "freeze")
+    assert told(tmp_path / "s", *trials, choices=choices) == [
+        "Several share the lead at parameters (freeze, lora): chance could order them.",
+        "Only compute=lora,qlora has parameters (qlora): 5.",
     ]
 
 
