@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -324,9 +323,7 @@ def _carry_out(way: "Spread | Here", place: Path, *, discard: bool) -> Scorecard
                 # A signal in the middle of a write by compiled code, which hides what came through it.
                 _stopped(journal, place, stop.asked)
                 raise stop.asked from error
-            with contextlib.suppress(OSError):
-                folder.write_atomically(place / "traceback.txt", traceback.format_exc().encode())
-            journal.try_end(State.FAILED, exit_code=3, message=f"{type(error).__name__}: {error}")
+            recording.record_failure(journal, place, error)
             raise
     return scorecard
 

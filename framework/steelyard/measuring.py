@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 
-from steelyard import randomness, resident
+from steelyard import randomness, resident, short_memory
 from steelyard._trees import settings
 from steelyard._untyped import named_modules
 from steelyard.attachment import Attachment
@@ -93,8 +93,9 @@ def _section(key: str, run: Run, measure: Any, seconds: Seconds) -> Section:
             _collect(key, items, run.folder, said)
         if fingerprint(run.task) != before:
             raise RuntimeError("measuring changed the weights of the task, so nothing after it can be trusted")
-    except Exception:
+    except Exception as error:
         del seconds
+        short_memory.noted(error)
         return Section(
             key=key,
             status=Status.FAILED,

@@ -1,5 +1,7 @@
 """What is written down of a run beside its numbers: where it came from, what it is called, what came of it."""
 
+import contextlib
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,8 +10,8 @@ import torch
 from omegaconf import OmegaConf
 from pytorch_lightning import LightningDataModule
 
-from steelyard import folder, provenance, spec
-from steelyard.folder import State
+from steelyard import folder, provenance, short_memory, spec
+from steelyard.folder import Journal, State
 from steelyard.problem import Problem, Refused
 from steelyard.scorecard import Scorecard
 from steelyard.selection import Selected
@@ -45,6 +47,14 @@ def record_refusal(place: Path, order: "Order", refusal: Refused) -> None:
         words = list(spec.masked_overrides(order.overrides))
         folder.write_json(place / "provenance.json", {"choices": dict(order.choices), "overrides": words})
         journal.end(State.REFUSED, exit_code=2, message=str(refusal))
+
+
+def record_failure(journal: Journal, place: Path, error: BaseException) -> None:
+    """The status and the traceback of a run that failed, as far as they can be written."""
+    words = short_memory.noted(error)
+    with contextlib.suppress(OSError):
+        folder.write_atomically(place / "traceback.txt", "".join(traceback.format_exception(error)).encode())
+    journal.try_end(State.FAILED, exit_code=3, message=words)
 
 
 def fingerprint(data: LightningDataModule) -> str | None:

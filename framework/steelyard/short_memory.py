@@ -12,6 +12,22 @@ _WORDS = re.compile(
 FIX = "a smaller data.batch_size; steelyard plan plan.largest_batch=true tells the largest that fits"
 
 
+def noted(error: BaseException) -> str:
+    """The error in a line; where memory ran out, the line, and from now on the error's traceback, too, says so.
+
+    Args:
+        error: As for `ran_out`.
+    """
+    line = f"{type(error).__name__}: {error}"
+    if not ran_out(error):
+        return line
+    hint = f"memory ran out: {FIX}"
+    if hint not in getattr(error, "__notes__", ()):
+        error.add_note(hint)
+    # What another process failed of comes with the hint.
+    return line if hint in line else f"{line}; {hint}"
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether memory ran out, of the process or of its device, whoever asked for it.
 

@@ -14,6 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from steelyard.estimating._ledger import tensors_in
+from steelyard.short_memory import ran_out
 from steelyard.undisturbed import undisturbed
 from steelyard_stability._norms import dense, largest_of, norm_of
 from steelyard_stability._snapshots import Buffers
@@ -181,7 +182,8 @@ def replay(trainer: Trainer, task: LightningModule, batch: Any, number: int, *, 
             )
             return Replayed(seen=seen, where=trace.found())
     except Exception as error:
-        return Replayed(seen=None, why=f"{type(error).__name__}: {error}".partition("\n")[0])
+        why = "memory ran out" if ran_out(error) else f"{type(error).__name__}: {error}".partition("\n")[0]
+        return Replayed(seen=None, why=why)
 
 
 class _Trace:

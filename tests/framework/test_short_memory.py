@@ -2,12 +2,15 @@ import errno
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from steelyard import short_memory
+from steelyard import folder, short_memory
+from steelyard.cli import main
 from steelyard.cli._main import Exit, explain
 from steelyard.short_memory import ran_out
 
@@ -80,3 +83,34 @@ def test_a_convolution_under_a_limit_that_is_too_low_is_known() -> None:
     assert resource.RLIMIT_DATA
     done = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+BARE = ("data=digits", "privacy=none", "interpretability=none", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+
+
+@pytest.mark.parametrize("word", ["compute=[budget]", "stability=[train_guard]"])
+def test_a_training_that_runs_out_of_memory_says_so_wherever_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    def short(*_: object) -> None:
+        # So oneDNN says it inside of GELU.
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(nn.ReLU, "forward", short)
+    limit = ["compute.budget.seconds=60", "compute.budget.gb=4"] if "budget" in word else []
+    assert main(["run", *BARE, word, *limit]) == Exit.FAILED
+    said = f"memory ran out: {short_memory.FIX}"
+    assert said in capsys.readouterr().err
+    (place,) = tmp_path.glob("outputs/*")
+    assert (place / "traceback.txt").read_text().endswith(f"RuntimeError: could not create a primitive\n{said}\n")
+    assert folder.status(place).message == f"RuntimeError: could not create a primitive; {said}"
+
+
+def test_an_error_is_noted_once() -> None:
+    error = RuntimeError("could not create a primitive")
+    line = short_memory.noted(error)
+    assert short_memory.noted(error) == line
+    assert error.__notes__ == [f"memory ran out: {short_memory.FIX}"]
+    assert short_memory.noted(RuntimeError(line)) == f"RuntimeError: {line}"
+    assert short_memory.noted(ValueError("no")) == "ValueError: no"

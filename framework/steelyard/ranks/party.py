@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from steelyard import short_memory
 from steelyard.problem import Refused, refuse
 from steelyard.ranks.rank import Rank
 from steelyard.stopping import Pruned, terminable
@@ -224,7 +225,7 @@ def _be(rank: Rank, line: "connection.Connection[Any, Any]", work: Callable[[Tal
     except Exception as error:
         when = time.monotonic()
         with contextlib.suppress(OSError):
-            line.send(("ends", (when, (f"{type(error).__name__}: {error}", traceback.format_exc()))))
+            line.send(("ends", (when, (short_memory.noted(error), traceback.format_exc()))))
     finally:
         # What the launching process has to do at its exit is not the rank's to do.
         with contextlib.suppress(BaseException):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from steelyard import folder, garbage, spec
+from steelyard import folder, garbage, short_memory, spec
 from steelyard.composing import Composed, Trial, known_to_hydra
 from steelyard.problem import Refused
 from steelyard.scorecard import Scorecard
@@ -146,8 +146,8 @@ def record(trial: Trial, error: BaseException, place: Path) -> Path:
     with folder.opened(made) as journal:
         text = OmegaConf.to_yaml(spec.masked(spec.plain(trial.config)))
         folder.write_atomically(made / "config.yaml", text.encode())
+        message = short_memory.noted(error) if exit_code == FAILED else str(error)
         folder.write_atomically(made / "traceback.txt", "".join(traceback.format_exception(error)).encode())
-        message = f"{type(error).__name__}: {error}" if exit_code == FAILED else str(error)
         journal.end(state, exit_code=exit_code, message=message)
     return made
 
