@@ -106,22 +106,33 @@ class SteelyardLauncher(Launcher):
         pool = Pool(workers=workers, threads=threads, seconds=self._seconds)
         _log.info("Launching %d jobs, %d at a time", len(jobs), workers)
         returned: dict[int, JobReturn] = {}
-        left, ready = deque(jobs), deque[tuple[int, "ReadyJob"]]()
+        composed, ready = self._readied(jobs, returned), deque[tuple[int, "ReadyJob"]]()
+        more = True
+
+        def get_another_ready() -> None:
+            nonlocal more
+            found = next(composed, None)
+            more = found is not None
+            if found is not None:
+                ready.append(found)
+
         warmth.warm_up(len(jobs))
+        filling = False
         try:
-            while left or ready or pool.busy:
-                while (left or ready) and pool.free:
+            while more or ready or pool.busy:
+                while pool.free and (more or ready):
                     if not ready:
-                        # Several in a row, since after each fork all that is written to is copied anew.
-                        ready += self._readied([left.popleft() for _ in range(min(AHEAD, len(left)))], returned)
+                        get_another_ready()
                     else:
                         number, job = ready.popleft()
                         _log.info("\t#%d : %s", number, " ".join(filter_overrides(list(job.words))))
                         pool.start(number, partial(self._work, job))
-                # While the others run, so that none of them waits for it.
-                if left and len(ready) < workers:
-                    ready += self._readied([left.popleft() for _ in range(min(AHEAD, len(left)))], returned)
-                for event in pool.poll(1.0):
+                # While the others run, so that none of them waits for it; several in a row, since after each fork all
+                # that is written to is copied anew.
+                filling = more and len(ready) < (AHEAD if filling else workers)
+                if filling:
+                    get_another_ready()
+                for event in pool.poll(0.0 if filling else 1.0):
                     match event:
                         case Told(number=number, what=what):
                             returned[number] = pickle.loads(what)  # noqa: S301 - from our own job
@@ -137,7 +148,7 @@ class SteelyardLauncher(Launcher):
     def _readied(
         self, jobs: Sequence[tuple[int, Sequence[str]]], returned: dict[int, JobReturn]
     ) -> Iterator[tuple[int, "ReadyJob"]]:
-        """Those that can be composed; the others are told as failed, and stop none."""
+        """Those that can be composed, one at a time; the others are told as failed, and stop none."""
         from steelyard.composing import get_ready
 
         for number, words in jobs:

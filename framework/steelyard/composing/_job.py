@@ -47,7 +47,7 @@ class ReadyJob:
     files: Mapping[str, str]
     words: Sequence[str]
     moves: bool
-    logs: DictConfig | None
+    logs: Mapping[str, Any] | None
     idle_walk: bool
     environment: Mapping[str, str]
 
@@ -89,7 +89,7 @@ def _ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
         files=files,
         words=tuple(own.overrides.task),
         moves=not version.base_at_least("1.2") if own.job.chdir is None else own.job.chdir,
-        logs=None if logs is None else DictConfig(logs),
+        logs=logs,
         idle_walk=walk_is_idle(logs, verbose=own.verbose),
         environment={str(name): str(value) for name, value in own.job.env_set.items()},
     )

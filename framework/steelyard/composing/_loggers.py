@@ -7,10 +7,12 @@ which Python does not document (seen on 3.11).
 """
 
 import logging
+import logging.config
+from collections.abc import Mapping
 from typing import Any, cast
 
 from hydra.core.utils import configure_log
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 _PLAIN = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}
 _PARTS = {"version", "formatters", "handlers", "root", "disable_existing_loggers"}
@@ -41,19 +43,21 @@ def walk_is_idle(logs: Any, *, verbose: Any) -> bool:
     )
 
 
-def set_up(logs: DictConfig | None, *, verbose: Any, idle: bool) -> None:
+def set_up(logs: Mapping[str, Any] | None, *, verbose: Any, idle: bool) -> None:
     """As `configure_log`.
 
     Args:
-        logs: How the job logs; None for Hydra's default.
+        logs: How the job logs, plain; None for Hydra's default.
         verbose: `hydra.verbose`.
         idle: What `walk_is_idle` said before the fork.
     """
+    if not idle:
+        configure_log(cast("DictConfig", None if logs is None else OmegaConf.create(dict(logs))), verbose)
+        return
     manager = logging.root.manager
     known = manager.loggerDict
-    if idle:
-        manager.loggerDict = {}
+    manager.loggerDict = {}
     try:
-        configure_log(cast("DictConfig", logs), verbose)  # it takes None, too
+        logging.config.dictConfig(dict(cast("Mapping[str, Any]", logs)))
     finally:
         manager.loggerDict = known

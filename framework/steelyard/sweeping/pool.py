@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any, TypeVar
 
+from steelyard.sweeping import _callbacks
+
 GRACE = 10.0
 """Seconds that a trial has for its last words before it is killed."""
 _LOOK = 0.2
@@ -87,6 +89,7 @@ class _Running:
     pid: int
     slot: int
     line: "connection.Connection[Any, Any]"
+    end: int | None
     started: float
     kill_at: float | None = None
     overdue: bool = False
@@ -142,18 +145,19 @@ class Pool:
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)
             theirs.close()
-            self._running.append(_Running(number, pid, slot, line, time.monotonic()))
+            self._running.append(_Running(number, pid, slot, line, _end_of(pid), time.monotonic()))
 
     def poll(self, seconds: float) -> Iterator[Told | Ended]:
         """What the trials send, and their ends; waits up to `seconds` for something to happen."""
         now = time.monotonic()
         due = [self._due(one) - now for one in self._running]
-        lines = [one.line for one in self._running if not one.silent]
         wait = max(0.0, min([seconds, _LOOK, *due]))
-        if len(lines) < len(self._running):
+        awaited = [one.end if one.silent else one.line for one in self._running]
+        known = [one for one in awaited if one is not None]
+        if len(known) < len(awaited):
             time.sleep(min(wait, 0.002))
         else:
-            connection.wait(lines, wait)
+            connection.wait(known, wait)
         for one in list(self._running):
             self._hurry(one)
             # First the process, then its words: so none is lost between them.
@@ -216,6 +220,8 @@ class Pool:
         # What it started and left behind goes with it.
         _signal(one.pid, signal.SIGKILL)
         one.line.close()
+        if one.end is not None:
+            os.close(one.end)
         self._running.remove(one)
 
 
@@ -300,7 +306,10 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _settle(threads: int) -> None:
-    """What a fork leaves to do: its share of the threads, and random streams of its own until somebody seeds them."""
+    """What a fork leaves to do.
+
+    Its share of the threads, random streams of its own until somebody seeds them, and what the sweep knows already.
+    """
     os.environ["OMP_NUM_THREADS"] = str(threads)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -315,6 +324,7 @@ def _settle(threads: int) -> None:
         # What torch was built for; this wakes no driver.
         alone = torch.accelerator.current_accelerator() is None
         (torch.default_generator if alone else torch).seed()
+    _callbacks.use()
 
 
 def die_with(parent: int) -> None:
@@ -326,6 +336,14 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(_GONE)
+
+
+def _end_of(pid: int) -> int | None:
+    """Something that can be waited for until the process has ended; None where the system has nothing of the kind."""
+    try:
+        return os.pidfd_open(pid) if sys.platform == "linux" else None
+    except OSError:
+        return None
 
 
 def _signal(pid: int, number: int) -> None:

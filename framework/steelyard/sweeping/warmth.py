@@ -3,7 +3,9 @@
 import contextlib
 import ctypes
 import gc
+import linecache
 import logging
+import os
 import random
 import sys
 import warnings
@@ -12,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 MANY = 32
-"""Forks from which on it pays to put memory together."""
+"""Forks from which on it pays to put memory together and to train a little."""
+ROUNDS = 12
+"""Little trainings; Python fits a function to what it is called with at its eighth call or so."""
 _HUGE = 2 << 20
 _ADVISE, _COLLAPSE = 14, 25
 
@@ -24,15 +28,31 @@ def warm_up(forks: int) -> None:
         forks: How many are to come; what takes time itself is done only for many.
     """
     if forks >= MANY:
-        # A driver of CUDA that is awake in this process would be of no use to a fork; asking for it may wake it.
-        torch: Any = sys.modules.get("torch")
-        if "pytorch_lightning" in sys.modules and not torch.backends.cuda.is_built():
-            train_a_little()
+        _get_used()
     # The collectors of the forks leave alone what is here already, so that its pages stay shared.
     gc.collect()
     gc.freeze()
     if forks >= MANY:
+        # Not in a thread beside the rest: the kernel holds both up, and takes twice the time.
         put_together()
+
+
+def _get_used() -> None:
+    from steelyard.sweeping import pool
+
+    # A driver of CUDA that is awake in this process would be of no use to a fork; asking for it may wake it.
+    torch: Any = sys.modules.get("torch")
+    if "pytorch_lightning" in sys.modules and not torch.backends.cuda.is_built():
+        from steelyard.sweeping import _callbacks
+
+        _callbacks.look_up()
+        for number in range(ROUNDS):
+            train_a_little(seeds=not number)
+    # torch notes where its streams are seeded, which reads the sources of all on the way there.
+    for name in ("steelyard.composing._job", pool.__name__):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None:
+            linecache.getlines(file)
 
 
 def put_together() -> None:
@@ -50,14 +70,16 @@ def put_together() -> None:
         advise(begin, end - begin, _COLLAPSE)
 
 
-def train_a_little() -> None:
-    """One step of Lightning on a tiny model, which leaves nothing behind but warm code.
+def train_a_little(*, seeds: bool = True) -> None:
+    """Two steps of Lightning on a tiny model, which leave nothing behind but warm code.
 
     In one thread: what a fork inherits of a pool of threads is a pool without threads.
+
+    Args:
+        seeds: True to seed the random streams before it, as a trial does first.
     """
-    import numpy as np
     import torch
-    from pytorch_lightning import Trainer
+    from pytorch_lightning import Trainer, seed_everything
     from torch.utils.data import DataLoader, TensorDataset
 
     from steelyard.sweeping._tiny import Tiny
@@ -65,17 +87,26 @@ def train_a_little() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with _quiet(), _streams_kept():
-            # What a trial does first; torch notes where it was called, which reads the sources.
-            random.seed(0)
-            np.random.seed(0)
-            torch.random.manual_seed(0)  # pyright: ignore[reportUnknownMemberType]
+        with _quiet(), _streams_kept(), _environment_kept():
+            if seeds:
+                seed_everything(0, verbose=False)
             off: Any = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar")}
             trainer = Trainer(max_epochs=1, accelerator="cpu", devices=1, enable_model_summary=False, **off)
             data = TensorDataset(torch.randn(4, 8), torch.zeros(4, dtype=torch.long))
             trainer.fit(Tiny(), DataLoader(data, batch_size=2))
     finally:
         torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Generator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ def test_every_logger_is_as_hydra_leaves_it(
     assert walk_is_idle(logs, verbose=verbose) is idle
     expected = in_a_fork(lambda: configure_log(OmegaConf.create(logs), verbose))
     assert expected[""][3] or not logs["root"]
-    assert in_a_fork(lambda: set_up(OmegaConf.create(logs), verbose=verbose, idle=idle)) == expected
+    assert in_a_fork(lambda: set_up(logs, verbose=verbose, idle=idle)) == expected
 
 
 def test_a_logger_that_is_off_is_put_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_a_logger_that_is_off_is_put_on(monkeypatch: pytest.MonkeyPatch) -> None
     off = logging.getLogger("steelyard.test.off")
     monkeypatch.setattr(off, "disabled", True)
     assert not walk_is_idle(PLAIN, verbose=False)
-    found = in_a_fork(lambda: set_up(OmegaConf.create(PLAIN), verbose=False, idle=False))
+    found = in_a_fork(lambda: set_up(PLAIN, verbose=False, idle=False))
     assert found["steelyard.test.off"][0] is False
 
 

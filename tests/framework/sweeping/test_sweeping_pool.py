@@ -62,6 +62,13 @@ def test_a_crash_names_its_signal() -> None:
     assert (ended.code, ended.signal) == (None, signal.SIGUSR2)
 
 
+def test_an_end_is_seen_where_the_system_has_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "_end_of", lambda pid: None)
+    (ended,) = one(lambda send: 2)
+    assert isinstance(ended, Ended)
+    assert ended.code == 2
+
+
 def test_words_arrive_in_order_and_before_the_end() -> None:
     def work(send: Send) -> int:
         for number in range(500):
