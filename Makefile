@@ -13,7 +13,7 @@ help:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps dp-accounting
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps dp-accounting auto_LiRPA appdirs
 	touch $(READY)
 
 # The main job: the MLP on real digits, plain and private, weighed on all four challenges.
@@ -53,7 +53,7 @@ system:
 constraints:
 	rm -rf .venv && $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet torch==2.13.0 && $(BIN)/pip install --quiet -e '.[dev,oracles,quantus,mlflow,wandb,ray,deepspeed]'
-	$(BIN)/pip install --quiet --no-deps dp-accounting
+	$(BIN)/pip install --quiet --no-deps dp-accounting auto_LiRPA==0.3 appdirs
 	grep '^#' constraints.txt > constraints.new
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//' >> constraints.new
 	mv constraints.new constraints.txt

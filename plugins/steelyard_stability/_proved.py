@@ -4,6 +4,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,13 +16,14 @@ from steelyard.statistics import proportion
 from steelyard_stability._bounds import Box, doubled, margins
 from steelyard_stability._staging import SPLIT, Stage, chosen, stages, unit
 from steelyard_stability.attacks import Attack, Norm, Plan, cascade
-from steelyard_stability.certified import Certified
+from steelyard_stability.certified import Certified, Prover
 
 SIZE = 16
 """Examples at once: each has a bound for every place of a layer."""
 ATTACK = Plan(attacks=[Attack.PGD, Attack.MARGIN], steps=20, restarts=1)
 ALIKE = 1e-3
 """Of the largest logit: by how much the layers one after the other may differ from the model."""
+MORE = "stability.certified.bounds_by=auto_lirpa knows bounds of more kinds of layers"
 MEANINGS = {
     "proved": "share of the test examples on which it is proved that no change of any value by at most the radius "
     "changes the plain model's decision",
@@ -44,38 +46,51 @@ def proved(run: Run, plugin: Certified, *, until: float | None) -> Iterator[Meas
     for stage in stages(run, numbers, size=SIZE, spread=unit(run)):
         if columns[0] and until is not None and time.monotonic() >= until:
             break
+        raw = replace(stage, spread=None)
         try:
-            layers = doubled(chain(run, stage))
+            proof = _proof(raw, plugin.bounds_by)
+            sure = [proof(_box(raw, radius), raw.decisions) > 0 for radius in plugin.bounds]
         except ValueError as error:
+            more = "" if plugin.bounds_by is Prover.AUTO_LIRPA else f"; {MORE}"
             for name, meaning in MEANINGS.items():
-                yield Measurement(name=name, status=Status.SKIPPED, note=str(error), meaning=meaning, split=SPLIT)
+                yield Measurement(name=name, status=Status.SKIPPED, note=f"{error}{more}", meaning=meaning, split=SPLIT)
             return
-        for column, radius in zip(columns, plugin.bounds, strict=True):
-            column.append(_column(replace(stage, spread=None), layers, radius))
+        for column, radius, held in zip(columns, plugin.bounds, sure, strict=True):
+            broken = cascade(raw.scene(norm=Norm.LINF, radius=radius, batch=SIZE), ATTACK).fooled
+            column.append(_Column(proved=held.cpu(), broken=broken.cpu(), right=raw.marks.bool().cpu()))
     for column, radius in zip(columns, plugin.bounds, strict=True):
-        yield from _rows(run, column, radius, wanted=len(numbers))
+        yield from _rows(run, column, radius, by=plugin.bounds_by, wanted=len(numbers))
 
 
-def chain(run: Run, stage: Stage) -> list[nn.Module]:
-    """The layers that make the outputs of the inputs, one after the other.
+def _proof(stage: Stage, prover: Prover) -> Callable[[Box, Tensor], Tensor]:
+    """By how much the decisions (B,) exceed all others at least on a box around the examples of the stage (B,)."""
+    if prover is Prover.AUTO_LIRPA:
+        # Imported here: few have it.
+        from steelyard_stability._lirpa import Library
+
+        return Library(stage).margins
+    return partial(margins, doubled(chain(stage)))
+
+
+def chain(stage: Stage) -> list[nn.Module]:
+    """The layers that make the outputs of the inputs, one after the other; radii are in raw units.
 
     Raises:
         ValueError: If the model is no such chain: layers that branch, or are called by a function.
     """
     calls: list[nn.Module] = []
-    leaves = [layer for layer in run.task.modules() if not [*layer.children()]]
+    leaves = [layer for layer in stage.run.task.modules() if not [*layer.children()]]
     handles = [layer.register_forward_hook(_noting(calls)) for layer in leaves]
-    plain = replace(stage, spread=None)
     rows = torch.arange(len(stage.numbers), device=stage.inputs.device)
     try:
-        outputs = plain.ask(stage.inputs, rows)
+        outputs = stage.ask(stage.inputs, rows)
     finally:
         for handle in handles:
             handle.remove()
     # Elsewhere, too: two answers may agree by chance on inputs that are alike.
-    moved = run.adapter.clip(stage.inputs.flip(0) * 0.5 + 0.25)
+    moved = stage.run.adapter.clip(stage.inputs.flip(0) * 0.5 + 0.25)
     with torch.no_grad():
-        for point, said in ((stage.inputs, outputs), (moved, plain.ask(moved, rows))):
+        for point, said in ((stage.inputs, outputs), (moved, stage.ask(moved, rows))):
             try:
                 again = nn.Sequential(*calls)(point)
             except RuntimeError as error:
@@ -99,27 +114,20 @@ def _no_chain(calls: Sequence[nn.Module]) -> str:
     return f"the model is no plain chain of its layers ({names}), and of others no bound is known here"
 
 
-def _column(stage: Stage, layers: Sequence[nn.Module], radius: float) -> _Column:
-    scene = stage.scene(norm=Norm.LINF, radius=radius, batch=SIZE)
-    region = scene.ball.around(stage.inputs)
-    # In doubles, and so wide that the rounding of the ball's edge lies inside.
+def _box(stage: Stage, radius: float) -> Box:
+    """In doubles, and so wide that the rounding of the ball's edge lies inside."""
+    region = stage.scene(norm=Norm.LINF, radius=radius, batch=SIZE).ball.around(stage.inputs)
     slack = 1e-6 * radius
-    box = Box(low=region.low.double() - slack, high=region.high.double() + slack)
-    least = torch.cat(
-        [
-            margins(layers, Box(low=box.low[part], high=box.high[part]), stage.decisions[part])
-            for part in torch.arange(len(stage.numbers)).split(SIZE)
-        ]
-    )
-    return _Column(proved=(least > 0).cpu(), broken=cascade(scene, ATTACK).fooled.cpu(), right=stage.marks.bool().cpu())
+    return Box(low=region.low.double() - slack, high=region.high.double() + slack)
 
 
-def _rows(run: Run, found: Sequence[_Column], radius: float, *, wanted: int) -> Iterator[Measurement]:
+def _rows(run: Run, found: Sequence[_Column], radius: float, *, by: Prover, wanted: int) -> Iterator[Measurement]:
     sure, broken, right = (torch.cat([getattr(one, name) for one in found]) for name in ("proved", "broken", "right"))
     count, wrong = len(sure), int((sure & broken).sum())
     less = "" if count == wanted else f"; time was up after {count} of {wanted} examples"
+    whose = "CROWN by auto_LiRPA" if by is Prover.AUTO_LIRPA else "CROWN"
     note = (
-        f"linear bounds (CROWN) in doubles of the plain model, every value changed by at most the radius, in "
+        f"linear bounds ({whose}) in doubles of the plain model, every value changed by at most the radius, in "
         f"{run.adapter.unit}; in exact arithmetic; PGD contradicts none of them{less}"
     )
     status = Status.MEASURED

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 from steelyard.option import Option
@@ -13,6 +15,16 @@ from steelyard.problem import Problem
 if TYPE_CHECKING:
     from steelyard.attachment import Attachment
     from steelyard.draft import Draft
+
+
+INSTALL = "pip install --no-deps auto_LiRPA==0.3 appdirs"
+
+
+class Prover(StrEnum):
+    """What proves something of the plain model."""
+
+    OWN = "own"
+    AUTO_LIRPA = "auto_lirpa"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +40,9 @@ class Certified(Plugin):
     A certificate speaks of the smoothed model, not of the plain one, and of exact arithmetic.
 
     `bounds` asks about the plain model: within which of these radii (Linf) do linear bounds of its layers prove that no
-    change changes its decision? That takes a chain of linear layers, convolutions and ReLUs, as `model=mlp` or
-    `model=cnn model.norm=none`, and a bound that an attack contradicts makes its numbers `invalid`.
+    change changes its decision? Our own take a chain of linear layers, convolutions and ReLUs, as `model=mlp` or
+    `model=cnn model.norm=none`; those of auto_LiRPA branches, maximum pooling, tanh, sigmoid and SiLU, too, if it is
+    installed. A bound that an attack contradicts makes its numbers `invalid`.
     """
 
     sigma: Annotated[float, Option("standard deviation of the noise", unit="raw unit", gt=0)] = 0.25
@@ -41,6 +54,7 @@ class Certified(Plugin):
         tuple[float, ...],
         Option("radii (Linf) at which the plain model's decisions are to be proved, rising; none", unit="raw unit"),
     ] = ()
+    bounds_by: Annotated[Prover, Option("what works these bounds out: own, or auto_lirpa")] = Prover.OWN
     examples: Annotated[int, Option("test examples, drawn by the seed of the run", ge=1)] = 100
     batch: Annotated[int, Option("draws that the model sees at once, at most", ge=1)] = 512
     max_seconds: Annotated[
@@ -58,6 +72,8 @@ class Certified(Plugin):
 
         if any(radius <= 0 for radius in self.bounds) or [*self.bounds] != sorted(set(self.bounds)):
             yield Problem(f"bounds {list(self.bounds)} must be above 0 and rising", fix="stability.certified.bounds=[]")
+        if self.bounds and self.bounds_by is Prover.AUTO_LIRPA and find_spec("auto_LiRPA") is None:
+            yield Problem(f"auto_LiRPA is not installed: {INSTALL}", fix="stability.certified.bounds_by=own")
 
     def attach(self, draft: Draft) -> Attachment:
         """Claims no seam: it looks at the trained model only."""
