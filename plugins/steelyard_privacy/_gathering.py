@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, final
 
+import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from steelyard_privacy._comparison import Comparison
 from steelyard_privacy._recording import Call, Record
-from steelyard_privacy._shares import Instantiated, Share
+from steelyard_privacy._shares import SMALL, Bundle, Instantiated, Share
 from steelyard_privacy._units import Unit, Unsplit
 
 Rule = Callable[[Call, Tensor, bool], Sequence[Share]]
@@ -57,6 +58,7 @@ class Gathering:
         self._called = Counter(call.module for call in record.calls)
         self._count, self._rule, self._units, self._tied = count, rule, units, tied
         self._sums: dict[Parameter, Tensor] = {}
+        self._small: list[Instantiated] = []
         self._comparison = comparison
 
     @property
@@ -101,6 +103,7 @@ class Gathering:
         for parameter, samples in self._sums.items():
             self._keep(Instantiated(parameter, samples))
         self._sums.clear()
+        self._keep_small()
 
     def _listener(self, place: int, number: int) -> Callable[[tuple[Tensor | None, ...]], None]:
         def listen(gradients: tuple[Tensor | None, ...]) -> None:
@@ -123,10 +126,25 @@ class Gathering:
                 self._add_up(share.parameter, share.samples)
 
     def _keep(self, share: Share) -> None:
+        if isinstance(share, Instantiated) and share.samples.numel() <= SMALL:
+            self._small.append(share)
+        else:
+            self._know(share)
+
+    def _know(self, share: Share) -> None:
         self.shares.append(share)
         self.norms.append(share.norms())
         if self._comparison is not None:
             self._comparison.know(share, self.norms[-1])
+
+    def _keep_small(self) -> None:
+        """One norm and one sum for all of them; a single one has nothing to gain."""
+        by_dtype: dict[torch.dtype, list[Instantiated]] = {}
+        for share in self._small:
+            by_dtype.setdefault(share.samples.dtype, []).append(share)
+        self._small = []
+        for alike in by_dtype.values():
+            self._know(alike[0] if len(alike) == 1 else Bundle.of(alike))
 
     def _add_up(self, parameter: Parameter, samples: Tensor) -> None:
         # A parameter that is used more than once, also by different layers, adds up before it is clipped.

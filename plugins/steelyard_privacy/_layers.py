@@ -191,7 +191,9 @@ def _norm(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
     if weight.requires_grad:
         samples = back.new_empty(len(back), *back.shape[1:start], *back.shape[stop:])
         number = at_once(2 * back[0].numel())
-        for mine, some, into in zip(back.split(number), inputs.split(number), samples.split(number), strict=True):
+        whole = ((back, inputs, samples),)
+        parts = whole if number >= len(back) else zip(*(one.split(number) for one in whole[0]), strict=True)
+        for mine, some, into in parts:
             if isinstance(layer, nn.LayerNorm):
                 normed = functional.layer_norm(some, layer.normalized_shape, eps=layer.eps)
             else:

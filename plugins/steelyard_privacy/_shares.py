@@ -6,6 +6,7 @@ since 0 * NaN is NaN.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -15,8 +16,10 @@ from torch.nn import Parameter
 
 from steelyard_privacy._sums import Sums
 
-LONG = 64
-"""Positions from which on a product of half the size is quicker than what it takes to call it."""
+LONG, MUCH = 64, 2**24
+"""Positions, and multiplications, from which on a product of half the size is quicker than what it takes to call it."""
+SMALL = 2**14
+"""Numbers up to which gradients are put together with others: a call takes longer than the work in it."""
 
 
 class Share(ABC):
@@ -55,7 +58,7 @@ class Instantiated(Share):
 
     def norms(self) -> Tensor:
         """Per example, (n,)."""
-        return torch.linalg.vector_norm(self.samples.flatten(start_dim=1), dim=1)
+        return _norms(_rows(self.samples))
 
     def only(self, rows: Tensor) -> "Instantiated":
         """The examples at some positions."""
@@ -63,7 +66,44 @@ class Instantiated(Share):
 
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
-        sums.add_rows(self.parameter, _like(weights, self.samples), self.samples.flatten(start_dim=1))
+        sums.add_rows(self.parameter, _like(weights, self.samples), _rows(self.samples))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bundle(Share):
+    """The gradients of several small weights side by side.
+
+    Attributes:
+        bundled: The weights.
+        rows: (n, numbers of all of them), in their order.
+    """
+
+    bundled: tuple[Parameter, ...]
+    rows: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[Instantiated]) -> "Bundle":
+        """From those of single weights, of one type of numbers."""
+        rows = torch.cat([_rows(part.samples) for part in parts], dim=1)
+        return cls(tuple(part.parameter for part in parts), rows)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The weights."""
+        return self.bundled
+
+    def norms(self) -> Tensor:
+        """Per example, (n,)."""
+        return _norms(self.rows)
+
+    def only(self, rows: Tensor) -> "Bundle":
+        """The examples at some positions."""
+        return Bundle(self.bundled, self.rows[rows])
+
+    def add_to(self, sums: Sums, weights: Tensor) -> None:
+        """Adds the sum of w_i times the gradient of example i."""
+        sums.add_bundle(self.bundled, _like(weights, self.rows), self.rows)
 
 
 @final
@@ -135,13 +175,14 @@ class Products(Share):
                 return back
             inputs = _norms(self.inputs)
             return back.mul_(inputs if self.bias is None else inputs.hypot_(inputs.new_ones(())))
-        if self.back.shape[1] < LONG:
+        length = self.back.shape[1]
+        if length < LONG or length * (self.back.numel() + self.inputs.numel()) < MUCH:
             squares = self._pairs(self.back, self.back, self.inputs, self.inputs)
         else:
             # Each pair stands there twice: of two halves of the positions, one block of four is left out.
-            half = self.back.shape[1] // 2
-            early, late = self.back.split([half, self.back.shape[1] - half], dim=1)
-            before, after = self.inputs.split([half, self.inputs.shape[1] - half], dim=1)
+            half = length // 2
+            early, late = self.back.split([half, length - half], dim=1)
+            before, after = self.inputs.split([half, length - half], dim=1)
             squares = self._pairs(early, late, before, after).mul_(2)
             squares += self._pairs(early, early, before, before)
             squares += self._pairs(late, late, after, after)
@@ -163,7 +204,7 @@ class Products(Share):
         """Adds the sum of w_i times the gradient of example i."""
         back, inputs, weights = self.back, self.inputs, _like(weights, self.back)
         if back.ndim > 2:
-            weights = weights.repeat_interleave(back.shape[1])
+            weights = sums.spread(weights, back.shape[1])
             back, inputs = back.flatten(end_dim=1), inputs.flatten(end_dim=1)
         if self.bias is not None:
             sums.add_rows(self.bias, weights, back)
@@ -231,6 +272,11 @@ class Rows(Share):
         view = sums.view(self.parameter)
         scaled = self.values * _like(weights, self.values)[self.owners, None]
         view.index_add_(0, self.names, _like(scaled, view))
+
+
+def _rows(samples: Tensor) -> Tensor:
+    """The numbers of each example in a row, also those of a weight of a single number."""
+    return samples.flatten(start_dim=1) if samples.ndim > 1 else samples[:, None]
 
 
 def _norms(vectors: Tensor) -> Tensor:

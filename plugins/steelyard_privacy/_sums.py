@@ -86,6 +86,8 @@ class Sums:
         self._patient = True
         self._stale = set[Parameter]()
         self._waiting: dict[Parameter, list[tuple[Tensor, Tensor]]] = {}
+        self._bundles: dict[tuple[Parameter, ...], Tensor] = {}
+        self._spread: tuple[Tensor, dict[int, Tensor]] | None = None
 
     def reset(self, *, patient: bool = True) -> None:
         """Begins anew, in the same memory, which is overwritten where it is next added to.
@@ -95,8 +97,9 @@ class Sums:
         """
         if not self._clean:
             self._stale.update(self.layout.parameters)
-        self._clean, self._patient = True, patient
+        self._clean, self._patient, self._spread = True, patient, None
         self._waiting.clear()
+        self._bundles.clear()
 
     def let_go(self) -> None:
         """Gives the memory back until it is needed again, where nothing was added since it was begun anew."""
@@ -128,6 +131,23 @@ class Sums:
         self._clean = False
         self._add(parameter, weights[:, None], rows)
 
+    def add_bundle(self, parameters: tuple[Parameter, ...], weights: Tensor, rows: Tensor) -> None:
+        """Adds the sum of w_i times row i, of the shapes (n,) and (n, numbers of the weights side by side)."""
+        self._clean = False
+        # As a product of matrices it counts in an estimate.
+        added = torch.mm(weights[None], rows)[0].to(self.layout.dtype)
+        before = self._bundles.get(parameters)
+        self._bundles[parameters] = added if before is None else before.add_(added)
+
+    def spread(self, weights: Tensor, times: int) -> Tensor:
+        """Each weight so many times in a row, made once for all layers with as many positions."""
+        if self._spread is None or self._spread[0] is not weights:
+            self._spread = weights, {}
+        known = self._spread[1]
+        if times not in known:
+            known[times] = weights.repeat_interleave(times)
+        return known[times]
+
     def add_product(self, parameter: Parameter, left: Tensor, right: Tensor) -> None:
         """Adds left^T right of the shapes (rows, p) and (rows, d) to a weight of the shape (p, d)."""
         self._clean = False
@@ -155,6 +175,11 @@ class Sums:
         """Adds what waits."""
         for parameter in self._waiting:
             self._multiply(parameter)
+        for parameters, whole in self._bundles.items():
+            for parameter, part in zip(parameters, whole.split([one.numel() for one in parameters]), strict=True):
+                self.view(parameter).add_(part.view(parameter.shape))
+        self._bundles.clear()
+        self._spread = None
 
     def _multiply(self, parameter: Parameter) -> None:
         waiting = self._waiting[parameter]

@@ -86,6 +86,17 @@ class InPlace(nn.Module):
         return self.head(hidden.mul_(2).relu_()).mean(dim=1)
 
 
+class Scaled(nn.Module):
+    """A weight of a single number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.temperature = nn.Linear(12, CLASSES), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs).mean(dim=1) * self.temperature
+
+
 class OneOfThree(nn.Module):
     """Few different tokens, so that each example names them several times."""
 
@@ -123,6 +134,7 @@ FAST: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         IMAGE,
     ),
     "in place on a view": (InPlace, SIGNAL),
+    "a single number": (Scaled, SIGNAL),
     "positions": (
         lambda: nn.Sequential(nn.Linear(12, 5), nn.LayerNorm(5), nn.GELU(), nn.Flatten(), nn.Linear(20, CLASSES)),
         SIGNAL,

@@ -12,9 +12,9 @@ from torch.nn import Parameter, functional
 from transformers.pytorch_utils import Conv1D
 
 from private_runs import CLASSES, clipped, examples, objective
-from steelyard_privacy import _convolution, _layers, _shares
-from steelyard_privacy._engine import HookEngine, MicrobatchEngine, is_checked
-from steelyard_privacy._shares import Products, Rows
+from steelyard_privacy import _convolution, _engine, _gathering, _layers, _shares
+from steelyard_privacy._engine import HookEngine, MicrobatchEngine, add_weighed, is_checked
+from steelyard_privacy._shares import Bundle, Instantiated, Products, Rows, Share
 from steelyard_privacy._sums import Layout, Sums
 
 COUNT = 9
@@ -250,3 +250,74 @@ def test_products_wait_only_where_others_are_to_come() -> None:
         sums.add_product(weight, torch.ones(1, 3), torch.ones(1, 4))
         assert [len(pairs) for pairs in sums._waiting.values()] == ([1] if patient else [])
         torch.testing.assert_close(sums.total(), torch.ones(12))
+
+
+@pytest.mark.parametrize("left_out", [(), (1, 4)])
+def test_small_weights_side_by_side_give_what_each_gives_alone(left_out: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    weights = [Parameter(torch.zeros(shape)) for shape in ((3, 4), (5,), ())]
+    parts = [Instantiated(weight, torch.randn(COUNT, *weight.shape)) for weight in weights]
+    bundle = Bundle.of(parts)
+    norms = torch.stack([part.norms() for part in parts]).norm(dim=0)
+    torch.testing.assert_close(bundle.norms(), norms)
+    rows = torch.tensor([row for row in range(COUNT) if row not in left_out])
+    factors = torch.rand(len(rows))
+    layout = Layout(weights)
+    together, alone = Sums(layout), Sums(layout)
+    for _ in range(3):  # as the pieces of a batch
+        bundle.only(rows).add_to(together, factors)
+        for part in parts:
+            part.only(rows).add_to(alone, factors)
+    assert not together.clean
+    torch.testing.assert_close(together.total(), alone.total())
+    # The memory of one batch is overwritten by the next.
+    together.reset()
+    bundle.add_to(together, torch.ones(COUNT))
+    torch.testing.assert_close(together.total(), torch.cat([part.samples.sum(dim=0).flatten() for part in parts]))
+
+
+def test_weights_of_few_numbers_are_put_together_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gathering, "SMALL", COUNT * 12)
+    model = nn.Sequential(
+        nn.Linear(12, 12), nn.LayerNorm(12), nn.Unflatten(1, (3, 4)), nn.GroupNorm(3, 3), nn.Flatten()
+    )
+    model.append(nn.LayerNorm((12,)))
+    model.append(nn.Linear(12, CLASSES))
+    seen: list[Share] = []
+    monkeypatch.setattr(
+        _engine, "add_weighed", lambda shares, sums, weights: (seen.extend(shares), add_weighed(shares, sums, weights))
+    )
+    layout = Layout(list(model.parameters()))
+    batch = examples(COUNT, shape=(12,)).tensors
+    found = clipped(HookEngine(model, layout), layout, batch, objective(model), max_norm=0.1)
+    torch.testing.assert_close(found, clipped(MicrobatchEngine(), layout, batch, objective(model), max_norm=0.1))
+    kinds = [type(share) for share in seen]
+    assert sorted(kind.__name__ for kind in kinds) == ["Bundle", "Products", "Products"]
+    (bundle,) = (share for share in seen if isinstance(share, Bundle))
+    assert len(bundle.parameters) == 6
+
+
+def test_long_sequences_of_little_work_have_their_norm_from_one_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    products = Products._pairs
+    monkeypatch.setattr(Products, "_pairs", lambda self, *parts: calls.append(1) or products(self, *parts))
+    torch.manual_seed(0)
+    weight = Parameter(torch.zeros(3, 5, dtype=torch.float64))
+    back, inputs = torch.randn(2, 70, 3, dtype=torch.float64), torch.randn(2, 70, 5, dtype=torch.float64)
+    share = Products(weight, None, back, inputs)
+    expected = torch.bmm(back.transpose(1, 2), inputs).flatten(start_dim=1).norm(dim=1)
+    for much, number in ((_shares.MUCH, 1), (0, 3)):
+        monkeypatch.setattr(_shares, "MUCH", much)
+        calls.clear()
+        torch.testing.assert_close(share.norms(), expected)
+        assert len(calls) == number
+
+
+def test_the_weights_of_examples_are_spread_over_their_positions_once() -> None:
+    sums = Sums(Layout([Parameter(torch.zeros(2))]))
+    weights = torch.tensor([1.0, 2.0])
+    spread = sums.spread(weights, 3)
+    assert spread.tolist() == [1, 1, 1, 2, 2, 2]
+    assert sums.spread(weights, 3) is spread
+    assert sums.spread(weights, 2).tolist() == [1, 1, 2, 2]
+    assert sums.spread(weights.clone(), 3) is not spread
