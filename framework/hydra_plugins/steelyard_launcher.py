@@ -93,9 +93,10 @@ class SteelyardLauncher(Launcher):
     def composed(self, number: int, words: Sequence[str]) -> DictConfig:
         """The config of one job, `hydra` included."""
         config = self._loader.taken(self._config, words)
-        with open_dict(config):
-            config.hydra.job.id = number
-            config.hydra.job.num = number
+        job = config.hydra.job
+        with open_dict(job):
+            job.id = number
+            job.num = number
         return config
 
     def _forked(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> Sequence[JobReturn]:

@@ -19,7 +19,7 @@ from hydra import version
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from steelyard.composing._loggers import set_up, walk_is_idle
 from steelyard.composing._yaml import to_yaml
@@ -63,7 +63,6 @@ def get_ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
     before = state.cfg
     try:
         # As `HydraConfig.set_config`, less its copy: the process that is to come is the only one that reads it.
-        OmegaConf.set_readonly(config.hydra, True)
         state.cfg = config
         return _ready(config, handed)
     finally:
@@ -74,8 +73,11 @@ def _ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
     own = config.hydra
     # The folder's name may ask for what `hydra` is, so it comes after that.
     place = Path(str(own.sweep.dir)) / str(own.sweep.subdir)
-    with read_write(own), open_dict(own):
-        own.runtime.output_dir = str(place.absolute())
+    runtime = own.runtime
+    # Of the smallest part: OmegaConf goes through all that lies below.
+    with open_dict(runtime):
+        runtime.output_dir = str(place.absolute())
+    OmegaConf.set_readonly(own, True)
     files: dict[str, str] = {}
     if own.output_subdir is not None:
         plain = OmegaConf.to_container(own, enum_to_str=True)
@@ -108,11 +110,10 @@ def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobRetu
     """
     state: Any = HydraConfig.instance()
     state.cfg = job.config
-    job.place.mkdir(parents=True, exist_ok=True)
+    for folder in dict.fromkeys([job.place, *((job.place / name).parent for name in job.files)]):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, text in job.files.items():
-        file = job.place / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        (job.place / name).write_text(text, encoding="utf-8")
     done = JobReturn(overrides=list(job.words))
     done.working_dir = str(job.place) if job.moves else str(Path.cwd())
     if job.moves:

@@ -15,8 +15,9 @@ from typing import Any
 
 MANY = 32
 """Forks from which on it pays to put memory together and to train a little."""
-ROUNDS = 12
-"""Little trainings; Python fits a function to what it is called with at its eighth call or so."""
+ROUNDS, EACH = 12, 8
+"""Little trainings at most, and one for so many forks: Python fits a function to what it is called with at its eighth
+call or so."""
 _HUGE = 2 << 20
 _ADVISE, _COLLAPSE = 14, 25
 
@@ -28,16 +29,16 @@ def warm_up(forks: int) -> None:
         forks: How many are to come; what takes time itself is done only for many.
     """
     if forks >= MANY:
-        _get_used()
-    # The collectors of the forks leave alone what is here already, so that its pages stay shared.
-    gc.collect()
+        _get_used(min(ROUNDS, forks // EACH))
+    # The collectors of the forks leave alone what is here already, so that its pages stay shared. What nobody needs any
+    # more is little, and looking for it takes as long as several trials.
     gc.freeze()
     if forks >= MANY:
         # Not in a thread beside the rest: the kernel holds both up, and takes twice the time.
         put_together()
 
 
-def _get_used() -> None:
+def _get_used(rounds: int) -> None:
     from steelyard.sweeping import pool
 
     # A driver of CUDA that is awake in this process would be of no use to a fork; asking for it may wake it.
@@ -46,7 +47,7 @@ def _get_used() -> None:
         from steelyard.sweeping import _callbacks
 
         _callbacks.look_up()
-        for number in range(ROUNDS):
+        for number in range(rounds):
             train_a_little(seeds=not number)
     # torch notes where its streams are seeded, which reads the sources of all on the way there.
     for name in ("steelyard.composing._job", pool.__name__):
