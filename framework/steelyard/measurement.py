@@ -46,6 +46,7 @@ class Measurement:
         level: The interval's confidence level.
         count: Examples or trials behind the value.
         at: The point of a curve, e.g. {"severity": 3} or {"radius": 0.1}.
+        at_unit: Of the number in `at`, e.g. "pixel value"; "" where it has none.
         split: The data it looked at: train, val or test. What a private run gives away is marked by it.
         bounds: The full name of the quantity that it bounds, so that an audit's lower bound stands beside the promise.
         timing: True for what differs from run to run by nature.
@@ -65,6 +66,7 @@ class Measurement:
     level: float = 0.95
     count: int | None = None
     at: Mapping[str, str | float] = field(default_factory=dict[str, str | float])
+    at_unit: str = ""
     split: str | None = None
     bounds: str | None = None
     timing: bool = False

@@ -52,7 +52,7 @@ class AdversarialAttachment(Attachment):
         doubt = "; ".join(found.doubts)
         rows = [*_rows(plugin, found, _note(run, plugin, found))]
         for row in rows:
-            told = replace(row, meaning=MEANINGS[row.name])
+            told = replace(row, meaning=MEANINGS[row.name], at_unit=_unit(run) if row.at else "")
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
         yield from worst_examples(run, found.worst, norm=plugin.norm)
         if any(map(any, (by.values() for by in found.by))):

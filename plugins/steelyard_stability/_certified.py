@@ -69,7 +69,7 @@ class CertifiedAttachment(Attachment):
                 yield Measurement(name=name, status=Status.SKIPPED, note=obstacle, meaning=meaning, split=SPLIT)
             return
         for row in _rows(plugin, found, _note(run, plugin, len(found))):
-            yield replace(row, meaning=MEANINGS[row.name])
+            yield replace(row, meaning=MEANINGS[row.name], at_unit=run.adapter.unit if row.at else "")
         if plugin.bounds:
             yield from proved(run, plugin, until=self._until(run))
 

@@ -56,8 +56,9 @@ class NoiseAttachment(Attachment):
         """Flips without labels first, then accuracy."""
         answers = ask(run, self._levels)
         doubt = _doubt(answers)
+        unit = run.adapter.unit if run.adapter.bounds else "standard deviations"
         for row in _rows(answers, _note(run, answers)):
-            told = replace(row, meaning=MEANINGS[row.name])
+            told = replace(row, meaning=MEANINGS[row.name], at_unit=unit if row.at else "")
             yield replace(told, status=Status.INVALID, note=f"{doubt}; {row.note}") if doubt else told
 
 

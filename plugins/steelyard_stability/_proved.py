@@ -148,4 +148,4 @@ def _rows(run: Run, found: Sequence[_Column], radius: float, *, by: Prover, want
             note=note,
             meaning=MEANINGS[name],
         )
-        yield replace(row, status=status)
+        yield replace(row, status=status, at_unit=run.adapter.unit)

@@ -58,10 +58,15 @@ def chart(found: Curve, title: str) -> Chart:
     )
     return Chart(
         title=title,
-        x_label=words(found.across),
+        x_label=coordinates(found.across, first),
         y_label=f"{title} [{first.unit}]" if first.unit else title,
         series=series,
     )
+
+
+def coordinates(across: str, measurement: Measurement) -> str:
+    """What stands at the axis of a curve: the coordinate with its unit."""
+    return f"{words(across)} [{measurement.at_unit}]" if measurement.at_unit else words(across)
 
 
 def branch_series(branch: Sequence[Measurement], *, across: str, name: str, index: int) -> Series:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from steelyard.measurement import Measurement
 from steelyard.report import chart
-from steelyard.report.curves import Curve, curve, subtitle
+from steelyard.report.curves import Curve, coordinates, curve, subtitle
 from steelyard.report.numbers import number, shown
 from steelyard.report.words import metric, words
 from steelyard.trials.folding import Group, fold
@@ -66,7 +66,7 @@ def _overlay(key: str, branch: str, shapes: Sequence[tuple[Group, Curve]]) -> Ov
         for group, shape in shapes
         if shape.across == across
     )
-    picture = chart.Chart(title=title, x_label=words(across), y_label=title, series=series)
+    picture = chart.Chart(title=title, x_label=coordinates(across, first), y_label=title, series=series)
     return Overlay(
         title=title,
         subtitle=subtitle(first),

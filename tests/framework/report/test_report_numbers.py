@@ -1,6 +1,7 @@
 """Numbers carry no more digits than they know, and charts put them where they belong."""
 
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -9,6 +10,7 @@ from steelyard.measurement import Better, Measurement
 from steelyard.report import svg
 from steelyard.report.axis import axis
 from steelyard.report.chart import Chart, Point, Series, draw
+from steelyard.report.curves import chart as chart_of
 from steelyard.report.curves import curve
 from steelyard.report.numbers import MINUS, TIMES, decimals, duration, number, shown
 from steelyard.report.strip import scale, strip
@@ -160,6 +162,13 @@ def test_a_curve_needs_two_places_on_one_coordinate():
         "kind fog": [1.0, 2.0],
         "kind blur": [1.0],
     }
+
+
+def test_the_coordinate_stands_at_the_axis_with_its_unit():
+    rows = [Measurement(name="a.b.c", value=x, at={"radius": x}, at_unit="pixel value") for x in (0.1, 0.2)]
+    assert chart_of(curve(rows), "C").x_label == "Radius [pixel value]"
+    plain = [replace(row, at_unit="") for row in rows]
+    assert chart_of(curve(plain), "C").x_label == "Radius"
 
 
 def test_the_coordinate_with_most_values_goes_across():

@@ -59,6 +59,7 @@ def test_the_curve_falls_and_every_number_names_its_threat() -> None:
         for words in ("linf", "pixel value", "clipped to 0..1", "8 steps", "20 questions", "knows the weights"):
             assert words in row.note
         assert row.meaning
+        assert row.at_unit == ("pixel value" if row.at else "")
 
 
 def test_where_nearly_all_fall_at_once_smaller_radii_are_named() -> None:
@@ -100,6 +101,7 @@ def test_without_a_raw_range_the_radius_counts_standard_deviations() -> None:
     reach = (inputs[:, 0] + 0.01 * inputs[:, 1]).abs() / (scale[0] + 0.01 * scale[1])
     assert rows[0].value == pytest.approx(float((reach < 0.5).double().mean()), abs=0.006)
     assert "standard deviations" in rows[0].note
+    assert {row.at_unit for row in rows if row.at} == {"standard deviations of each column value"}
 
 
 class Words(nn.Module):

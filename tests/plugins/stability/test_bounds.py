@@ -105,6 +105,7 @@ def test_what_is_proved_falls_with_the_radius_and_no_attack_contradicts() -> Non
     rows = told(perceptron(), bounds=(0.0001, 0.5))
 
     assert rows["proved", 0.0001].value == 1
+    assert rows["proved", 0.5].at_unit == "pixel value"
     assert (rows["proved", 0.5].value or 0) < 1
     assert rows["proved", 0.0001].status is Status.MEASURED
     assert (rows["proved_accuracy", 0.0001].value or 0) <= 1

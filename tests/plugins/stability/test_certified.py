@@ -91,6 +91,7 @@ def test_no_certificate_reaches_beyond_the_plane_of_a_linear_model() -> None:
         assert row.split == "test"
         assert row.count == 40
         assert row.meaning
+        assert row.at_unit == ("column value" if row.at else "")
     assert "with probability 0.001 at most" in rows[0].note
 
 

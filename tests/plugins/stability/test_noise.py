@@ -83,6 +83,7 @@ def test_without_a_raw_range_the_level_counts_standard_deviations() -> None:
     assert flips.interval is not None
     assert flips.interval[0] < expected < flips.interval[1]
     assert "standard deviations" in flips.note
+    assert flips.at_unit == "standard deviations"
 
 
 def test_noise_stays_in_the_raw_range() -> None:
