@@ -63,7 +63,7 @@ class HighWater:
         added = max(resident.peak() - self._before, 0)
         return Peak(
             mib=(self._model + added) / MIB,
-            of=f"{self._model / MIB:.1f} of the model, and what training added to the process (resident); "
+            of=f"{self._model / MIB:.2f} MiB of the model, and what training added to the process (resident); "
             f"the {max(self._before - self._model, 0) / MIB:.0f} MiB of libraries, data and parent are not in it",
             process=resident.peak() / MIB,
         )

@@ -130,7 +130,8 @@ class Telemetry:
             return skipped(name, "no step was both counted and timed", "")
         if run.deadline is not None and time.monotonic() > run.deadline:
             return skipped(name, "the deadline has passed", "")
-        peak = _peak(run.device, self._format, torch.get_num_threads())
+        threads = torch.get_num_threads()
+        peak = _peak(run.device, self._format, threads)
         reached = per_example * clock.examples / clock.inside
         kind = str(self._format).removeprefix("torch.")
         return Measurement(
@@ -140,7 +141,7 @@ class Telemetry:
             count=len(clock.steps),
             timing=True,
             note=f"{reached / 1e9:.4g} of {peak / 1e9:.4g} GFLOP/s, which large {kind} matrix products reach on "
-            f"{run.device} with {torch.get_num_threads()} threads; fast convolutions may pass 1",
+            f"{run.device} with {threads} {'thread' if threads == 1 else 'threads'}; fast convolutions may pass 1",
         )
 
     def pictures(self, clock: Clock) -> Iterator[Picture]:

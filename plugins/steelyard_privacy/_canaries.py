@@ -20,6 +20,7 @@ from steelyard.runs import Run
 from steelyard.seam import Seam
 from steelyard_privacy._accounting import default_delta
 from steelyard_privacy._canary_marks import how_many, marked, population, without_marks
+from steelyard_privacy._meanings import meant
 from steelyard_privacy._one_run import Coins, Scores, gaussian_bound, guesses, pure_bound
 from steelyard_privacy.canaries import Canaries
 
@@ -167,6 +168,7 @@ class CanaryAudit(Attachment):
         self._sums, self._seen = state_dict["sums"].clone(), state_dict["seen"].clone()
         self._steps, self._unseen = state_dict["steps"], state_dict["unseen"]
 
+    @meant
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """The two bounds, and two controls without which they say nothing."""
         if not run.trained or not self._steps:

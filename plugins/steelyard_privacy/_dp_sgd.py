@@ -28,6 +28,7 @@ from steelyard_privacy._controls import Controls, seal
 from steelyard_privacy._crew import Crew, crew
 from steelyard_privacy._engine import Objective
 from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
+from steelyard_privacy._meanings import meant
 from steelyard_privacy._noise_watch import NoiseWatch
 from steelyard_privacy._obstacles import layer_problems
 from steelyard_privacy._outputs import Output, returned
@@ -249,6 +250,7 @@ class PrivateTraining(Attachment):
         self._account = Account(**terms)
         self._restored = True
 
+    @meant
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """The promise, and how often clipping took hold."""
         if not run.trained and not self._restored:

@@ -17,6 +17,7 @@ from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
 from steelyard.problem import Refused
 from steelyard.runs import Run
 from steelyard_privacy._attack import Estimate, Scores, area, curve, hits, memorised
+from steelyard_privacy._meanings import meant
 from steelyard_privacy._pictures import roc_curve
 from steelyard_privacy._tokens import least_likely
 from steelyard_privacy.membership import Membership
@@ -47,6 +48,7 @@ class MembershipAttack(Attachment):
     def __init__(self, plugin: Membership) -> None:
         self._plugin = plugin
 
+    @meant
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """The attack, and two controls without which it says nothing."""
         members, others = _losses(run, "train"), _losses(run, "test")

@@ -80,8 +80,6 @@ def promised(account: Account, *, complaint: str = "") -> Iterator[Measurement |
         better=Better.LOWER,
         count=account.population,
         note=f"{complaint}; {words}" if complaint else words,
-        meaning="How much the trained model can give away about any one training example; 0 is nothing, below 3 is "
-        "strong, above 10 is hardly a promise",
     )
     if opinion is not None:
         yield Measurement(

@@ -15,6 +15,7 @@ from steelyard.measurement import Artefact, Measurement, Status, Table
 from steelyard.problem import Problem
 from steelyard.runs import Run
 from steelyard_privacy._canary_marks import population
+from steelyard_privacy._meanings import meant
 from steelyard_privacy._sampling import Unsuitable, rebuilt
 from steelyard_privacy.shadow import Shadow
 
@@ -72,6 +73,7 @@ class ShadowModel(Attachment):
         sampler = SequentialSampler(chosen) if in_order else RandomSampler(chosen, generator=source.generator)
         return rebuilt(source, chosen, sampler=sampler, collate_fn=source.collate_fn)
 
+    @meant
     def measure(self, run: Run) -> Iterator[Measurement | Artefact]:
         """The losses by which the siblings are attacked; a model alone says nothing."""
         if not run.trained:

@@ -78,6 +78,7 @@ def test_what_only_moves_numbers_is_not_named() -> None:
     with FlopCount() as count:
         functional.unfold(image, 3).sum().backward()
         torch.rand(4, 5).transpose_(0, 1)
+        torch.rand(4, 5).take(torch.tensor([0, 7]))
     assert not count.unknown
 
 

@@ -55,6 +55,7 @@ def test_the_promise_names_everything_that_it_rests_on() -> None:
     assert found["clipped_fraction"].split == "train"
     assert "engine=hooks" in found["clipped_fraction"].note
     assert 0 <= found["clipped_fraction"].value <= 1
+    assert [name for name, row in found.items() if not row.meaning] == []
 
 
 def test_the_curve_ends_at_the_promise() -> None:

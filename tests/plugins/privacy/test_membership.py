@@ -86,6 +86,7 @@ def test_the_controls_say_what_they_found() -> None:
     assert found["unseen_auc"].interval[0] <= 0.5 <= found["unseen_auc"].interval[1]
     assert found["unseen_auc"].level == 0.999
     assert found["memoriser_auc"].interval[0] > 0.5
+    assert [name for name, row in found.items() if not row.meaning] == []
 
 
 def test_splits_that_are_not_comparable_make_it_invalid() -> None:
