@@ -35,29 +35,77 @@ def clopper_pearson(successes: int, count: int, *, level: float = 0.95) -> tuple
     return low, high
 
 
-def mean_interval(values: Tensor, *, level: float = 0.95) -> tuple[float, tuple[float, float] | None]:
-    """The mean of (N,) values and its Student interval; None for a single value.
+def share_interval(shares: NDArray[Any], *, level: float = 0.95) -> tuple[float, float]:
+    """The Clopper-Pearson interval of a mean of numbers in [0, 1], as if their sum were a count of successes.
+
+    Of all such numbers with one mean, those that are 0 or 1 vary most, so that the interval is wide enough for the
+    others; and it keeps its width where all are equal, as Student's does not.
+
+    Args:
+        shares: At least one (N,).
+        level: Between 0 and 1.
+    """
+    from scipy import stats
+
+    beta: Any = stats.beta
+    count, total = len(shares), float(shares.sum())
+    tail = (1 - level) / 2
+    low = 0.0 if total <= 0 else float(beta.ppf(tail, total, count - total + 1))
+    high = 1.0 if total >= count else float(beta.ppf(1 - tail, total + 1, count - total))
+    return low, high
+
+
+def mean_interval(
+    values: Tensor, *, level: float = 0.95, low: float = -math.inf, high: float = math.inf
+) -> tuple[float, tuple[float, float] | None]:
+    """The mean of (N,) values and its Student interval, as far as the values can go at all.
+
+    Equal values, or a single one, tell nothing of their spread. Between two ends the interval is then that of shares of
+    the way from one to the other (`share_interval`); without ends there is none.
 
     For paired values (two numbers of the same example) hand in their differences.
+
+    Args:
+        values: At least one.
+        level: Between 0 and 1.
+        low: The smallest possible value.
+        high: The largest possible value.
     """
-    exact = values.double()
-    mean = float(exact.mean())
-    if len(exact) < 2:
-        return mean, None
+    return interval_round_mean(values.detach().cpu().double().numpy(), level=level, low=low, high=high)
+
+
+def interval_round_mean(
+    values: NDArray[Any], *, level: float = 0.95, low: float = -math.inf, high: float = math.inf
+) -> tuple[float, tuple[float, float] | None]:
+    """What `mean_interval` gives, for whom torch is too heavy."""
+    mean = float(values.mean())
+    if (values == values[0]).all():
+        if math.isinf(high - low):
+            return mean, None
+        ends = share_interval((values - low) / (high - low), level=level)
+        return mean, (low + (high - low) * ends[0], low + (high - low) * ends[1])
     from scipy import stats
 
     student: Any = stats.t
-    half = float(student.ppf((1 + level) / 2, len(exact) - 1)) * float(exact.std(correction=1)) / math.sqrt(len(exact))
-    return mean, (mean - half, mean + half)
+    count = len(values)
+    half = float(student.ppf((1 + level) / 2, count - 1)) * float(values.std(ddof=1)) / math.sqrt(count)
+    return mean, (max(low, mean - half), min(high, mean + half))
+
+
+def resampled(scores: Any, *, level: float = 0.95) -> tuple[float, float] | None:
+    """The percentile interval of the scores (D,) of resampled examples; None where all are equal.
+
+    Examples that are drawn again and again give nothing that is not among them: of a model that was always right they
+    say that it always is.
+    """
+    import numpy as np
+
+    low, high = (float(end) for end in np.quantile(scores, [(1 - level) / 2, (1 + level) / 2]))
+    return (low, high) if low < high else None
 
 
 BOOTSTRAP_SEED = 12345
 """The same for every run, so that runs on the same examples draw the same ones and differ by their answers alone."""
-
-
-def within(interval: tuple[float, float] | None, low: float, high: float) -> tuple[float, float] | None:
-    """An interval as far as the number can go at all."""
-    return interval and (max(low, interval[0]), min(high, interval[1]))
 
 
 def bootstrap(
@@ -70,7 +118,7 @@ def bootstrap(
 ) -> tuple[float, tuple[float, float] | None]:
     """A score of a whole corpus, and its percentile interval over resampled examples (Koehn 2004).
 
-    A single example has no interval.
+    There is none where all of them have the same score, as of a single example.
 
     Args:
         rows: What each example adds (N, K), e.g. its counts of matches.
@@ -83,13 +131,9 @@ def bootstrap(
 
     count = len(rows)
     value = score(rows.sum(axis=0))
-    if count < 2:
-        return value, None
     # How often each example is drawn says as much as which ones are, and sums all corpora at once.
     times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    scores = [score(total) for total in times @ rows]
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
-    return value, (float(low), float(high))
+    return value, resampled([score(total) for total in times @ rows], level=level)
 
 
 def proportion(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from steelyard.measurement import Artefact, Better, Measurement, Status, Table
+from steelyard.statistics import interval_round_mean
 from steelyard.stored import StoredRun
 from steelyard.trials import Trial, differing, read_trial
 from steelyard.trials.folding import groups
@@ -18,7 +19,6 @@ from steelyard_interpretability._alike_picture import picture
 from steelyard_interpretability._kept_units import Parts, read
 
 SPLIT = "val"
-LEVEL = 0.95
 MEANINGS = {
     "seed_agreement": "how alike the explanations of two seeds of one config rank the parts of an input",
     "agreement": "how alike the explanations of two configs rank the parts of an input; 1 is the same order",
@@ -149,7 +149,9 @@ def _method(
             rows.append([method, at["pair"], *_rounded(between), None, None, None, None])
             continue
         floor = np.mean(known, axis=0)
-        below = _row("below_floor", floor - between, at, "paired by example; these runs, and no others", Better.LOWER)
+        below = _row(
+            "below_floor", floor - between, at, "paired by example; these runs, and no others", Better.LOWER, most=2
+        )
         yield below
         ends = below.interval or (None, None)
         told = [None if end is None else round(end, 3) for end in ends]
@@ -172,17 +174,14 @@ def _rounded(values: Floats) -> tuple[int, float | None]:
     return len(known), round(float(known.mean()), 3) if len(known) else None
 
 
-def _row(name: str, values: Floats, at: dict[str, str | float], note: str, better: Better | None = None) -> Measurement:
+def _row(
+    name: str, values: Floats, at: dict[str, str | float], note: str, better: Better | None = None, *, most: float = 1
+) -> Measurement:
     known = values[~np.isnan(values)]
     if not len(known):
         reason = f"no example has the same decision in both and parts that differ; {note}"
         return Measurement(name=name, status=Status.SKIPPED, at=at, split=SPLIT, note=reason, meaning=MEANINGS[name])
-    # As `steelyard.statistics.mean_interval`, which wants tensors: comparing does not wait for torch.
-    mean, ends = float(known.mean()), None
-    if len(known) > 1:
-        student: Any = stats.t
-        half = float(student.ppf((1 + LEVEL) / 2, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
-        ends = (mean - half, mean + half)
+    mean, ends = interval_round_mean(known, low=-most, high=most)
     of = "" if len(known) == len(values) else f"; {len(known)} of {len(values)} examples have the same decision"
     return Measurement(
         name=name,

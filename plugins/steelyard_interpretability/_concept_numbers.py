@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from steelyard.measurement import Better, Measurement, Status
-from steelyard.statistics import mean_interval, within
+from steelyard.statistics import mean_interval
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability.measures.concept import Weighed
 
@@ -92,8 +92,8 @@ def cell(line: Line, group: int) -> Cell:
 
     student: Any = stats.t
     places = line.groups[group]
-    score, interval = _crossed(line.ours.rises[:, places])
-    sensitivity, spread = _crossed(line.ours.cosines[:, places])
+    score, interval = _crossed(line.ours.rises[:, places], low=0)
+    sensitivity, spread = _crossed(line.ours.cosines[:, places], low=-1)
     randoms = torch.stack([one.cosines[:, places].mean() for one in line.randoms])
     count, middle = len(randoms), float(randoms.mean())
     # The error of a further random concept, with the mean not known either.
@@ -102,21 +102,26 @@ def cell(line: Line, group: int) -> Cell:
     far = abs(sensitivity - middle)
     return Cell(
         score=score,
-        interval=(max(0.0, interval[0]), min(1.0, interval[1])),
+        interval=interval,
         sensitivity=sensitivity,
-        spread=(max(-1.0, spread[0]), min(1.0, spread[1])),
+        spread=spread,
         random=middle,
-        band=(middle - reach, middle + reach),
+        band=(max(-1.0, middle - reach), min(1.0, middle + reach)),
         p=float(2 * student.sf(far / error, count - 1)) if error > 0 else float(far == 0),
     )
 
 
-def _crossed(values: Tensor) -> tuple[float, tuple[float, float]]:
-    """The mean over fits and examples (T, N), and an interval that counts the chance of both."""
-    mean, over_examples = mean_interval(values.mean(dim=0))
-    _, over_fits = mean_interval(values.mean(dim=1))
-    half = math.hypot(*(0.0 if ends is None else (ends[1] - ends[0]) / 2 for ends in (over_examples, over_fits)))
-    return mean, (mean - half, mean + half)
+def _crossed(values: Tensor, *, low: float) -> tuple[float, tuple[float, float]]:
+    """The mean over fits and examples (T, N) of numbers from `low` to 1, and an interval for the chance of both.
+
+    Fits that agree add nothing; examples that do are still few (see `mean_interval`).
+    """
+    mean, examples = mean_interval(values.mean(dim=0), low=low, high=1)
+    _, fits = mean_interval(values.mean(dim=1))
+    assert examples is not None
+    of_fits = 0.0 if fits is None else (fits[1] - fits[0]) / 2
+    below, above = (math.hypot(end - mean, of_fits) for end in examples)
+    return mean, (max(low, mean - below), min(1.0, mean + above))
 
 
 def holm(ps: dict[tuple[str, int], float]) -> dict[tuple[str, int], float]:
@@ -159,12 +164,12 @@ def told(found: Scored, *, least: float) -> Iterator[Measurement]:
         )
     for name, line in found.lines.items():
         note = f"layer {found.layer}; sets of {line.size}; {len(line.ours.accuracies)} fits, a third held out"
-        mean, ends = mean_interval(line.ours.accuracies)
-        yield _row("accuracy", mean, within(ends, 0, 1), line.size, {"concept": name}, note, better=Better.HIGHER)
+        mean, ends = mean_interval(line.ours.accuracies, low=0, high=1)
+        yield _row("accuracy", mean, ends, line.size, {"concept": name}, note, better=Better.HIGHER)
         randoms = torch.stack([one.accuracies.mean() for one in line.randoms])
-        mean, ends = mean_interval(randoms)
+        mean, ends = mean_interval(randoms, low=0, high=1)
         words = f"control: {len(randoms)} random concepts; {note}"
-        yield _row("random_accuracy", mean, within(ends, 0, 1), len(randoms), {"concept": name}, words)
+        yield _row("random_accuracy", mean, ends, len(randoms), {"concept": name}, words)
         unknown = separates(line, least=least)
         for group, decision in enumerate(found.groups):
             one, p = cells[name, group], corrected[name, group]
@@ -177,7 +182,7 @@ def told(found: Scored, *, least: float) -> Iterator[Measurement]:
             yield _row("sensitivity", one.sensitivity, one.spread, count, at, words, status=status)
             words = f"control: {len(line.randoms)} random concepts; the interval holds 95 % of them; p is that one of "
             words += "them is as sensitive, two-sided, by Holm's correction for all concepts and decisions"
-            yield _row("random_sensitivity", one.random, within(one.band, -1, 1), len(line.randoms), at, words)
+            yield _row("random_sensitivity", one.random, one.band, len(line.randoms), at, words)
 
 
 def _row(

@@ -12,7 +12,7 @@ from torch import Tensor
 from steelyard.adapters.side_by_side import side_by_side
 from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
 from steelyard.runs import Run
-from steelyard.statistics import mean_interval, within
+from steelyard.statistics import mean_interval
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._asking import asked_of
 from steelyard_interpretability._captions import spoken
@@ -78,7 +78,7 @@ class DriftAttachment(Keeper):
             for name, meaning in MEANINGS.items():
                 yield Measurement(name=name, status=Status.SKIPPED, note=str(error), meaning=meaning, split=SPLIT)
             return
-        floor, floor_ends = mean_interval(found.floor)
+        floor, floor_ends = mean_interval(found.floor, low=-1, high=1)
         # An explanation that the weights do not change has nothing to settle to.
         blind = floor_ends is not None and floor_ends[1] >= self._plugin.settled
         status = Status.INVALID if blind else Status.MEASURED
@@ -86,7 +86,7 @@ class DriftAttachment(Keeper):
             "control failed: an untrained copy's explanations agree as well (untrained_agreement); " if blind else ""
         )
         for epoch, rows in zip(found.epochs, found.agreements, strict=True):
-            mean, ends = mean_interval(rows)
+            mean, ends = mean_interval(rows, low=-1, high=1)
             cut = f"; {found.limits}" if found.limits else ""
             note = f"{failed}Spearman's rank correlation of {self._plugin.method}, mean over examples{cut}"
             yield _row("agreement", mean, ends, len(rows), status, note, {"epoch": epoch})
@@ -227,7 +227,7 @@ def _row(
         name=name,
         value=value,
         status=status,
-        interval=within(ends, -1, 1),
+        interval=ends,
         count=count,
         at=at or {},
         split=SPLIT,

@@ -97,14 +97,14 @@ class InfluenceAttachment(Keeper):
             for name, meaning in MEANINGS.items():
                 yield Measurement(name=name, status=Status.SKIPPED, note=str(error), meaning=meaning)
             return
-        gap, interval = mean_interval(gaps)
+        gap, interval = mean_interval(gaps, low=-1, high=1)
         holds = interval is not None and interval[0] > 0
         status = Status.MEASURED if holds else Status.INVALID
         failed = (
             "" if holds else "control failed: random examples of the same labels would have done as well (step_gap); "
         )
         same = (found.labels[self._first(found)] == found.decisions[:, None]).double().mean(dim=1)
-        share, spread = mean_interval(same)
+        share, spread = mean_interval(same, low=0, high=1)
         rows = {
             "step_gap": (
                 gap,
@@ -112,7 +112,7 @@ class InfluenceAttachment(Keeper):
                 Better.HIGHER,
                 "control: difference of what two steps do to the loss, over the sum of both; paired",
             ),
-            "same_label": (share, spread and (max(0.0, spread[0]), min(1.0, spread[1])), None, "mean over decisions"),
+            "same_label": (share, spread, None, "mean over decisions"),
         }
         counts = {"step_gap": len(gaps), "same_label": len(same)}
         for name, (value, between, better, words) in rows.items():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from steelyard.measurement import Better, Measurement, Status
 from steelyard.runs import Run
-from steelyard.statistics import mean_interval, proportion, within
+from steelyard.statistics import mean_interval, proportion
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability._trials import Trials
 from steelyard_interpretability._verdicts import Verdict
@@ -56,13 +56,13 @@ def by_masks(run: Run, plugin: Faithfulness, found: Trials, verdicts: Mapping[st
         shares = mass(trial.units[known], truth[known])
         shares = shares[shares.isfinite()]
         if len(shares):
-            mean, ends = mean_interval(shares)
+            mean, ends = mean_interval(shares, low=0, high=1)
             yield Measurement(
                 name="mass",
                 value=mean,
                 status=status,
                 better=Better.HIGHER,
-                interval=within(ends, 0, 1),
+                interval=ends,
                 count=len(shares),
                 at=at,
                 split=SPLIT,

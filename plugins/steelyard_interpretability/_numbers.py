@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steelyard.measurement import Better, Measurement, Status
-from steelyard.statistics import mean_interval, proportion, within
+from steelyard.statistics import mean_interval, proportion
 from steelyard_interpretability._samples import SPLIT
 from steelyard_interpretability._trials import Line, Trial, Trials
 from steelyard_interpretability._verdicts import Verdict, agreements, known
@@ -211,14 +211,14 @@ def _plain(
         return Measurement(
             name=name, status=Status.SKIPPED, at=at, split=SPLIT, note="no example has one", meaning=meaning
         )
-    mean, interval = mean_interval(values)
     low, high = RANGES.get(name, (-torch.inf, torch.inf))
+    mean, interval = mean_interval(values, low=low, high=high)
     return Measurement(
         name=name,
         value=mean,
         status=status,
         better=better,
-        interval=within(interval, low, high),
+        interval=interval,
         count=len(values),
         at=at,
         split=SPLIT,

@@ -104,7 +104,7 @@ def _gap(name: str, gap: Tensor, otherwise: Mark) -> Check:
 
 
 def _around(values: Tensor) -> str:
-    mean, interval = mean_interval(values)
+    mean, interval = mean_interval(values, low=-1, high=1)
     if interval is None:
         return _short(mean)
     return f"{_short(mean)} (95\N{NO-BREAK SPACE}% interval {_short(interval[0])} to {_short(interval[1])})"

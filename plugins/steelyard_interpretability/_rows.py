@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from steelyard.measurement import Better, Measurement, Status
-from steelyard.statistics import mean_interval, proportion, within
+from steelyard.statistics import mean_interval, proportion
 from steelyard_interpretability._agreement import rank_agreement
 from steelyard_interpretability._deletion import area
 from steelyard_interpretability._explain import Map, Study
@@ -42,11 +42,11 @@ def curves(found: Study, *, several: bool) -> Iterator[Measurement]:
     ours = {name if several else "attribution": judged.ours for name, judged in found.judged.items()}
     for order, columns in {**ours, "random": found.common.chance}.items():
         for count, column in zip(found.counts, columns.T, strict=True):
-            mean, interval = mean_interval(column)
+            mean, interval = mean_interval(column, low=0, high=1)
             yield Measurement(
                 name="deletion",
                 value=mean,
-                interval=within(interval, 0, 1),
+                interval=interval,
                 count=len(column),
                 at={"removed": round(count / found.counts[-1], 4), "order": order},
                 split=SPLIT,
@@ -126,13 +126,13 @@ def _agreement(name: str, rows: Tensor, words: str, at: At) -> Measurement:
 def _mean(
     name: str, values: Tensor, better: Better, note: str, at: At, status: Status = Status.MEASURED
 ) -> Measurement:
-    mean, interval = mean_interval(values)
+    mean, interval = mean_interval(values, low=0 if name == "deletion_area" else -1, high=1)
     return Measurement(
         name=name,
         value=mean,
         status=status,
         better=better,
-        interval=within(interval, 0 if name == "deletion_area" else -1, 1),
+        interval=interval,
         count=len(values),
         at=at,
         split=SPLIT,

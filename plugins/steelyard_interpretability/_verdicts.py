@@ -67,7 +67,7 @@ def verdict(trials: Trials, trial: Trial) -> Verdict:
 
 def above_zero(values: Tensor) -> bool:
     """Whether the mean is above 0 at 95 %."""
-    _, interval = mean_interval(values)
+    _, interval = mean_interval(values, low=-1, high=1)
     return interval is not None and interval[0] > 0
 
 

@@ -28,7 +28,7 @@ def accuracy_rows(
         drop, interval = paired_drop(lost=lost, gained=gained, count=count)
     else:
         # An answer of many places is right in part.
-        mean, around = mean_interval(still)
+        mean, around = mean_interval(still, low=0, high=1)
         yield Measurement(
             name="accuracy",
             value=mean,
@@ -39,7 +39,7 @@ def accuracy_rows(
             at=dict(at),
             note=note,
         )
-        drop, interval = mean_interval(right - still)
+        drop, interval = mean_interval(right - still, low=-1, high=1)
     yield Measurement(
         name="accuracy_drop",
         value=drop,

@@ -136,8 +136,8 @@ def _accuracy(highest: Tensor, lowest: Tensor, note: str, *, undecided: int, rad
         value, high = float(highest.mean()), clopper_pearson(int(highest.sum()), count)[1]
         interval = (low, high)
     else:
-        value, upper = mean_interval(highest)
-        lower = mean_interval(lowest)[1]
+        value, upper = mean_interval(highest, low=0, high=1)
+        lower = mean_interval(lowest, low=0, high=1)[1]
         interval = None if upper is None or lower is None else (min(lower[0], upper[0]), upper[1])
     return Measurement(
         name="robust_accuracy",

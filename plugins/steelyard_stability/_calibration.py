@@ -13,7 +13,7 @@ from steelyard.adapters import ClassScoring
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Picture, Status
 from steelyard.runs import Run
-from steelyard.statistics import mean_interval, proportion
+from steelyard.statistics import interval_round_mean, proportion
 from steelyard_stability._pictures import reliability_diagram
 from steelyard_stability._reliability import (
     Floats,
@@ -106,8 +106,20 @@ class CalibrationAttachment(Attachment):
             note=f"mean and range of {plugin.draws} worlds in which these probabilities are true",
             meaning=MEANINGS["error_null"],
         )
-        yield _mean("overconfidence", confidence - right, better=None, note="mean confidence minus accuracy, paired")
-        yield _mean("brier", brier(probabilities, test.targets), better=Better.LOWER, note="summed over the classes")
+        yield _mean(
+            "overconfidence",
+            confidence - right,
+            better=None,
+            note="mean confidence minus accuracy, paired",
+            between=(-1, 1),
+        )
+        yield _mean(
+            "brier",
+            brier(probabilities, test.targets),
+            better=Better.LOWER,
+            note="summed over the classes",
+            between=(0, 2),
+        )
         losses = log_losses(test.logits, test.targets)
         yield _mean("nll", losses, better=Better.LOWER, note="minus log probability of the truth", unit="nats")
         yield Picture(
@@ -158,7 +170,14 @@ class CalibrationAttachment(Attachment):
             note=note,
             meaning=MEANINGS["set_coverage"],
         )
-        yield _mean("set_size", sets.sum(axis=1).astype(np.float64), better=Better.LOWER, note=note, unit="classes")
+        yield _mean(
+            "set_size",
+            sets.sum(axis=1).astype(np.float64),
+            better=Better.LOWER,
+            note=note,
+            unit="classes",
+            between=(0, sets.shape[1]),
+        )
 
 
 @torch.no_grad()
@@ -184,8 +203,16 @@ def _decided(probabilities: Floats, targets: NDArray[np.int64]) -> tuple[Floats,
     return probabilities.max(axis=1), (probabilities.argmax(axis=1) == targets).astype(np.float64)
 
 
-def _mean(name: str, values: Floats, *, better: Better | None, note: str, unit: str = "") -> Measurement:
-    mean, interval = mean_interval(torch.from_numpy(values))
+def _mean(
+    name: str,
+    values: Floats,
+    *,
+    better: Better | None,
+    note: str,
+    unit: str = "",
+    between: tuple[float, float] = (-np.inf, np.inf),
+) -> Measurement:
+    mean, interval = interval_round_mean(values, low=between[0], high=between[1])
     return Measurement(
         name=name,
         value=mean,

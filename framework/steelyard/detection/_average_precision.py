@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steelyard.detection.boxes import overlap, there
+from steelyard.statistics import resampled
 
 THRESHOLDS = tuple(0.5 + 0.05 * step for step in range(10))
 """Overlaps from which a box counts as found."""
@@ -141,9 +142,12 @@ def intervals(answers: Tensor, targets: Tensor, *, classes: int, seed: int) -> I
 
 
 def _spread(values: Any) -> Interval:
-    """Of the draws, the first of which is the data itself."""
+    """Of the draws, the first of which is the data itself; None where all are equal (see `resampled`)."""
     if np.ma.getmaskarray(values)[0]:
         return None
     value, drawn = float(values[0]), np.ma.compressed(values[1:])
-    low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
+    ends = resampled(drawn)
+    if ends is None:
+        return None
+    low, high = ends
     return max(0.0, min(low, 2 * value - high)), min(1.0, max(high, 2 * value - low))

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from steelyard.statistics import resampled
+
 DRAWS = 1000
 
 
@@ -39,8 +41,12 @@ def character_errors(texts: Texts) -> tuple[Tensor, Tensor]:
     return _errors(texts, char_error_rate, size=len)
 
 
-def error_rate(errors: Tensor, sizes: Tensor, *, seed: int, level: float = 0.95) -> tuple[float, tuple[float, float]]:
+def error_rate(
+    errors: Tensor, sizes: Tensor, *, seed: int, level: float = 0.95
+) -> tuple[float, tuple[float, float] | None]:
     """All errors over all words, and the percentile interval of the bootstrap over the texts (Bisani and Ney 2004).
+
+    See `resampled` for where there is none.
 
     Args:
         errors: Of each text (N,).
@@ -50,8 +56,7 @@ def error_rate(errors: Tensor, sizes: Tensor, *, seed: int, level: float = 0.95)
     """
     drawn = np.random.default_rng(seed).integers(len(errors), size=(DRAWS, len(errors)))
     rates = errors.numpy()[drawn].sum(axis=1) / np.maximum(1, sizes.numpy()[drawn].sum(axis=1))
-    low, high = np.quantile(rates, [(1 - level) / 2, (1 + level) / 2])
-    return float(errors.sum() / sizes.sum()), (float(low), float(high))
+    return float(errors.sum() / sizes.sum()), resampled(rates, level=level)
 
 
 def _errors(texts: Texts, rate: Callable[..., Tensor], *, size: Callable[[str], int]) -> tuple[Tensor, Tensor]:

@@ -102,7 +102,7 @@ class Detection(Learning):
         for number, (value, interval) in enumerate(zip(told.classes, around.classes, strict=True)):
             yield _precision("class_ap", value, interval, count=count, at={"class": run.adapter.told([number])})
         for name, split in (("f1", "test"), ("train_f1", "train")):
-            value, interval = mean_interval(run.predict(split).marks)
+            value, interval = mean_interval(run.predict(split).marks, low=0, high=1)
             yield Measurement(
                 name=name,
                 value=value,

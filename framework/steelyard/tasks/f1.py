@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steelyard.statistics import BOOTSTRAP_SEED
+from steelyard.statistics import BOOTSTRAP_SEED, resampled
 
 
 def confusion(decisions: Tensor, targets: Tensor, *, classes: int) -> NDArray[Any]:
@@ -28,8 +28,8 @@ def macro_f1(found: NDArray[Any]) -> NDArray[Any]:
     return (each * occurs).sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
 
 
-def macro_f1_interval(found: NDArray[Any], *, draws: int = 1000, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval over resampled examples.
+def macro_f1_interval(found: NDArray[Any], *, draws: int = 1000, level: float = 0.95) -> tuple[float, float] | None:
+    """The percentile interval over resampled examples; see `resampled`.
 
     F1 depends on the confusion matrix alone, and that of a resampled split is a multinomial draw of its cells: no
     example has to be touched again.
@@ -37,5 +37,4 @@ def macro_f1_interval(found: NDArray[Any], *, draws: int = 1000, level: float = 
     count = int(found.sum())
     random = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = random.multinomial(count, found.ravel() / count, size=draws).reshape(draws, *found.shape)
-    low, high = np.quantile(macro_f1(drawn), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return resampled(macro_f1(drawn), level=level)

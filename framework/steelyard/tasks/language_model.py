@@ -77,7 +77,7 @@ class LanguageModel(Learning):
                 "text; 1 is never",
             )
         marks = run.predict(SPLIT).marks
-        value, interval = mean_interval(marks)
+        value, interval = mean_interval(marks, low=0, high=1)
         yield Measurement(
             name="token_accuracy",
             value=value,

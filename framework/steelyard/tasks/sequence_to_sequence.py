@@ -143,7 +143,7 @@ def _exact(found: Written) -> Measurement:
 def _tokens(run: Run) -> Iterator[Measurement]:
     for name, split, of in (("token_accuracy", SPLIT, "test"), ("train_token_accuracy", "train", "training")):
         marks = run.predict(split).marks
-        value, interval = mean_interval(marks)
+        value, interval = mean_interval(marks, low=0, high=1)
         yield Measurement(
             name=name,
             value=value,

@@ -127,7 +127,7 @@ class VoiceSearch(Learning):
                 + ("the first recording found" if top == 1 else f"one of the first {top} recordings found")
                 + " says the same word",
             )
-        mean, interval = mean_interval(1 / places.double())
+        mean, interval = mean_interval(1 / places.double(), low=0, high=1)
         yield Measurement(
             name="mrr",
             value=mean,

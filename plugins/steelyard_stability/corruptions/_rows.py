@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from steelyard.measurement import Better, Measurement
-from steelyard.statistics import mean_interval, proportion
+from steelyard.statistics import mean_interval, proportion, share_interval
 from steelyard_stability._accuracy import accuracy_rows
-from steelyard_stability._intervals import share_interval
 from steelyard_stability.corruptions._asking import Answers, Point
 
 MEANINGS = {
@@ -80,7 +79,7 @@ def rows(answers: Answers, *, split: str, note: str, cut: str = "") -> Iterator[
     mean = torch.stack([*still.values()]).mean(0)
     yield _share("accuracy_mean", mean, split=split, note=over)
     yield _worst("accuracy_worst", still, split=split, cut=cut)
-    drop, interval = mean_interval(answers.right - mean)
+    drop, interval = mean_interval(answers.right - mean, low=-1, high=1)
     yield Measurement(
         name="accuracy_drop_mean",
         value=drop,
@@ -106,7 +105,8 @@ def _at(answers: Answers, point: Point, *, split: str, note: str) -> Iterator[Me
 
 
 def _share(name: str, shares: Tensor, *, split: str, note: str, level: float = 0.95) -> Measurement:
-    value, interval = share_interval(shares, level=level)
+    numbers = shares.double().numpy()
+    value, interval = float(numbers.mean()), share_interval(numbers, level=level)
     return Measurement(
         name=name, value=value, interval=interval, better=Better.HIGHER, count=len(shares), split=split, note=note
     )

@@ -13,7 +13,7 @@ from steelyard.data import Digits
 from steelyard.measurement import Better, Status
 from steelyard.models import CNN, MLP
 from steelyard.problem import Refused
-from steelyard.statistics import clopper_pearson, mean_interval
+from steelyard.statistics import clopper_pearson
 from steelyard.tasks import Classification, Measured
 from steelyard.tasks.learning import Learning, absolute_weights
 
@@ -230,13 +230,6 @@ def test_the_headline_measurements():
     assert [row[:2] for row in table.rows] == [(number % 3, int(number < 7)) for number in range(10)]
     assert [row[2] for row in table.rows] == pytest.approx([right] * 7 + [wrong] * 3, rel=1e-5)
     assert rows["loss"].better is Better.LOWER
-
-
-def test_the_interval_of_a_mean_is_students():
-    # Student's own sleep data, second drug (1908): mean 2.33, standard deviation 2.002.
-    values = torch.tensor([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
-    assert mean_interval(values)[1] == pytest.approx((0.8976, 3.7624), abs=1e-4)
-    assert mean_interval(values[:1])[1] is None
 
 
 @pytest.mark.parametrize("interval", ["epoch", "step"])

@@ -38,5 +38,6 @@ def test_the_interval_is_that_of_resampled_examples():
     assert (low, high) == pytest.approx(np.quantile(scores, [0.025, 0.975]), abs=0.012)
 
 
-def test_a_model_that_is_always_right_has_no_doubt():
-    assert macro_f1_interval(np.diag([5, 7])) == (1.0, 1.0)
+@pytest.mark.parametrize("found", [np.diag([5, 7]), np.array([[1, 0], [0, 0]]), np.array([[0, 1], [0, 0]])])
+def test_examples_that_are_all_right_or_alone_have_no_interval(found):
+    assert macro_f1_interval(found) is None

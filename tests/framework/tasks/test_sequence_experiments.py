@@ -17,7 +17,9 @@ def test_the_score_is_reached_and_all_four_challenges_are_weighed(workdir, exper
     card = steelyard.run(f"experiment={experiment}", *QUIET)
     assert {section.key: section.error for section in card.sections if section.error} == {}
     found = {row.name: row for section in card.sections for row in section.measurements}
-    assert found[f"task.{headline}"].interval[0] >= least
+    # Where every answer is right, no drawn examples differ, and there is no interval.
+    best = found[f"task.{headline}"]
+    assert (best.interval or (best.value,))[0] >= least
     assert found[f"task.copied_{headline}"].interval[1] <= copied
     assert found["stability.noise.worst_flips"].status is Status.MEASURED
     assert {key.partition(".")[0] for key in found} == {

@@ -3,25 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from steelyard.statistics import mean_interval, within
 from steelyard_interpretability._agreement import rank_agreement
-
-
-def test_the_interval_is_students() -> None:
-    values = torch.randn(30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-
-    mean, interval = mean_interval(values)
-
-    reference = stats.ttest_1samp(values.numpy(), 0).confidence_interval()
-    assert interval == pytest.approx((reference.low, reference.high))
-    assert mean == pytest.approx(values.mean().item())
-    assert mean_interval(values[:1])[1] is None
-
-
-def test_an_interval_ends_where_the_number_does() -> None:
-    assert within((-0.2, 0.7), 0, 1) == (0, 0.7)
-    assert within((0.4, 1.3), 0, 1) == (0.4, 1)
-    assert within(None, 0, 1) is None
 
 
 def test_ranks_agree_as_scipy_says_with_ties() -> None:
