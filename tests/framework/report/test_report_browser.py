@@ -160,6 +160,16 @@ def test_the_script_draws_the_front_of_two_scores(tmp_path):
     assert dom.partition('class="onfront"')[2].partition("</ul>")[0].count("<li>") == min(12, len(strong))
 
 
+def test_few_groups_keep_their_colours_and_lie_inside_of_the_picture(tmp_path):
+    page = finish(samples.first_look(tmp_path / "sweep")).page
+    dom = chromium(tmp_path / ".profile", "--dump-dom", page.as_uri())
+    drawn = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"[^>]*class="(\w+) s(\d)" data-at="(\d+)"', dom)
+    assert {(colour, at) for _, _, _, colour, at in drawn} == {("0", "0"), ("1", "1")}
+    assert {kind for _, _, kind, _, _ in drawn} <= {"mark", "hollow"}
+    box = re.search(r'<line x1="64" x2="(\d+)"[^>]*class="frame"', dom)
+    assert all(64 < float(x) < float(box[1]) for x, *_ in drawn)
+
+
 def test_the_first_screen_tells_the_story(tmp_path):
     summary = finish(samples.first_look(tmp_path / "sweep"))
     assert 0 < probe(summary.page, width=1265)["bottom"] < 800

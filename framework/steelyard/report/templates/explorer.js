@@ -80,17 +80,23 @@
     const wide = Math.max(300, Math.min(720, scatter.clientWidth)), high = Math.max(260, Math.min(380, 0.6 * wide));
     const left = 64, right = 18, top = 14, bottom = 46;
     const sx = scale(x), sy = scale(y);
-    const at = group => [left + sx.place(x.values[group]) * (wide - left - right),
-      high - bottom - sy.place(y.values[group]) * (high - top - bottom)];
+    // Room for the marks of the extremes.
+    const inset = place => 0.04 + 0.92 * place;
+    const along = place => left + inset(place) * (wide - left - right);
+    const above = place => high - bottom - inset(place) * (high - top - bottom);
+    const at = group => [along(sx.place(x.values[group])), above(sy.place(y.values[group]))];
+    // Few groups keep the colours that they have everywhere.
+    const kind = group => count > 6 ? (strong.has(group) ? "mark s1" : "dot")
+      : `${strong.has(group) ? "mark" : "hollow"} s${group}`;
     const svg = make("svg", {viewBox: `0 0 ${wide} ${high}`, class: "chart", role: "img",
       "aria-label": `${y.label} against ${x.label}, ${count} groups, ${best.length} on the front`});
     for (const [place, text] of sy.ticks) {
-      const level = high - bottom - place * (high - top - bottom);
+      const level = above(place);
       svg.append(make("line", {x1: left, x2: wide - right, y1: level, y2: level, class: "grid"}));
       svg.append(make("text", {x: left - 6, y: level + 4, class: "tick", "text-anchor": "end"}, text));
     }
     for (const [place, text] of sx.ticks) {
-      const level = left + place * (wide - left - right);
+      const level = along(place);
       svg.append(make("line", {x1: level, x2: level, y1: high - bottom, y2: high - bottom + 4, class: "frame"}));
       svg.append(make("text", {x: level, y: high - bottom + 17, class: "tick", "text-anchor": "middle"}, text));
     }
@@ -108,7 +114,7 @@
     for (const one of order) {
       const [cx, cy] = at(one);
       const mark = make("circle", {cx: cx.toFixed(1), cy: cy.toFixed(1), r: strong.has(one) ? 5 : 3.5,
-        class: strong.has(one) ? "mark s1" : "dot", "data-at": one});
+        class: kind(one), "data-at": one});
       mark.append(make("title", {}, `${data.groups[one][0]}: ${show(y.values[one])} at ${show(x.values[one])}`));
       svg.append(mark);
     }
