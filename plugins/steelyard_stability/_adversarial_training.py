@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from torch.nn.functional import kl_div
 
 from steelyard._untyped import named_modules
@@ -215,9 +216,23 @@ def _check_learns(loss: Any, view: Tensor, task: nn.Module) -> None:
     total: Any = loss["loss"] if is_mapping(loss) else loss
     if total is None:
         return
-    found: Any = torch.autograd.grad(total, view, retain_graph=True, allow_unused=True)
-    if found[0] is None:
+    if not _depends(total, view):
         raise _deaf(task)
+
+
+def _depends(total: Tensor, view: Tensor) -> bool:
+    """Whether a gradient of one would reach the other: looked up, since a compiled step goes back only once."""
+    goal = get_gradient_edge(view).node
+    seen: set[Any] = set()
+    ahead: list[Any] = [total.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is goal:
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            ahead += [further for further, _ in node.next_functions]
+    return False
 
 
 def _deaf(task: nn.Module) -> Refused:

@@ -269,6 +269,32 @@ def test_a_step_that_cannot_be_handed_the_attacked_view_is_refused() -> None:
         constant((torch.rand(20, 2), torch.arange(20) % 2), 0)
 
 
+class Once(torch.autograd.Function):
+    """Goes back a single time, as a compiled step with buffers that it gives away."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        return inputs * 1
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        backwards.append(len(grad))
+        return grad
+
+
+backwards: list[int] = []
+
+
+def test_whether_the_step_learns_from_the_view_is_seen_without_going_back() -> None:
+    task = table_task(nn.Linear(2, 2))
+    attachment = AdversarialTrainingAttachment(QUICK, drafted(task, adapter=TABLE))
+    step = attachment.wrap(lambda given, index: nn.functional.cross_entropy(task(Once.apply(given[0])), given[1]))
+    loss = step((torch.rand(20, 2), torch.arange(20) % 2), 0)
+    assert backwards == []
+    loss.backward()
+    assert backwards == [20]
+
+
 def test_inputs_that_cannot_be_attacked_are_refused() -> None:
     task, targets = digits_task(), torch.arange(20) % 10
     with pytest.raises(Refused, match="whole numbers"):
