@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from steelyard._untyped import named_modules
+from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
 from steelyard.draft import Step
 from steelyard.measurement import Artefact, Better, Measurement, Status
@@ -69,10 +70,12 @@ class CompileAttachment(Attachment):
     Args:
         plugin: The settings.
         task: Whose layers.
+        adapter: Knows which batches are padded: they have another length each time, and what was compiled for the
+            first one alone would be made once more for the second.
     """
 
-    def __init__(self, plugin: Compile, task: nn.Module) -> None:
-        self._plugin = plugin
+    def __init__(self, plugin: Compile, task: nn.Module, adapter: Adapter) -> None:
+        self._plugin, self._adapter = plugin, adapter
         self._layers = chosen(plugin, task)
         self._made: dict[str, Callable[..., Any]] = {}
         self._start = 0.0
@@ -87,9 +90,12 @@ class CompileAttachment(Attachment):
             self._compiled = not watched()
             if not self._compiled:
                 return inner(*args, **kwargs)
+            dynamic = self._plugin.dynamic
+            if dynamic is None and args and self._adapter.present(args[0]) is not None:
+                dynamic = True
             with ExitStack() as stack:
                 for name, layer in self._layers.items():
-                    stack.enter_context(overridden(layer, self._forward(name, layer)))
+                    stack.enter_context(overridden(layer, self._forward(name, layer, dynamic=dynamic)))
                 return inner(*args, **kwargs)
 
         return outer
@@ -126,10 +132,10 @@ class CompileAttachment(Attachment):
             meaning=meaning,
         )
 
-    def _forward(self, name: str, layer: nn.Module) -> Callable[..., Any]:
+    def _forward(self, name: str, layer: nn.Module, *, dynamic: bool | None) -> Callable[..., Any]:
         if name not in self._made:
             plugin = self._plugin
             mode = plugin.mode if plugin.backend == "inductor" else None
-            compiled: Any = torch.compile(layer.forward, backend=plugin.backend, mode=mode, dynamic=plugin.dynamic)
+            compiled: Any = torch.compile(layer.forward, backend=plugin.backend, mode=mode, dynamic=dynamic)
             self._made[name] = compiled
         return self._made[name]

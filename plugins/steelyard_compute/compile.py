@@ -38,9 +38,10 @@ class Compile(Plugin):
         Literal["default", "reduce-overhead", "max-autotune"],
         Option("how long inductor looks for fast code"),
     ] = "default"
-    dynamic: Annotated[bool | None, Option("code for all shapes at once; none: as soon as a second shape has come")] = (
-        None
-    )
+    dynamic: Annotated[
+        bool | None,
+        Option("code for all shapes at once; none: where batches are padded, else as soon as a second shape has come"),
+    ] = None
 
     def preflight(self, draft: Draft) -> Iterator[Problem]:
         """There must be a compiler, and layers of that name that nobody else works on from inside."""
@@ -52,6 +53,6 @@ class Compile(Plugin):
         """Wraps the step: the layers are compiled inside it, and themselves outside."""
         from steelyard_compute._compile import CompileAttachment
 
-        attachment = CompileAttachment(self, draft.task)
+        attachment = CompileAttachment(self, draft.task, draft.adapter)
         draft.steps[Seam.GRAPH].append(attachment.wrap)
         return attachment

@@ -8,6 +8,7 @@ import torch
 
 from helpers import tiny
 from steelyard import assembly
+from steelyard.adapters import ClassScoring, TextAdapter
 from steelyard.measurement import Status
 from steelyard.preflight import preflight
 from steelyard.problem import Refused
@@ -53,7 +54,7 @@ def test_code_is_made_inside_of_the_step_alone() -> None:
         seen.append(inputs)
         return graph.forward
 
-    lever = compiling.CompileAttachment(Compile(), draft.task)
+    lever = compiling.CompileAttachment(Compile(), draft.task, draft.adapter)
     lever._made = {"model": torch.compile(before, backend=backend)}
     draft.steps[next(iter(draft.steps))].append(lever.wrap)
     batch = next(iter(draft.data.train_dataloader()))
@@ -62,6 +63,41 @@ def test_code_is_made_inside_of_the_step_alone() -> None:
     assert seen
     assert draft.task.model.forward == before
     assert all("forward" not in vars(module) for module in draft.task.modules())
+
+
+class Words(torch.nn.Module):
+    """The mean of the embeddings that are no padding, through a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.layer = torch.nn.Embedding(9, 4), torch.nn.Linear(4, 3)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        mask = batch["attention_mask"][:, :, None]
+        return self.layer((self.embedding(batch["input_ids"]) * mask).sum(dim=1) / mask.sum(dim=1))
+
+
+@pytest.mark.parametrize(("dynamic", "times"), [(None, 1), (True, 1), (False, 4)])
+def test_batches_that_are_padded_are_compiled_once_for_all_lengths(
+    monkeypatch: pytest.MonkeyPatch, dynamic: bool | None, times: int
+) -> None:
+    torch._dynamo.reset()
+    graphs, real = list[Any](), torch.compile
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(inputs)
+        return graph.forward
+
+    monkeypatch.setattr(
+        compiling.torch, "compile", lambda fn, *, dynamic, **_: real(fn, backend=backend, dynamic=dynamic)
+    )
+    task = torch.nn.ModuleDict({"model": Words()})
+    texts = TextAdapter(scoring=ClassScoring(), bounds=None)
+    lever = compiling.CompileAttachment(Compile(dynamic=dynamic), task, texts)
+    step = lever.wrap(lambda batch, index: task["model"](batch).sum())
+    for length in (5, 7, 6, 8):
+        step({"input_ids": torch.ones(4, length).long(), "attention_mask": torch.ones(4, length)}, 0)
+    assert len(graphs) == times
 
 
 def test_without_a_compiler_it_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
