@@ -1,10 +1,10 @@
 """Sweeps against Hydra's own launchers: CPU seconds, losses, what is left open, and the table of many runs.
 
-    python benchmarks/sweeps.py [TRIALS]
+    python benchmarks/sweeps.py [TRIALS] [composition|forks|launchers|many ...]
 
-TRIALS is 256 by default; the sections that need thousands of trials use eight times as many. User and system time of
-each command and its children, so that a busy machine hits all alike. hydra-joblib-launcher (1.2.0) is compared where it
-is installed. The limits are goals, checked by a reader.
+TRIALS is 256 by default; the section that needs thousands of trials uses eight times as many. Without a name, all
+sections. User and system time of each command and its children, so that a busy machine hits all alike.
+hydra-joblib-launcher (1.2.0) is compared where it is installed. The limits are goals, checked by a reader.
 """
 
 import gc
@@ -260,14 +260,21 @@ def leave(number: int, frame: object) -> None:
     sys.exit(128 + number)
 
 
-def main(trials: int) -> None:
+SECTIONS = {
+    "composition": lambda _: composition(),
+    "forks": lambda _: forks(),
+    "launchers": launchers,
+    "many": lambda trials: many(8 * trials),
+}
+
+
+def main(trials: int, names: list[str]) -> None:
     signal.signal(signal.SIGTERM, leave)
     print(f"{trials} trials, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    composition()
-    forks()
-    launchers(trials)
-    many(8 * trials)
+    for name in names or SECTIONS:
+        SECTIONS[name](trials)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 256)
+    words = sys.argv[1:]
+    main(int(words.pop(0)) if words and words[0].isdigit() else 256, words)
