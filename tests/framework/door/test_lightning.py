@@ -155,6 +155,17 @@ def test_gpus_are_asked_for_as_at_the_other_door(strategy: str) -> None:
     assert ranks.count(there) == 4
 
 
+@pytest.mark.slow
+def test_two_processes_train_the_same_at_both_doors(workdir: Path) -> None:
+    many = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    config = written(composed(*BARE, *QUIET), workdir)
+    one = made(lambda: main(["lightning", "fit", "--config", config, *many]), workdir)
+    other = made(lambda: main(["run", *BARE, *QUIET, "trainer=ddp", "trainer.devices=2"]), workdir)
+    (note,) = folder.read_json(one / "scorecard.json")["notes"]
+    assert note.startswith("trained by 2 processes")
+    assert all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+
+
 def test_words_alone_leave_to_the_data_what_it_knows() -> None:
     there = plain(enter("fit", ["--model=Classification", "--model.model=MLP", "--data=Digits"]).config)
     assert there["task"]["classes"] == "???"
