@@ -1,6 +1,7 @@
 """The Trainer of a run: made, let loose, tested."""
 
 import logging
+import re
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,13 +132,21 @@ def load_weights(draft: Draft, attachments: Mapping[str, Attachment], checkpoint
     try:
         draft.task.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        reasons = [line.strip() for line in str(error).splitlines()[1:]]
+        reasons = [_shortened(line.strip()) for line in str(error).splitlines()[1:]]
         message = f"{checkpoint} holds another model: {'; '.join(reasons[:3])}"
-        raise refuse(message, fix="model=...  (as it was trained)") from error
+        raise refuse(message, fix="model=...  (as it was trained, say by the same experiment=)") from error
     states: Mapping[str, Any] = content.get("callbacks", {})
     for key, attachment in attachments.items():
         if key in states:
             attachment.load_state_dict(states[key])
+
+
+def _shortened(reason: str, *, most: int = 3) -> str:
+    """A line of torch's that lists names of weights, with a few of them."""
+    names = re.findall(r'"[^"]+"', reason)
+    if len(names) <= most:
+        return reason.removesuffix(". ").removesuffix(".")
+    return f"{reason.partition(names[0])[0]}{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def widened(task: LightningModule) -> LightningModule:

@@ -31,6 +31,14 @@ def test_a_checkpoint_of_another_shape_names_the_weights(workdir: Path, capsys: 
     assert "as it was trained" in said
 
 
+def test_of_a_model_of_another_kind_a_few_weights_are_named(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "trainer.max_epochs=1", "model=resnet", *QUICK]) == 0
+    (kept,) = workdir.glob("outputs/*/checkpoints/last.ckpt")
+    said = weigh(f"ckpt={kept}", capsys)
+    assert said.count('"model.') <= 6
+    assert "more; Unexpected key(s) in state_dict" in said
+
+
 def test_a_pickle_is_refused_and_never_run(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain, wrapped = workdir / "plain.ckpt", workdir / "wrapped.ckpt"
     plain.write_bytes(pickle.dumps({"state_dict": {}, "extra": Deadly()}))
