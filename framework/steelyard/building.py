@@ -132,10 +132,23 @@ def _reason(error: InstantiationException, target: str) -> str:
 def _hint(node: Any, group: str, target: str, cause: BaseException | None) -> str:
     if isinstance(cause, TypeError) and "unexpected keyword" in str(cause):
         return _left_over(node, str(cause)) or f"{group}=custom {group}._target_={target}"
+    if isinstance(cause, TypeError) and "required" in str(cause):
+        return _left_out(node, group, str(cause))
     if isinstance(cause, ImportError | AttributeError) or cause is None:
         return f"{group}._target_=my_module.MyClass"
     # The class itself says what it does not like.
     return ""
+
+
+def _left_out(node: Any, group: str, cause: str) -> str:
+    """Gives a class what it must have, `???` being what the data knows; "" where it is not about its arguments."""
+    found = re.search(r"(\w+)\.__init__\(\) missing \d+ required .*?: (.*)", cause)
+    if found is None:
+        return ""
+    model = node.get("model") if isinstance(node, DictConfig) else None
+    inner = isinstance(model, DictConfig) and str(model.get("_target_")).rpartition(".")[2] == found[1]
+    names = re.findall(r"'(\w+)'", found[2])
+    return " ".join(f"+{'model' if inner else group}.{name}=???" for name in names)
 
 
 def _left_over(node: Any, cause: str) -> str:

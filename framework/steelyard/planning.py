@@ -13,7 +13,7 @@ from steelyard.draft import Draft
 from steelyard.estimating import in_words
 from steelyard.estimating._fake import numbers_answered
 from steelyard.estimating.estimate import Estimate, Forecast
-from steelyard.estimating.forecasting import forecaster
+from steelyard.estimating.forecasting import forecaster, smaller_than_a_batch
 from steelyard.estimating.machines import Machine, machine
 from steelyard.estimating.probing import Probed, probe
 from steelyard.estimating.settings import Planning
@@ -130,7 +130,8 @@ def plan(
         raise Refused(found)
     draft = _drafted(config)
     draft.forecast = forecaster(selected, draft)
-    problems = preflight(selected, draft)
+    small = smaller_than_a_batch(draft.data.train_dataloader())
+    problems = [*preflight(selected, draft), *filter(None, [small])]
     forecast = draft.forecast()
     estimate = forecast.estimate
     weights: list[Tensor] = list(draft.task.parameters())

@@ -24,6 +24,7 @@ from steelyard._quick_log import quick_log
 from steelyard.attachment import Attachment
 from steelyard.building import plain_list
 from steelyard.draft import Draft
+from steelyard.estimating.forecasting import smaller_than_a_batch
 from steelyard.guards import FiniteLoss, LatePreflight, Streams
 from steelyard.problem import refuse
 from steelyard.ranks import Rank, joining
@@ -84,6 +85,7 @@ def fit(trainer: Trainer, draft: Draft, checkpoint: Path | None, *, rank: Rank |
 
     Raises:
         KeyboardInterrupt: On Ctrl-C.
+        Refused: If there was nothing to train on.
     """
     with assembly.wrapped(draft), quick_log(draft.task), quiet():
         if rank is not None:
@@ -106,6 +108,11 @@ def _fit(trainer: Trainer, draft: Draft, checkpoint: Path | None) -> None:
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+    if trainer.num_training_batches == 0 and trainer.limit_train_batches:
+        # Lightning leaves the training out and says so in a warning.
+        small = smaller_than_a_batch(trainer.train_dataloader)
+        message = "the training data give no batch, so nothing can be trained"
+        raise refuse(f"{message}: {small.message}" if small else message, fix=small.fix if small else "")
 
 
 def test(trainer: Trainer, draft: Draft) -> Mapping[str, float]:

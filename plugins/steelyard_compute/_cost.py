@@ -156,7 +156,7 @@ class CostAttachment(Attachment):
         yield from self._telemetry.tokens_per_second(run, self._clock)
         yield per_example
         yield _forward_flops(run)
-        yield self._telemetry.utilisation(run, self._clock, per_example=self._per_example())
+        yield self._telemetry.utilisation(run, self._clock, per_example=self._per_example(), lower=self._lower())
         yield from (all_steps, whole, trainable, self._process_memory())
         for key, seconds in run.seconds.items():
             if key != self.key:
@@ -183,6 +183,11 @@ class CostAttachment(Attachment):
         examples = self._all_examples()
         return self._operations.total(examples=examples).value / examples if self._operations.examples else 0.0
 
+    def _lower(self) -> str:
+        """What was not counted, for a note; "" where all was."""
+        unknown = ", ".join(sorted(self._operations.unknown))
+        return f"; a lower bound, not counted: {unknown}" if unknown else ""
+
     def _step_flops(self, run: Run) -> Iterator[Measurement]:
         counted, seen = self._operations, self._all_examples()
         # Under `weigh` the state of the checkpoint's own training may have been loaded.
@@ -193,7 +198,7 @@ class CostAttachment(Attachment):
             yield skipped("train_flops", why, "FLOP")
             return
         note = f"first training step, {counted.examples} examples; {DEFINITION}"
-        lower = f"; a lower bound, not counted: {', '.join(sorted(counted.unknown))}" if counted.unknown else ""
+        lower = self._lower()
         total = counted.total(examples=seen)
         yield _flops("flops_per_step", counted.first, None, note + lower)
         even = f"flops_per_step over its {counted.examples} examples"

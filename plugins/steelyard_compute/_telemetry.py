@@ -121,7 +121,7 @@ class Telemetry:
                 note="inside training steps; padding does not count",
             )
 
-    def utilisation(self, run: Run, clock: Clock, *, per_example: float) -> Measurement:
+    def utilisation(self, run: Run, clock: Clock, *, per_example: float, lower: str) -> Measurement:
         """FLOP/s of the training against those of large matrix products on the same device, measured here."""
         name = "mfu"
         if not run.trained:
@@ -141,7 +141,8 @@ class Telemetry:
             count=len(clock.steps),
             timing=True,
             note=f"{reached / 1e9:.4g} of {peak / 1e9:.4g} GFLOP/s, which large {kind} matrix products reach on "
-            f"{run.device} with {threads} {'thread' if threads == 1 else 'threads'}; fast convolutions may pass 1",
+            f"{run.device} with {threads} {'thread' if threads == 1 else 'threads'}; fast convolutions may "
+            f"pass 1{lower}",
         )
 
     def pictures(self, clock: Clock) -> Iterator[Picture]:

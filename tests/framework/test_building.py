@@ -56,6 +56,18 @@ def test_an_option_of_another_model_is_to_be_left_out() -> None:
     assert [problem.fix for problem in caught.value.problems] == ["~model.no_such_argument"]
 
 
+def test_what_a_class_of_ones_own_must_have_comes_from_the_data() -> None:
+    config = tiny.config()
+    config.model = {"_target_": "torch.nn.Linear"}
+    with pytest.raises(Refused, match="missing 2 required") as caught:
+        building.make_draft(config, building.make_data(config))
+    assert [problem.fix for problem in caught.value.problems] == ["+model.in_features=??? +model.out_features=???"]
+    config.model.update({"in_features": "???", "out_features": "???"})
+    with pytest.raises(Refused) as caught:
+        building.make_draft(config, building.make_data(config))
+    assert [problem.fix for problem in caught.value.problems] == ["model.in_features=...", "model.out_features=..."]
+
+
 def test_the_first_weights_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from steelyard import experiment
 

@@ -2,10 +2,12 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
+from typing import Any
 
 from steelyard.draft import Draft
 from steelyard.estimating.estimate import Estimate, Forecast
+from steelyard.problem import Problem
 from steelyard.selection import Selected
 
 
@@ -63,6 +65,21 @@ def count_steps(draft: Draft, *, batches: int | None = None) -> int | None:
         by_epochs = int(epochs) * math.ceil(loaded / each)
         steps = by_epochs if steps is None else min(steps, by_epochs)
     return steps
+
+
+def smaller_than_a_batch(loader: Any) -> Problem | None:
+    """A note that there are fewer examples than a batch may have; None where there are not, or nobody can tell.
+
+    Args:
+        loader: Of the training data.
+    """
+    rows, data = getattr(loader, "batch_size", None), getattr(loader, "dataset", None)
+    if not isinstance(rows, int) or not isinstance(data, Sized) or len(data) >= rows:
+        return None
+    dropped = getattr(loader, "drop_last", False)
+    what = "a smaller batch is dropped, so there is none" if dropped else "each step takes all of them"
+    message = f"a batch may have {rows:,} examples, and there are {len(data):,} to train on: {what}"
+    return Problem(message, fix=f"data.batch_size={max(1, len(data))}", level="note")
 
 
 def _reason(error: Exception) -> str:

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, library, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import tiny
 from small_runs import TABLE
 from steelyard import planning
+from steelyard.data import Digits
 from steelyard.measurement import Measurement, Status
 from steelyard.problem import Refused
 from steelyard.selection import Selected
@@ -60,6 +63,33 @@ def test_a_plan_of_a_batch_larger_than_the_data_counts_the_data() -> None:
     assert (forecast.estimate.examples, forecast.steps) == (96, 2)
 
 
+def test_a_plan_says_that_a_batch_is_larger_than_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "plugins_of", lambda _: ())
+    noted = [
+        planning.plan(tiny.config(data={"batch_size": rows}), choices=tiny.CHOICES, overrides=[]).notes
+        for rows in (96, 1000)
+    ]
+    assert noted[0] == ()
+    words = "a batch may have 1,000 examples, and there are 96 to train on: each step takes all of them"
+    assert noted[1] == (f"{words} (data.batch_size=96)",)
+
+
+def test_data_that_give_no_batch_are_refused_and_train_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    few = TensorDataset(torch.zeros(40, 1, 8, 8), torch.zeros(40, dtype=torch.long))
+    # Lightning would weigh the model as it was made, and warn.
+    loader: Any = DataLoader(few, batch_size=64, drop_last=True)
+    monkeypatch.setattr(Digits, "train_dataloader", lambda _: loader)
+    with (
+        pytest.warns(UserWarning, match="is zero"),
+        pytest.raises(
+            Refused, match="nothing can be trained: a batch may have 64 examples, and there are 40"
+        ) as caught,
+    ):
+        tiny.run(monkeypatch, tmp_path, *chosen(cost=Cost()))
+    assert [problem.fix for problem in caught.value.problems] == ["data.batch_size=40"]
+    assert not [*tmp_path.iterdir()]
+
+
 @library.custom_op("steelyard_tests::unheard_of", mutates_args=())
 def unheard_of(inputs: Tensor) -> Tensor:
     return inputs.cumsum(0).roll(1)
@@ -88,6 +118,17 @@ def test_an_operator_without_a_formula_makes_the_budget_of_operations_a_lower_bo
     (row,) = (row for row in attachment.measure(run) if isinstance(row, Measurement))
     assert row.status is Status.MEASURED
     assert "a lower bound, not counted: unheard_of" in row.note
+
+
+def test_every_figure_of_operations_without_a_formula_is_called_a_lower_bound(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known = functional.relu
+    monkeypatch.setattr(functional, "relu", lambda inputs, *_, **__: known(inputs) + unheard_of(inputs.detach()))
+    card = tiny.run(monkeypatch, tmp_path, *chosen(cost=Cost(), budget=Budget(flops=1e12)))
+    figures = ("cost.flops_per_step", "cost.flops_per_example", "cost.train_flops", "cost.mfu", "budget.flops")
+    for name in (*figures, "cost.forward_flops_per_example"):
+        assert "; a lower bound, not counted: unheard_of" in card[f"compute.{name}"].note, name
 
 
 def test_operations_of_a_longer_batch_that_is_still_to_come_are_kept_in_reserve() -> None:
