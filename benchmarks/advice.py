@@ -125,13 +125,13 @@ def child(left: int, line: list[str]) -> None:
     next(iter(data.train_dataloader()))
     building.make_draft(config, data)
     resident.settle()
-    before = resident.held()
+    before = resident.held() - resident.files()
     status = Path("/proc/self/status").read_text().splitlines()
     segment = next(int(row.split()[1]) * 1024 for row in status if row.startswith("VmData:"))
     resource.setrlimit(resource.RLIMIT_DATA, (segment + left, resource.RLIM_INFINITY))
     try:
         train(config, data)
-        grown = resident.peak() - before
+        grown = resident.peak() - resident.files() - before
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise

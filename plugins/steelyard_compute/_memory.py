@@ -29,7 +29,9 @@ class HighWater:
     """Watches the memory that training takes on a device; on the CPU, what it adds to the process.
 
     What the process held before (libraries, data, what a forked trial has from its parent) is not in it, but for the
-    weights of the task, so that a run in a process of its own and a trial of a sweep say the same.
+    weights of the task, so that a run in a process of its own and a trial of a sweep say the same. Neither are pages of
+    files that came since, such as code of libraries that had not run before: the kernel takes them back when memory is
+    short.
 
     Args:
         task: About to be trained.
@@ -41,7 +43,7 @@ class HighWater:
         tensors = {id(tensor): tensor for tensor in [*task.parameters(), *task.buffers()]}
         self._model = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         self._fresh = device.type == "cuda" or resident.settle()
-        self._before = resident.held()
+        self._before, self._files = resident.held(), resident.files()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -60,7 +62,8 @@ class HighWater:
                 of="the whole process (resident) since it began; this system does not say what training added",
                 process=resident.peak() / MIB,
             )
-        added = max(resident.peak() - self._before, 0)
+        read = max(resident.files() - self._files, 0)
+        added = max(resident.peak() - self._before - read, 0)
         return Peak(
             mib=(self._model + added) / MIB,
             of=f"{self._model / MIB:.2f} MiB of the model, and what training added to the process (resident); "

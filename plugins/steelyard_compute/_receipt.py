@@ -122,7 +122,7 @@ class Receipt:
             yield skipped("predicted_flops", why, "FLOP")
             return
         rest = "; ".join(("", *forecast.notes))
-        need = estimate.held if device.type == "cpu" and estimate.held else estimate.tensor_bytes
+        need = estimate.process_bytes if device.type == "cpu" else estimate.tensor_bytes
         kept = " and what the allocator of the CPU holds beside them" if need > estimate.tensor_bytes else ""
         note = f"from shapes alone, before the first step: {estimate.tensor_bytes / MIB:.1f} MiB of tensors at the peak"
         yield _predicted("predicted_memory", need / MIB, note + kept + rest)

@@ -20,13 +20,16 @@ from steelyard.estimating._shapes import Shape
 
 SMALL = 1024
 """Bytes below which a tensor is a scalar or a list of sizes, and has no company of its own here."""
-PROGRAM = 276 * 1024
-"""Bytes of a program of oneDNN, which it keeps, and of lists beside it."""
+PROGRAM = 224 * 1024
+"""Bytes that a program of oneDNN and the lists beside it add to the process: 196 KiB in an MLP, 226 in a BERT in many
+shapes. The program has 256 KiB of its own, most of which are never written to."""
 OF_GELU, OF_PRODUCT = 2, 3
 """Programs: of GELU, and of a product in 16 bits; 264 came of 28 products of a T5 in three shapes, two of 252 KiB and
 one of 256 KiB for nearly each."""
+KEPT = 1024 * OF_PRODUCT
+"""Programs that oneDNN keeps: its cache has room for the products or convolutions of 1,024 shapes."""
 STEPS, EVENTS = 24, 24_000
-"""Steps that are replayed at most, and requests about."""
+"""Steps that are replayed at most, and requests about; what others write is counted all the same."""
 REPLAYS, ALL = 15, 30_000
 """Times that a training is replayed at most, and requests of all of them about; at least three times."""
 LITTLE = 16 * 2**20
@@ -67,6 +70,7 @@ def held(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) -> i
         rules: Of the allocator.
         steps: Of the whole training.
     """
+    order = order[: max(1, steps - 1)]
     return _peak(_Replay(trace, Heap(rules)), trace, order, steps=_most(trace, steps))
 
 
@@ -76,7 +80,7 @@ def spread(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) ->
     Which of them lie where differs from process to process, and the size of a heap hangs on it: one training of an MLP
     came to 114, 154 and 156 MiB. The arguments are those of `held`.
     """
-    most = _most(trace, steps)
+    most, order = _most(trace, steps), order[: max(1, steps - 1)]
     once = _peak(_Replay(trace, Heap(rules)), trace, order, steps=most)
     if once < LITTLE:
         return [once]
@@ -94,9 +98,35 @@ def _most(trace: Trace, steps: int) -> int:
 def _peak(replay: "_Replay", trace: Trace, order: Sequence[Shape], *, steps: int) -> int:
     replay.first()
     if len(trace.ends) > 1:
-        for shape in (order or [trace.shapes[1]] * steps)[:steps]:
-            replay.again(shape)
+        shapes = order or [trace.shapes[1]] * steps
+        chosen = _chosen(trace, shapes, most=steps)
+        for place, shape in enumerate(shapes):
+            if place in chosen:
+                replay.again(shape)
+            else:
+                replay.write(shape)
     return replay.heap.peak
+
+
+def _chosen(trace: Trace, order: Sequence[Shape], *, most: int) -> frozenset[int]:
+    """Which steps are replayed: the first, and of the others those in which most may be held at once."""
+    first = min(len(order), (most + 1) // 2)
+    each = _fullest(trace.step(1), trace.sizes) / max(1, trace.shapes[1].size)
+    written, held = set[Shape](), list[float]()
+    for shape in order:
+        written.add(shape)
+        held.append(each * shape.size + PROGRAM * min(KEPT, trace.programs * len(written)))
+    others = sorted(range(first, len(order)), key=lambda place: held[place], reverse=True)
+    return frozenset([*range(first), *others[: most - first]])
+
+
+def _fullest(step: Sequence[int], sizes: Sequence[int]) -> int:
+    """Bytes that a step holds at once beside what was there before."""
+    now = full = 0
+    for event in step:
+        now += sizes[event] if event >= 0 else -sizes[~event]
+        full = max(full, now)
+    return full
 
 
 class _Replay:
@@ -116,6 +146,7 @@ class _Replay:
         self._carried: defaultdict[int, deque[list[int]]] = defaultdict(deque)
         self._written: set[Shape] = set()
         self._left, self._every, self._count = 0, 1, 0
+        self._room = KEPT
 
     def first(self) -> None:
         """All until the end of the first step, and the books on what the second frees of it."""
@@ -148,6 +179,11 @@ class _Replay:
         for event, handles in live.items():
             self._carried[self._trace.sizes[event]].append(handles)
 
+    def write(self, shape: Shape) -> None:
+        """Of a step what it leaves alone: its programs, if its shape is new."""
+        for _ in range(self._new(shape)):
+            self.heap.take(PROGRAM)
+
     def _sizes(self, shape: Shape) -> Sequence[int]:
         """Of each request of the second step: those of the steps whose batches are next larger and smaller, mixed."""
         at, rows = self._known
@@ -167,9 +203,17 @@ class _Replay:
 
     def _begin(self, shape: Shape, step: Sequence[int]) -> None:
         """Programs for a shape that is new come one by one during the step."""
-        self._left = 0 if shape in self._written else self._trace.programs
-        self._written.add(shape)
+        self._left = self._new(shape)
         self._every, self._count = max(1, len(step) // 2 // max(1, self._left)), 0
+
+    def _new(self, shape: Shape) -> int:
+        """Programs to write for a shape, while there is room for them."""
+        if shape in self._written:
+            return 0
+        self._written.add(shape)
+        count = min(self._trace.programs, self._room)
+        self._room -= count
+        return count
 
     def _take(self, event: int, size: int) -> list[int]:
         self._count += 1
@@ -186,7 +230,10 @@ class _Replay:
         return handles
 
     def _end(self) -> None:
-        """The graph of a step goes with the step."""
+        """The graph of a step goes with the step; programs beyond its requests are written, too."""
+        for _ in range(self._left):
+            self.heap.take(PROGRAM)
+        self._left = 0
         self._give(self._graph)
         self._graph = []
 

@@ -11,7 +11,7 @@ from steelyard import planning
 from steelyard.advising import advice, batches
 from steelyard.advising.advice import Advice, Candidate, changed, need
 from steelyard.estimating._heap import LEAN
-from steelyard.estimating.estimate import MOST_ONCE, SAFE, SAFE_LEAN, Estimate, Forecast
+from steelyard.estimating.estimate import MOST_PAGES, SAFE, SAFE_LEAN, Estimate, Forecast
 from steelyard.estimating.probing import Probed
 from steelyard.estimating.settings import Planning
 from steelyard.problem import Problem, Refused
@@ -139,7 +139,7 @@ def test_what_fits_only_without_holes_is_offered_with_the_allocator_that_has_non
     for name in LEAN:
         monkeypatch.delenv(name, raising=False)
     # All 96 examples are 1,160 MB, and half of them 1,360 at most as the allocator is.
-    limit = SAFE_LEAN * 1160 * MB + MOST_ONCE
+    limit = SAFE_LEAN * 1160 * MB + MOST_PAGES
     found = advised(gb=limit / 1e9)
     plain = [one for one in found.ranked if not one.words or one.words[0].startswith("data.")]
     assert {(one.words, one.lean) for one in plain} == {((), True), (("data.batch_size=24",), False)}
@@ -199,7 +199,7 @@ def test_a_much_larger_batch_without_holes_is_told_with_the_allocator_that_has_n
     for name in LEAN:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(batches, "foreseen", holed)
-    asked = Planning(gb=(SAFE_LEAN * 700 * MB + MOST_ONCE) / 1e9)
+    asked = Planning(gb=(SAFE_LEAN * 700 * MB + MOST_PAGES) / 1e9)
     text = batches.largest_batch(tiny.config(data={"batch_size": 8}), asked)
     plain, lean = (int(line.partition("data.batch_size=")[2].partition(":")[0]) for line in text.splitlines())
     # 200 MB and 10 for each example; the heap may come to twice that.

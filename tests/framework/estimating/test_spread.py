@@ -11,9 +11,9 @@ from steelyard.estimating._batches import batches_of
 from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import Fakes
 from steelyard.estimating._heap import LEAN, Rules, rules_of
-from steelyard.estimating._replay import Trace, held, spread
+from steelyard.estimating._replay import PROGRAM, Trace, held, spread
 from steelyard.estimating._shapes import Shape
-from steelyard.estimating.estimate import MOST_ONCE, ONCE, SAFE, SAFE_LEAN, Estimate
+from steelyard.estimating.estimate import MOST_PAGES, ONCE, PAGES, SAFE, SAFE_LEAN, Estimate
 
 MIB = 2**20
 
@@ -49,6 +49,31 @@ def test_an_allocator_that_gives_back_what_is_freed_leaves_nothing_to_chance() -
     assert held(trace, [], rules_of(LEAN), steps=9) == pytest.approx(found[0], rel=0.01)
 
 
+def test_the_programs_of_steps_that_are_not_replayed_are_counted_up_to_those_that_are_kept() -> None:
+    trace = replace(layers(20, MIB), programs=10)
+    order = [Shape(rows=1, numbers=(size,)) for size in range(1, 301)]
+    few, many = (held(trace, order[:count], rules_of(LEAN), steps=1000) for count in (20, 300))
+    assert many - few == pytest.approx(280 * 10 * PROGRAM, rel=0.05)
+    trace = replace(trace, programs=100)
+    assert held(trace, order, rules_of(LEAN), steps=1000) == pytest.approx(
+        held(trace, order[:40], rules_of(LEAN), steps=1000), rel=0.05
+    )
+    # A training of 20 steps comes to no more of them.
+    assert held(trace, order, rules_of(LEAN), steps=20) == held(trace, order[:19], rules_of(LEAN), steps=20)
+
+
+def test_a_large_batch_late_in_a_long_epoch_is_replayed() -> None:
+    trace = layers(20, MIB)
+    small, large = Shape(rows=8, numbers=(8,)), Shape(rows=8, numbers=(16,))
+    trace = replace(
+        trace, shapes=[small, small, large], sizes=[*trace.sizes[:42], *(2 * size for size in trace.sizes[42:])]
+    )
+    order = [small] * 200
+    late = [*order[:190], large, *order[190:]]
+    found = [held(trace, one, rules_of(LEAN), steps=1000) for one in (order, late)]
+    assert found[1] - found[0] == pytest.approx(sum(trace.sizes[22:42]), rel=0.02)
+
+
 def estimate(*, held: int = 0, held_most: int = 0, held_lean: int = 0) -> Estimate:
     memory = {"weights": 100 * MIB}
     tensors = Estimate(flops=1, modules={}, memory=memory, parameters=1, trainable=1, examples=1)
@@ -58,12 +83,12 @@ def estimate(*, held: int = 0, held_most: int = 0, held_lean: int = 0) -> Estima
 def test_what_to_leave_is_counted_from_the_worst_replay_and_never_from_less_than_the_tensors() -> None:
     seen = estimate(held=130 * MIB, held_most=180 * MIB, held_lean=104 * MIB)
     assert seen.process_bytes == 130 * MIB + ONCE
-    assert seen.safe_bytes == int(SAFE * (180 * MIB + ONCE))
-    assert seen.lean_bytes == int(SAFE_LEAN * 104 * MIB) + MOST_ONCE
+    assert seen.safe_bytes == int(SAFE * (180 * MIB + PAGES))
+    assert seen.lean_bytes == int(SAFE_LEAN * 104 * MIB) + MOST_PAGES
     # Steps that were replayed need not have met the largest batch.
     short = estimate(held=50 * MIB, held_most=60 * MIB, held_lean=40 * MIB)
     assert short.safe_bytes == int(SAFE * 100 * MIB)
-    assert short.lean_bytes == int(SAFE_LEAN * 100 * MIB) + MOST_ONCE
+    assert short.lean_bytes == int(SAFE_LEAN * 100 * MIB) + MOST_PAGES
     assert estimate().lean_bytes == 0
 
 

@@ -1,3 +1,4 @@
+import mmap
 import multiprocessing
 import os
 import platform
@@ -114,3 +115,17 @@ def test_what_is_held_is_what_the_kernel_calls_resident() -> None:
     status = Path("/proc/self/status").read_text()
     found = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
     assert resident.held() == pytest.approx(found, abs=2 * MIB)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells pages of files from others")
+def test_pages_of_files_that_are_read_meanwhile_are_not_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "library"
+    path.write_bytes(bytes(64 * MIB))
+    mark = HighWater(nn.Identity(), CPU)
+    before, files = mark.read(), resident.files()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert not any(pages[place] for place in range(0, len(pages), 4096))
+        assert resident.files() - files > 60 * MIB
+        after = mark.read()
+    assert after.process - before.process > 55
+    assert after.mib - before.mib < 8

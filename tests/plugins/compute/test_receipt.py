@@ -9,7 +9,7 @@ import torch
 
 from helpers import tiny
 from steelyard.estimating._shapes import Shape
-from steelyard.estimating.estimate import Estimate, Forecast
+from steelyard.estimating.estimate import ONCE, Estimate, Forecast
 from steelyard.measurement import Measurement, Status, Table
 from steelyard.selection import Selected
 from steelyard_compute import Cost
@@ -24,7 +24,7 @@ ESTIMATE = Estimate(
     parameters=1,
     trainable=1,
     examples=2,
-    held=10 * MIB,
+    held=10 * MIB - ONCE,
 )
 
 
