@@ -74,7 +74,7 @@ def test_the_weights_of_the_model_are_in_it_and_what_was_held_before_is_not() ->
     found = mark.read()
     assert 8 <= found.mib < 20
     assert found.process > 64
-    assert "8.0 of the model" in found.of
+    assert "8.00 MiB of the model" in found.of
     del held
 
 
