@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def clopper_pearson(successes: int, count: int, *, level: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(successes: float, count: int, *, level: float = 0.95) -> tuple[float, float]:
     """The exact interval of a proportion (Clopper and Pearson 1934); its coverage is never below `level`.
 
     Args:
-        successes: 0 to `count`.
+        successes: 0 to `count`, a whole number (of others see `share_interval`).
         count: Trials, at least 1.
         level: Between 0 and 1.
 
@@ -45,14 +45,9 @@ def share_interval(shares: NDArray[Any], *, level: float = 0.95) -> tuple[float,
         shares: At least one (N,).
         level: Between 0 and 1.
     """
-    from scipy import stats
-
-    beta: Any = stats.beta
-    count, total = len(shares), float(shares.sum())
-    tail = (1 - level) / 2
-    low = 0.0 if total <= 0 else float(beta.ppf(tail, total, count - total + 1))
-    high = 1.0 if total >= count else float(beta.ppf(1 - tail, total + 1, count - total))
-    return low, high
+    count = len(shares)
+    # Rounding may have left the range.
+    return clopper_pearson(min(max(float(shares.sum()), 0.0), float(count)), count, level=level)
 
 
 def mean_interval(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from steelyard import resident
 from steelyard.measurement import Better, Measurement, Picture, Status
+from steelyard.report.words import counted
 from steelyard.runs import Run
 from steelyard_compute._clock import Clock
 from steelyard_compute._energy import Energy, Meter, meter_of
@@ -141,8 +142,7 @@ class Telemetry:
             count=len(clock.steps),
             timing=True,
             note=f"{reached / 1e9:.4g} of {peak / 1e9:.4g} GFLOP/s, which large {kind} matrix products reach on "
-            f"{run.device} with {threads} {'thread' if threads == 1 else 'threads'}; fast convolutions may "
-            f"pass 1{lower}",
+            f"{run.device} with {counted(threads, 'thread')}; fast convolutions may pass 1{lower}",
         )
 
     def pictures(self, clock: Clock) -> Iterator[Picture]:

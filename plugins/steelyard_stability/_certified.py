@@ -12,6 +12,7 @@ from torch import Tensor
 from steelyard.adapters import ClassScoring
 from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement, Status
+from steelyard.report.words import counted
 from steelyard.runs import Run
 from steelyard.statistics import proportion
 from steelyard_stability._proved import proved
@@ -188,5 +189,6 @@ def _note(run: Run, plugin: Certified, count: int) -> str:
     return (
         f"smoothed by Gaussian noise of {plugin.sigma:g} {run.adapter.unit}; any change of at most the radius in "
         f"length; a certificate is wrong with probability {plugin.alpha:g} at most (one-sided Clopper-Pearson, "
-        f"{len(plugin.looks)} looks, up to {plugin.looks[-1]} draws); of the smoothed model, in exact arithmetic{less}"
+        f"{counted(len(plugin.looks), 'look')}, up to {plugin.looks[-1]} draws); of the smoothed model, in exact "
+        f"arithmetic{less}"
     )

@@ -54,7 +54,8 @@ class Library:
             self._bounded = _read(library, model, inputs, options)
             # Elsewhere, too: a constant that the trace took from these examples would not show at them.
             for point in (inputs, stage.run.adapter.clip(stage.inputs.flip(0) * 0.5 + 0.25).double()):
-                said, again = model(point), self._bounded(point)
+                with _refusing(library):
+                    said, again = model(point), self._bounded(point)
                 if float((again - said).abs().max()) > ALIKE * float(said.abs().max()):
                     raise ValueError(f"{LIBRARY} does not compute what the model computes")
 
@@ -68,15 +69,14 @@ class Library:
         Raises:
             ValueError: If auto_LiRPA cannot work out the bounds.
         """
-        with _lent() as library:
+        with _lent() as library, _refusing(library):
             ball = library.PerturbationLpNorm(norm=float("inf"), x_L=box.low, x_U=box.high)
             middle = library.BoundedTensor((box.low + box.high) / 2, ball)
             classes = self._bounded(middle).shape[1]
             own = nn.functional.one_hot(decisions, classes).to(box.low)
-            with _refusing(library):
-                least, _ = self._bounded.compute_bounds(
-                    x=(middle,), C=own[:, None] - torch.eye(classes).to(box.low), method="CROWN", bound_upper=False
-                )
+            least, _ = self._bounded.compute_bounds(
+                x=(middle,), C=own[:, None] - torch.eye(classes).to(box.low), method="CROWN", bound_upper=False
+            )
         return least.detach().masked_fill(own.bool(), torch.inf).amin(dim=1)
 
 

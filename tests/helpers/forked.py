@@ -1,5 +1,6 @@
 """A process that has imported everything already: a copy of the test's own, seconds cheaper than a fresh one."""
 
+import json
 import os
 import signal
 import sys
@@ -7,6 +8,24 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+
+def in_a_fork(work: Callable[[], Any]) -> Any:
+    """What a copy of this process works out, in words of JSON."""
+    mine, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            with os.fdopen(theirs, "w") as file:
+                json.dump(work(), file)
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(mine) as file:
+        text = file.read()
+    os.waitpid(pid, 0)
+    return json.loads(text)
 
 
 class Forked:

@@ -1,14 +1,14 @@
 """A job's logging, set up as Hydra does but past the loggers that it would not change."""
 
-import json
 import logging
-import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hydra.core.utils import configure_log
 from omegaconf import OmegaConf
 
+from helpers.forked import in_a_fork
 from steelyard.composing._loggers import set_up, walk_is_idle
 
 PLAIN = {
@@ -35,21 +35,14 @@ def state() -> dict[str, Any]:
     }
 
 
-def in_a_fork(work: Any) -> dict[str, Any]:
-    mine, theirs = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            work()
-            with os.fdopen(theirs, "w") as file:
-                json.dump(state(), file)
-        finally:
-            os._exit(0)
-    os.close(theirs)
-    with os.fdopen(mine) as file:
-        text = file.read()
-    os.waitpid(pid, 0)
-    return json.loads(text)
+def after(work: Callable[[], object]) -> dict[str, Any]:
+    """The state after some work, in a process of its own."""
+
+    def told() -> dict[str, Any]:
+        work()
+        return state()
+
+    return in_a_fork(told)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +70,9 @@ def test_every_logger_is_as_hydra_leaves_it(
         logging.getLogger(name).isEnabledFor(logging.INFO)
     logs = PLAIN | changed
     assert walk_is_idle(logs, verbose=verbose) is idle
-    expected = in_a_fork(lambda: configure_log(OmegaConf.create(logs), verbose))
+    expected = after(lambda: configure_log(OmegaConf.create(logs), verbose))
     assert expected[""][3] or not logs["root"]
-    assert in_a_fork(lambda: set_up(logs, verbose=verbose, idle=idle)) == expected
+    assert after(lambda: set_up(logs, verbose=verbose, idle=idle)) == expected
 
 
 def test_a_logger_that_is_off_is_put_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +80,7 @@ def test_a_logger_that_is_off_is_put_on(monkeypatch: pytest.MonkeyPatch) -> None
     off = logging.getLogger("steelyard.test.off")
     monkeypatch.setattr(off, "disabled", True)
     assert not walk_is_idle(PLAIN, verbose=False)
-    found = in_a_fork(lambda: set_up(PLAIN, verbose=False, idle=False))
+    found = after(lambda: set_up(PLAIN, verbose=False, idle=False))
     assert found["steelyard.test.off"][0] is False
 
 

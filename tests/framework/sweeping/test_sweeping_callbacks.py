@@ -1,10 +1,8 @@
 """What Lightning asks for each Trainer is asked once for all trials of a sweep."""
 
 import importlib.metadata
-import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 import pytorch_lightning
 from pytorch_lightning import Callback, Trainer
 
+from helpers.forked import in_a_fork
 from steelyard.sweeping import _callbacks
 
 GROUP = "pytorch_lightning.callbacks_factory"
@@ -22,22 +21,6 @@ from pytorch_lightning import Callback
 class Brought(Callback): pass
 def bring(): return [Brought()]
 """
-
-
-def in_a_fork(work: Callable[[], Any]) -> Any:
-    mine, theirs = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            with os.fdopen(theirs, "w") as file:
-                json.dump(work(), file)
-        finally:
-            os._exit(0)
-    os.close(theirs)
-    with os.fdopen(mine) as file:
-        text = file.read()
-    os.waitpid(pid, 0)
-    return json.loads(text)
 
 
 def install(place: Path, name: str) -> None:

@@ -212,6 +212,9 @@ def test_what_it_is_lent_is_still_missing() -> None:
     folder = Path(str(find_spec("auto_LiRPA").submodule_search_locations[0]))  # type: ignore[union-attr]
     assert "from numpy.lib.arraysetops import isin" in (folder / "operators" / "base.py").read_text()
     assert "import _set_opset_version" in (folder / "parse_graph.py").read_text()
+    assert (
+        "def _named_members(self, get_members_fn, prefix='', recurse=True)" in (folder / "bound_general.py").read_text()
+    )
     assert find_spec("numpy.lib.arraysetops") is None
     assert not hasattr(importlib.import_module("torch.onnx.symbolic_helper"), "_set_opset_version")
     assert not hasattr(torch._C.Node, "__getitem__")  # type: ignore[attr-defined]
