@@ -17,6 +17,7 @@ from steelyard import (
     building,
     checkpoints,
     folder,
+    processor,
     provenance,
     ranks,
     recording,
@@ -335,7 +336,7 @@ def _stopped(journal: folder.Journal, place: Path, end: KeyboardInterrupt | Term
 
 def _steps(prepared: Prepared, place: Path, loggers: Sequence[Logger], rank: Rank | None) -> Scorecard | None:
     order, draft, selected = prepared.order, prepared.draft, prepared.selected
-    started = time.monotonic()
+    started, waited = time.monotonic(), processor.waited()
     keeps = rank is None or rank.first
     if keeps:
         text = OmegaConf.to_yaml(spec.masked(spec.plain(order.config)))
@@ -384,6 +385,7 @@ def _steps(prepared: Prepared, place: Path, loggers: Sequence[Logger], rank: Ran
         choices=dict(order.choices),
         overrides=spec.masked_overrides(order.overrides),
         seconds=time.monotonic() - started,
+        waited=processor.waited(since=waited),
         notes=prepared.notes if rank is None else (*prepared.notes, ranks.remark(rank)),
     )
     folder.write_json(place / "scorecard.json", scorecard.to_json())

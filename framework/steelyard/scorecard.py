@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from steelyard.measurement import Better, Measurement, Status
 from steelyard.panel import Panel
+from steelyard.processor import BUSY
 
 SCHEMA_VERSION = 1
 """Raised whenever a reader of scorecard.json would have to change."""
@@ -126,6 +127,7 @@ class Scorecard:
         choices: Config group -> chosen option(s), e.g. {"model": "mlp", "privacy": "dp_sgd,membership"}.
         overrides: The words of the command line that made it.
         seconds: Wall time of the whole run.
+        waited: Those of them in which it was ready and others had the processors; None where nobody says.
         notes: Remarks of preflight.
         schema_version: Of this file.
     """
@@ -138,6 +140,7 @@ class Scorecard:
     choices: Mapping[str, str] = field(default_factory=dict[str, str])
     overrides: tuple[str, ...] = ()
     seconds: float = 0.0
+    waited: float | None = None
     notes: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -157,6 +160,12 @@ class Scorecard:
         if Judgement.INVALID in found:
             return Stability.INVALID
         return Stability.STABLE if found == {Judgement.MET} else Stability.INCONCLUSIVE
+
+    @property
+    def waiting(self) -> float:
+        """The share of its time, 0 to 1, in which it waited for a processor; 0 where that is too little to matter."""
+        share = (self.waited or 0.0) / self.seconds if self.seconds else 0.0
+        return share if share >= BUSY else 0.0
 
     @property
     def failed(self) -> tuple[str, ...]:

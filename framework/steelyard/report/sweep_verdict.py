@@ -4,7 +4,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from steelyard.folder import State
-from steelyard.report.verdict import Verdict
+from steelyard.report.verdict import Verdict, crowded
 from steelyard.report.words import counted, listing
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def sweep_verdict(summary: "SweepSummary") -> Verdict:
     details = [f"{trial.name} {trial.state}: {trial.reason or 'no reason is known'}" for trial in lost[:MOST]]
     details += [f"and {len(lost) - MOST:,} more in the table of trials"] if len(lost) > MOST else []
     details += [f"a plugin failed while measuring in {listing(broken)}; see the reports"] if broken else []
+    details += crowded([trial.scorecard for trial in weighed if trial.scorecard])
     details += _single_seed(summary)
     # A search gives up trials on purpose.
     whole = all(trial.scorecard or trial.state == State.PRUNED for trial in trials)

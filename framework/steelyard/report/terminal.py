@@ -8,7 +8,7 @@ from steelyard.problem import Problem
 from steelyard.report.curves import Curve, curve
 from steelyard.report.numbers import number
 from steelyard.report.rows import Row, once, rows
-from steelyard.report.verdict import sentence, verdict
+from steelyard.report.verdict import crowded, sentence, verdict
 from steelyard.report.words import coordinate, metric, words
 from steelyard.scorecard import Judgement, Scorecard, Section
 
@@ -54,6 +54,8 @@ def print_scorecard(scorecard: Scorecard, *, console: "Console | None" = None) -
         mark, style = ("✓", "green") if requirement.judgement is Judgement.MET else ("✗", "red")
         console.print(Text.assemble((f"{mark} ", style), sentence(requirement)))
     console.print(Text(says.line, style=STYLES[says.tone]))
+    for warning in crowded([scorecard]):
+        console.print(Text(warning, style=STYLES["open"]))
     for note in scorecard.notes:
         console.print(Text(f"note: {note}", style="dim"))
 

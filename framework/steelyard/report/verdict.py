@@ -42,7 +42,7 @@ def verdict(scorecard: Scorecard | None, status: RunStatus | None) -> Verdict:
         state = status.state if status else State.KILLED
         return Verdict(tone="open" if state is State.RUNNING else "bad", line=ENDED[state])
     unmet = [row for row in scorecard.requirements if row.judgement is not Judgement.MET]
-    doubtful = tuple(_doubts(scorecard))
+    doubtful = (*_doubts(scorecard), *crowded([scorecard]))
     if scorecard.failed:
         line = f"{_failed(scorecard.failed)} {_requirements(scorecard)}".strip()
         return Verdict(tone="bad", line=line, details=(*map(sentence, unmet), *doubtful))
@@ -59,6 +59,18 @@ def sentence(requirement: Requirement) -> str:
     held = "" if requirement.held is None else f", {number(requirement.held)} was held against it"
     reason = f": {requirement.reason}" if requirement.reason else ""
     return f"{requirement.name} {bound} {number(requirement.limit)} is {requirement.judgement}{held}{reason}"
+
+
+def crowded(scorecards: Sequence[Scorecard]) -> tuple[str, ...]:
+    """That times of some runs are too long, since others had the processors; nothing where they had them seldom."""
+    found = [card.waiting for card in scorecards if card.waiting]
+    if not found:
+        return ()
+    one = len(scorecards) == 1
+    who = "this run" if one else f"{len(found):,} of {counted(len(scorecards), 'run')}"
+    share = f"{found[0]:.0%} of its" if one else f"up to {max(found):.0%} of their"
+    which = f"{who} waited for a processor {share} time"
+    return (f"The machine was busy: {which}, so times here are longer than on a machine of its own.",)
 
 
 def _requirements(scorecard: Scorecard) -> str:
