@@ -131,16 +131,20 @@ def test_norms_by_pairs_are_those_of_the_products(length: int, trained: str) -> 
 
 
 @pytest.mark.parametrize("together", [1, 4, COUNT])
-@pytest.mark.parametrize(("channels", "wide"), [(3, 512), (16, 512), (16, 0)])
+@pytest.mark.parametrize(("channels", "wide", "kernel"), [(3, 512, 3), (16, 512, 3), (16, 0, 3), (5, 512, 1)])
 def test_convolutions_and_their_norms_may_be_worked_on_some_examples_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, together: int, channels: int, wide: int
+    monkeypatch: pytest.MonkeyPatch, together: int, channels: int, wide: int, kernel: int
 ) -> None:
     for module in (_convolution, _layers):
-        monkeypatch.setattr(module, "at_once", lambda _: together)
+        monkeypatch.setattr(module, "at_once", lambda *_: together)
     monkeypatch.setattr(_convolution, "WIDE", wide)
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(channels, 4, 3, stride=2, padding=1), nn.GroupNorm(2, 4), nn.Flatten(2), nn.LayerNorm(9), nn.Flatten()
+        nn.Conv2d(channels, 4, kernel, stride=2, padding=kernel // 2),
+        nn.GroupNorm(2, 4),
+        nn.Flatten(2),
+        nn.LayerNorm(9),
+        nn.Flatten(),
     ).double()
     batch = (torch.randn(COUNT, channels, 6, 6).double(), torch.randint(0, 36, (COUNT,)))
     layout = Layout(list(model.parameters()))
