@@ -40,6 +40,23 @@ class Normals(ABC):
 
 
 @final
+class _Scratch:
+    """Memory in which a chunk of numbers is made, with its views: to ask for them anew takes longer than many sums."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        size = dtype.itemsize
+        self.numbers = torch.empty(CHUNK, dtype=dtype)
+        self.made: Any = self.numbers.numpy()
+        self.radius = np.empty(CHUNK // 2, dtype=self.made.dtype)
+        self.raw = bytearray(CHUNK * size + KEY)
+        self.bits = np.frombuffer(self.raw, dtype=f"u{size}", count=CHUNK)
+        self.signed = self.bits.view(f"i{size}")
+        self.half, self.unit, self.turn = (
+            self.made.dtype.type(number) for number in (0.5, 2.0 ** (-8 * size), 2 * math.pi * 2.0 ** (-8 * size))
+        )
+
+
+@final
 class CipherNormals(Normals):
     """From AES in counter mode, by the transform of Box and Muller (1958); for single and double precision on the CPU.
 
@@ -50,7 +67,7 @@ class CipherNormals(Normals):
 
     def __init__(self, key: bytes, *, ahead: bool = False) -> None:
         self._cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(KEY))).encryptor()
-        self._bytes = bytearray()
+        self._scratch: dict[torch.dtype, _Scratch] = {}
         self._ahead = ahead
         self._made: dict[torch.dtype, tuple[Tensor, int]] = {}
 
@@ -60,7 +77,8 @@ class CipherNormals(Normals):
         if self._ahead and len(out) <= FEW:
             torch.mul(self._taken(len(out), out.dtype), scale, out=out)
             return
-        self._make(out, scale)
+        for part in out.split(CHUNK):
+            part.copy_(self._chunk(len(part), out.dtype, scale))
 
     def blur(self, out: Tensor, *, factor: float, scale: float) -> None:
         """See `Normals`."""
@@ -68,47 +86,40 @@ class CipherNormals(Normals):
         if self._ahead and len(out) <= FEW:
             out.mul_(factor).add_(self._taken(len(out), out.dtype), alpha=scale)
             return
-        noise = torch.empty(min(len(out), CHUNK), dtype=out.dtype)
         for part in out.split(CHUNK):
-            self._make(noise[: len(part)], scale)
-            torch.add(noise[: len(part)], part, alpha=factor, out=part)
+            torch.add(self._chunk(len(part), out.dtype, scale), part, alpha=factor, out=part)
 
     def _taken(self, count: int, dtype: torch.dtype) -> Tensor:
         """The next ones of those made ahead, with a standard deviation of 1."""
         made, start = self._made.get(dtype, (torch.empty(0, dtype=dtype), 0))
         if start + count > len(made):
-            made, start = torch.empty(CHUNK, dtype=dtype), 0
-            self._make(made, 1.0)
+            made, start = self._chunk(CHUNK, dtype, 1.0).clone(), 0
         self._made[dtype] = made, start + count
         return made[start : start + count]
 
-    def _make(self, out: Tensor, scale: float) -> None:
-        numbers: Any = out.numpy()
-        needed = min(len(numbers) + 1, CHUNK) * out.dtype.itemsize + KEY
-        if len(self._bytes) < needed:
-            self._bytes = bytearray(needed)
-        for start in range(0, len(numbers), CHUNK):
-            self._fill(numbers[start : start + CHUNK], scale)
-
-    def _fill(self, numbers: Any, scale: float) -> None:
-        kind, size = numbers.dtype, numbers.dtype.itemsize
-        pairs = (len(numbers) + 1) // 2
-        self._cipher.update_into(ZEROS[: 2 * pairs * size], self._bytes)
-        bits = np.frombuffer(self._bytes, dtype=f"u{size}", count=2 * pairs)
+    def _chunk(self, count: int, dtype: torch.dtype, scale: float) -> Tensor:
+        """At most a chunk of numbers, which the next call overwrites."""
+        scratch = self._scratch.get(dtype)
+        if scratch is None:
+            scratch = self._scratch[dtype] = _Scratch(dtype)
+        pairs = (count + 1) // 2
+        self._cipher.update_into(ZEROS[: 2 * pairs * dtype.itemsize], scratch.raw)
+        radius, angle, other = scratch.radius[:pairs], scratch.made[pairs : 2 * pairs], scratch.made[:pairs]
         # Half a unit keeps the logarithm finite; unsigned, so that the smallest ones keep all their bits.
-        radius = bits[:pairs].astype(kind)
-        radius += kind.type(0.5)
-        radius *= kind.type(2.0 ** (-8 * size))
-        np.log(radius, out=radius)
-        radius *= kind.type(-2 * scale * scale)
+        np.copyto(radius, scratch.bits[:pairs], casting="same_kind")
+        radius += scratch.half
+        radius *= scratch.unit
+        # The quickest of the logarithms.
+        np.log2(radius, out=radius)
+        radius *= radius.dtype.type(-2 * math.log(2) * scale * scale)
         np.sqrt(radius, out=radius)
-        angle = bits[pairs:].view(f"i{size}").astype(kind)
-        angle *= kind.type(2 * math.pi * 2.0 ** (-8 * size))
-        rest = len(numbers) - pairs
-        np.cos(angle, out=numbers[:pairs])
-        numbers[:pairs] *= radius
-        np.sin(angle[:rest], out=numbers[pairs:])
-        numbers[pairs:] *= radius[:rest]
+        np.copyto(angle, scratch.signed[pairs : 2 * pairs], casting="same_kind")
+        angle *= scratch.turn
+        np.cos(angle, out=other)
+        other *= radius
+        np.sin(angle, out=angle)
+        angle *= radius
+        return scratch.numbers[:count]
 
 
 @final
