@@ -63,7 +63,11 @@ def _judge(name: str, bound: str, limit: float, found: Measurement) -> Requireme
         judgement = Judgement.INCONCLUSIVE
         reason = f"the {found.level:.0%} interval [{low:.4g}, {high:.4g}]{where} straddles the limit"
     else:
-        judgement, reason = Judgement.NOT_MET, f"{held:.4g}{where}"
+        judgement = Judgement.NOT_MET
+        reason = where.strip()
+        if found.interval is not None:
+            interval = f"{found.level:.0%} interval [{low:.4g}, {high:.4g}]"
+            reason = f"it is {found.value:.4g}{where}, and all of its {interval} is beyond the limit"
     return Requirement(name=name, bound=bound, limit=limit, judgement=judgement, held=held, reason=reason)
 
 

@@ -39,6 +39,21 @@ def test_the_unfavourable_end_is_held_against_the_limit(
     assert judge(bound, limit, measured(value, interval)) is expected
 
 
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (measured(9.0), ""),
+        (measured(9.0, at={"x": 2}), "at x=2"),
+        (measured(9.0, (8.1, 10.0)), "it is 9, and all of its 95% interval [8.1, 10] is beyond the limit"),
+        (measured(9.0, (7.9, 10.0)), "the 95% interval [7.9, 10] straddles the limit"),
+        (measured(7.0), ""),
+    ],
+)
+def test_why_it_is_not_met_is_said_with_what_was_measured(found: Measurement, reason: str) -> None:
+    (row,) = requirements.judge({NAME: {"max": 8}}, [found])
+    assert row.reason == reason
+
+
 def test_what_is_missing_does_not_meet_it() -> None:
     assert judge("max", 8) is Judgement.MISSING
 
