@@ -10,6 +10,7 @@ are made as doubles, since it makes some without being told their type; after it
 import copy
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -197,11 +198,14 @@ def _imported() -> Any:
     if LIBRARY in sys.modules:
         return sys.modules[LIBRARY]
     helper: Any = import_module("torch.onnx.symbolic_helper")
+    places: Any = import_module("appdirs")
     switches: Any = torch._C
     missing = "numpy.lib.arraysetops"
     sys.modules[missing] = ModuleType(missing)
     vars(sys.modules[missing])["isin"] = np.isin
     helper._set_opset_version = _nothing
+    # It makes a folder among the user's data and never writes to it.
+    own, places.user_data_dir = places.user_data_dir, _here
     profiling = switches._jit_set_profiling_executor(True), switches._jit_set_profiling_mode(True)
     try:
         library = import_module(LIBRARY)
@@ -210,6 +214,7 @@ def _imported() -> Any:
     finally:
         switches._jit_set_profiling_executor(profiling[0])
         switches._jit_set_profiling_mode(profiling[1])
+        places.user_data_dir = own
         del helper._set_opset_version, sys.modules[missing]
     return library
 
@@ -217,6 +222,12 @@ def _imported() -> Any:
 def _nothing(version: int) -> None:
     """In place of a function that set what `_lent` sets."""
     del version
+
+
+def _here(name: str) -> str:
+    """In place of a folder for the user's data: one that is there."""
+    del name
+    return os.curdir
 
 
 def _then(first: Callable[..., Any], second: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """Bounds by auto_LiRPA: ours where both know them, sound where ours know none, and no trace of it afterwards."""
 
 import importlib
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from helpers.chains import POINTS, apart, box, perceptron
+from helpers.forked import in_a_fork
 from small_runs import IMAGES, Points, bits, digits_task, flags, frozen, same_bits
 from steelyard.measurement import Measurement, Status
 from steelyard.measuring import looking
 from steelyard.models import ResNet
-from steelyard_stability import Certified
+from steelyard_stability import Certified, _lirpa
 from steelyard_stability._bounds import doubled, margins
 from steelyard_stability._certified import CertifiedAttachment
 from steelyard_stability._staging import Stage, stage
@@ -238,3 +240,17 @@ def test_ours_say_who_knows_more() -> None:
     notes = [row.note for row in rows if isinstance(row, Measurement) and row.name == "proved"]
     assert notes
     assert all("stability.certified.bounds_by=auto_lirpa" in note for note in notes)
+
+
+@installed
+def test_it_leaves_no_folder_among_the_users_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+    def afresh() -> str:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "auto_LiRPA"]:
+            del sys.modules[name]
+        with _lirpa._lent():
+            return importlib.import_module("appdirs").user_data_dir("own")
+
+    assert in_a_fork(afresh) == str(tmp_path / "data" / "own")
+    assert not (tmp_path / "data").exists()
