@@ -11,9 +11,9 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
-from torch.nn import Parameter
 from torch.optim import LBFGS, Optimizer
 
+from steelyard import resident
 from steelyard.attachment import Attachment
 from steelyard.draft import Draft, Step
 from steelyard.measurement import Artefact, Measurement
@@ -39,10 +39,12 @@ from steelyard_privacy._released import Account, Clipping, clipping, promised, u
 from steelyard_privacy._sampling import PoissonLoader, population_of
 from steelyard_privacy._sensitivity import clip_by, sensitivity, slack
 from steelyard_privacy._spending import Ledger, fingerprint, summed_up
-from steelyard_privacy._sums import Layout, Sums
+from steelyard_privacy._sums import Layout, Sums, trained
 from steelyard_privacy.dp_sgd import DPSGD
 
 SENSITIVITY_TRIES = 10
+KEPT = 2**24
+"""Bytes: half of what the allocator is to keep from step to step. Pieces of new sizes come and go in each of them."""
 PORTIONS, LEAST_STEPS = 20, 400
 """The ledger is told of so many steps at once that a killed run is charged for at most a twentieth too much."""
 
@@ -163,6 +165,8 @@ class PrivateTraining(Attachment):
             name = type(self._optimizer).__name__
             raise refuse(f"{name} looks at each batch twice, and each look would cost epsilon", fix="optimizer=sgd")
         self._check_account()
+        if not self._rehearsal:
+            resident.keep(KEPT)
         self._whole = self._plan.epsilon
         # One run is charged once, however many processes it has.
         self._ledger = None if self._rehearsal or self._crew.number else self._opened(trainer)
@@ -314,10 +318,10 @@ class PrivateTraining(Attachment):
     def _ready(self) -> tuple[Sums, Choice]:
         """The engine for the weights that the optimizer trains now: callbacks may thaw some on the way."""
         assert self._optimizer is not None
-        trained = _trained(self._optimizer)
+        weights = trained(self._optimizer)
         sums, choice = self._sums, self._choice
-        if sums is None or choice is None or not sums.layout.is_of(trained):
-            sums = Sums(Layout(trained))
+        if sums is None or choice is None or not sums.layout.is_of(weights):
+            sums = Sums(Layout(weights))
             choice = Choice(self._plugin.engine, task=self._task, layout=sums.layout, ways=self._plugin.ways)
             self._sums, self._choice = sums, choice
         return sums, choice
@@ -388,10 +392,6 @@ class PrivateTraining(Attachment):
                     f"the run was begun with {name} {was:.6g} and cannot go on with {now:.6g} on the same account",
                     fix="resume with the settings that the run was begun with",
                 )
-
-
-def _trained(optimizer: Optimizer) -> list[Parameter]:
-    return [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
 
 
 def _check_layers(task: LightningModule) -> None:

@@ -9,6 +9,12 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.optim import Optimizer
+
+
+def trained(optimizer: Optimizer) -> list[Parameter]:
+    """The weights that it trains now."""
+    return [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
 
 
 @final
