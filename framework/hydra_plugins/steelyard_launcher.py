@@ -100,6 +100,7 @@ class SteelyardLauncher(Launcher):
         return config
 
     def _forked(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> Sequence[JobReturn]:
+        from steelyard import garbage
         from steelyard.sweeping import warmth
         from steelyard.sweeping.pool import Ended, Pool, Told, share
 
@@ -117,6 +118,7 @@ class SteelyardLauncher(Launcher):
             if found is not None:
                 ready.append(found)
 
+        garbage.none_at_the_end()
         warmth.warm_up(len(jobs))
         filling = False
         try:

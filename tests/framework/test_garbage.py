@@ -1,5 +1,9 @@
 import atexit
 import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +46,35 @@ def test_a_process_that_ends_does_not_look_for_garbage_either(monkeypatch: pytes
     monkeypatch.setattr(atexit, "register", left.append)
     assert main(["--version"]) == 0
     assert left == [gc.freeze]
+
+
+ENDS = """
+import atexit, gc, os, sys
+from steelyard import garbage
+
+class Holder:
+    def __init__(self, file):
+        self.file, self.own = file, self
+
+atexit.register(lambda: os.write(1, b"frozen" if gc.get_freeze_count() and not gc.get_objects() else b"looked"))
+gc.disable()
+{opened}
+garbage.none_at_the_end()
+garbage.none_at_the_end()
+"""
+OPENED = """
+for name, how, what in (("text", "w", "said"), ("bytes", "wb", b"said"), ("both", "w+b", b"said"), ("closed", "w", "")):
+    Holder(open(name, how)).file.write(what)
+    if not what:
+        Holder(open(name)).file.close()
+"""
+
+
+@pytest.mark.parametrize("opened", ["", OPENED])
+def test_the_end_looks_at_no_library_and_loses_nothing_that_was_written(opened: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", ENDS.format(opened=opened)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("frozen", "")
+    left = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert left == (dict.fromkeys(("text", "bytes", "both"), "said") | {"closed": ""} if opened else {})
