@@ -22,7 +22,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -92,11 +92,10 @@ class SteelyardLauncher(Launcher):
 
     def composed(self, number: int, words: Sequence[str]) -> DictConfig:
         """The config of one job, `hydra` included."""
+        from steelyard.composing import set_number
+
         config = self._loader.taken(self._config, words)
-        job = config.hydra.job
-        with open_dict(job):
-            job.id = number
-            job.num = number
+        set_number(config, number)
         return config
 
     def _forked(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> Sequence[JobReturn]:
@@ -156,7 +155,7 @@ class SteelyardLauncher(Launcher):
 
         for number, words in jobs:
             try:
-                yield number, get_ready(self.composed(number, words), self._loader.bare(self._config, words))
+                yield number, get_ready(self._loader.job(self._config, words, number=number))
             except Exception as error:  # an interpolation may fail in any way
                 returned[number] = _failed(error)
 

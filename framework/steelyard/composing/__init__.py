@@ -3,8 +3,8 @@
 from steelyard.composing._compose import Composed, compose, known_to_hydra, options_of, session
 from steelyard.composing._expand import Collector, expand, look_through
 from steelyard.composing._hydra_main import through_hydra
-from steelyard.composing._job import ReadyJob, get_ready, run_job
-from steelyard.composing._quick import QuickLoader
+from steelyard.composing._job import Job, ReadyJob, get_ready, run_job
+from steelyard.composing._quick import QuickLoader, set_number
 from steelyard.composing._search import Search
 from steelyard.composing._stored import stored
 from steelyard.composing._trial import Trial
@@ -13,6 +13,7 @@ from steelyard.composing._yaml import to_yaml
 __all__ = [
     "Collector",
     "Composed",
+    "Job",
     "QuickLoader",
     "ReadyJob",
     "Search",
@@ -25,6 +26,7 @@ __all__ = [
     "options_of",
     "run_job",
     "session",
+    "set_number",
     "stored",
     "through_hydra",
     "to_yaml",

@@ -22,7 +22,25 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from steelyard.composing._loggers import set_up, walk_is_idle
+from steelyard.composing._sketch import Sketch, folder, resolved_logs
 from steelyard.composing._yaml import to_yaml
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job that is composed.
+
+    Attributes:
+        config: Of the job, `hydra` included.
+        handed: The same without `hydra`, for the task.
+        sketch: What it has in common with others; None if that is not known.
+        changed: The keys of `handed` below which it differs from them; None where that is not known.
+    """
+
+    config: DictConfig
+    handed: DictConfig
+    sketch: Sketch | None = None
+    changed: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,49 +70,50 @@ class ReadyJob:
     environment: Mapping[str, str]
 
 
-def get_ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
-    """All that comes before the job's process.
-
-    Args:
-        config: Of the job, `hydra` included.
-        handed: The same without `hydra`, for the task.
-    """
+def get_ready(job: Job) -> ReadyJob:
+    """All that comes before the job's process; it may change the configs."""
     state: Any = HydraConfig.instance()
     before = state.cfg
     try:
         # As `HydraConfig.set_config`, less its copy: the process that is to come is the only one that reads it.
-        state.cfg = config
-        return _ready(config, handed)
+        state.cfg = job.config
+        return _ready(job)
     finally:
         state.cfg = before
 
 
-def _ready(config: DictConfig, handed: DictConfig) -> ReadyJob:
-    own = config.hydra
+def _ready(job: Job) -> ReadyJob:
+    own = job.config.hydra
     # The folder's name may ask for what `hydra` is, so it comes after that.
-    place = Path(str(own.sweep.dir)) / str(own.sweep.subdir)
+    place = folder(own) if job.sketch is None else job.sketch.folder(job.config)
     runtime = own.runtime
     # Of the smallest part: OmegaConf goes through all that lies below.
     with open_dict(runtime):
         runtime.output_dir = str(place.absolute())
     OmegaConf.set_readonly(own, True)
-    files: dict[str, str] = {}
-    if own.output_subdir is not None:
-        plain = OmegaConf.to_container(own, enum_to_str=True)
-        texts = {"config": handed, "hydra": {"hydra": plain}, "overrides": own.overrides.task}
-        files = {f"{own.output_subdir}/{name}.yaml": to_yaml(content) for name, content in texts.items()}
-    logs: Any = None if own.job_logging is None else OmegaConf.to_container(own.job_logging, resolve=True)
+    texts = _texts(job) if own.output_subdir is not None else {}
+    logs: Any = resolved_logs(own) if job.sketch is None else job.sketch.resolved_logs(job.config)
     return ReadyJob(
-        config=config,
-        handed=handed,
+        config=job.config,
+        handed=job.handed,
         place=place,
-        files=files,
+        files={f"{own.output_subdir}/{name}.yaml": text for name, text in texts.items()},
         words=tuple(own.overrides.task),
         moves=not version.base_at_least("1.2") if own.job.chdir is None else own.job.chdir,
         logs=logs,
         idle_walk=walk_is_idle(logs, verbose=own.verbose),
         environment={str(name): str(value) for name, value in own.job.env_set.items()},
     )
+
+
+def _texts(job: Job) -> dict[str, str]:
+    own, known = job.config.hydra, job.sketch
+    if known is None:
+        plain = OmegaConf.to_container(own, enum_to_str=True)
+        config, hydra = to_yaml(job.handed), to_yaml({"hydra": plain})
+    else:
+        config, hydra = known.config_text(job.handed, job.changed), known.hydra_text(own)
+    return {"config": config, "hydra": hydra, "overrides": to_yaml(own.overrides.task)}
 
 
 def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobReturn:
@@ -110,8 +129,8 @@ def run_job(job: ReadyJob, context: HydraContext, task: TaskFunction) -> JobRetu
     """
     state: Any = HydraConfig.instance()
     state.cfg = job.config
-    for folder in dict.fromkeys([job.place, *((job.place / name).parent for name in job.files)]):
-        folder.mkdir(parents=True, exist_ok=True)
+    for place in dict.fromkeys([job.place, *((job.place / name).parent for name in job.files)]):
+        place.mkdir(parents=True, exist_ok=True)
     for name, text in job.files.items():
         (job.place / name).write_text(text, encoding="utf-8")
     done = JobReturn(overrides=list(job.words))

@@ -8,6 +8,7 @@ of a copy gives the same. Whatever else there is (packages, `hydra.*`, what Hydr
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # A config is a tree of anything.
 
+import contextlib
 import copy
 import os
 import pickle
@@ -28,11 +29,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from typing_extensions import override
 
+from steelyard.composing._job import Job
+from steelyard.composing._sketch import Sketch, sketch
+
 MOST = 64
 """Compositions that are kept; the oldest goes first."""
+_REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+"""After these Hydra composes, and says what is wrong in its own words."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Base:
     """What Hydra composed, to be copied.
 
@@ -40,11 +46,13 @@ class _Base:
         config: The composition; never changed.
         pickled: The same as bytes, the quickest way to a copy; None if something in it cannot be pickled.
         bare: The same without `hydra`.
+        sketch: What its jobs have in common, once a job has been asked for.
     """
 
     config: DictConfig
     pickled: bytes | None
     bare: bytes | None
+    sketch: Sketch | None = None
 
     def copy(self, *, bare: bool) -> DictConfig:
         pickled = self.bare if bare else self.pickled
@@ -53,6 +61,43 @@ class _Base:
             return pickle.loads(pickled)  # noqa: S301
         config = copy.deepcopy(self.config)
         return _without_hydra(config) if bare else config
+
+    def sketched(self) -> Sketch | None:
+        if self.sketch is None:
+            # What cannot be written down is told of the job that needs it.
+            with contextlib.suppress(Exception):
+                self.sketch = sketch(self.config)
+        return self.sketch
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How to the config of some words.
+
+    Attributes:
+        base: To be copied.
+        settings: To be set in it.
+        noted: What Hydra writes down of the words.
+    """
+
+    base: _Base
+    settings: Sequence[Override]
+    noted: Sequence[Override]
+
+    def config(self, *, bare: bool) -> DictConfig | None:
+        """None where Hydra has to compose it."""
+        config = self.base.copy(bare=bare)
+        if not all(_set(config, word) for word in self.settings):
+            return None
+        if not bare:
+            _note(config, self.noted)
+        return config
+
+    def changed(self) -> frozenset[str] | None:
+        """The keys below which the settings change something; None where they may do so through an interpolation."""
+        if any("${" in _text(word) or _leads_elsewhere(self.base.config, word.key_or_group) for word in self.settings):
+            return None
+        return frozenset(word.key_or_group.partition(".")[0] for word in self.settings)
 
 
 class QuickLoader(ConfigLoader):
@@ -79,7 +124,7 @@ class QuickLoader(ConfigLoader):
 
     @override
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        config = self._load(master_config, sweep_overrides)
+        config = self._load(master_config, sweep_overrides, self._way(master_config, sweep_overrides))
         if self.keeps:
             self._kept[tuple(sweep_overrides)] = config
         return config
@@ -87,19 +132,40 @@ class QuickLoader(ConfigLoader):
     def taken(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         """The same as `load_sweep_config`, to be changed by the caller: what was kept is given away once."""
         kept = self._kept.pop(tuple(sweep_overrides), None)
-        return self._load(master_config, sweep_overrides) if kept is None else kept
+        if kept is None:
+            kept = self._load(master_config, sweep_overrides, self._way(master_config, sweep_overrides))
+        return kept
 
-    def bare(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        """The same as `load_sweep_config` without `hydra`, to be changed by the caller."""
-        return self._load(master_config, sweep_overrides, bare=True)
+    def job(self, master_config: DictConfig, sweep_overrides: Sequence[str], *, number: int) -> Job:
+        """The same for a job, to be changed by the caller."""
+        way = self._way(master_config, sweep_overrides)
+        config = self._load(master_config, sweep_overrides, way)
+        composed = self.composed
+        handed = self._load(master_config, sweep_overrides, way, bare=True)
+        set_number(config, number)
+        if way is None or self.composed != composed:
+            return Job(config=config, handed=handed)
+        return Job(config=config, handed=handed, sketch=way.base.sketched(), changed=way.changed())
 
-    def _load(self, master_config: DictConfig, sweep_overrides: Sequence[str], *, bare: bool = False) -> DictConfig:
-        everything = [*master_config.hydra.overrides.hydra, *sweep_overrides]
+    def _way(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> _Way | None:
+        """None where Hydra has to compose."""
+        name, words = master_config.hydra.job.config_name, [*master_config.hydra.overrides.hydra, *sweep_overrides]
+        searchpath = tuple(word for word in words if word.startswith("hydra.searchpath"))
         try:
-            config = self._quick(master_config.hydra.job.config_name, everything, bare=bare)
-        except (HydraException, OmegaConfBaseException, ValueError):
-            # Hydra says what is wrong in its own words.
-            config = None
+            parsed = [self._parse(word) for word in words]
+            settings = [word for word in parsed if self._is_setting(word, name, searchpath)]
+            base = self._base(name, [_text(word) for word in parsed if word not in settings])
+        except _REFUSALS:
+            return None
+        return _Way(base, settings, [word for word in parsed if not word.is_hydra_override()])
+
+    def _load(
+        self, master_config: DictConfig, sweep_overrides: Sequence[str], way: _Way | None, *, bare: bool = False
+    ) -> DictConfig:
+        config = None
+        if way is not None:
+            with contextlib.suppress(*_REFUSALS):
+                config = way.config(bare=bare)
         if config is None:
             self.composed += 1
             whole = self._loader.load_sweep_config(master_config, list(sweep_overrides))
@@ -146,20 +212,6 @@ class QuickLoader(ConfigLoader):
     def compute_defaults_list(self, config_name: str | None, overrides: list[str], run_mode: RunMode) -> Any:
         return self._loader.compute_defaults_list(config_name, overrides, run_mode)
 
-    def _quick(self, name: str | None, words: Sequence[str], *, bare: bool) -> DictConfig | None:
-        """The config, or None where Hydra has to compose it."""
-        parsed = [self._parse(word) for word in words]
-        searchpath = tuple(word for word in words if word.startswith("hydra.searchpath"))
-        settings = [word for word in parsed if self._is_setting(word, name, searchpath)]
-        choices = [_text(word) for word in parsed if word not in settings]
-        config = self._base(name, choices).copy(bare=bare)
-        for word in settings:
-            if not _set(config, word):
-                return None
-        if not bare:
-            _note(config, [word for word in parsed if not word.is_hydra_override()])
-        return config
-
     def _parse(self, word: str) -> Override:
         if word not in self._parsed:
             (self._parsed[word],) = self._parser.parse_overrides([word])
@@ -190,7 +242,7 @@ class QuickLoader(ConfigLoader):
             and not word.is_sweep_override()
             and not word.is_hydra_override()
             and not (word.is_delete() and word.value() is not None)  # it looks at the value that it deletes
-            and re.fullmatch(r"\w+(\.\w+)*", word.key_or_group) is not None
+            and re.fullmatch(r"(?!hydra\b)\w+(\.\w+)*", word.key_or_group) is not None
             and not self._is_group(word.key_or_group, name, searchpath)
         )
 
@@ -204,10 +256,32 @@ class QuickLoader(ConfigLoader):
         return self._groups[asked]
 
 
+def set_number(config: DictConfig, number: int) -> None:
+    """Notes which job of its sweep a config is of."""
+    job = config.hydra.job
+    with open_dict(job):
+        job.id = number
+        job.num = number
+
+
 def _without_hydra(config: DictConfig) -> DictConfig:
     with open_dict(config):
         del config["hydra"]
     return config
+
+
+def _leads_elsewhere(config: DictConfig, path: str) -> bool:
+    """True if there may be an interpolation on the way."""
+    node: Any = config
+    for key in path.split(".")[:-1]:
+        if not isinstance(node, DictConfig):
+            return OmegaConf.is_list(node)
+        if key not in node.keys():  # noqa: SIM118 - `in node` asks what an interpolation leads to
+            return False
+        if OmegaConf.is_interpolation(node, key):
+            return True
+        node = None if OmegaConf.is_missing(node, key) else node[key]
+    return False
 
 
 def _set(config: DictConfig, word: Override) -> bool:

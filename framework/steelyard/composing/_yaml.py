@@ -30,11 +30,27 @@ def to_yaml(config: Any) -> str:
     if not isinstance(plain, Mapping) or not plain:
         return _text(plain)
     first, inner = next(iter(plain.items()))
-    head = _text({first: None}).removesuffix(" null\n") + "\n"
+    head = head_of(first)
     if len(plain) > 1 or not isinstance(inner, Mapping) or not inner or head.count("\n") > 1:
         return "".join(_text({key: value}) for key, value in plain.items())
-    # Every part under its own key, so that lines break where they do in the whole.
-    return head + "".join(_text({first: {key: value}}).removeprefix(head) for key, value in inner.items())
+    return head + "".join(part_below(first, key, value) for key, value in inner.items())
+
+
+def head_of(key: Any) -> str:
+    """The line above what lies below a key."""
+    return _text({key: None}).removesuffix(" null\n") + "\n"
+
+
+def part_below(first: Any, key: Any, value: Any) -> str:
+    """What `to_yaml` writes of `first.key`, without the head."""
+    # Under its own key, so that lines break where they do in the whole.
+    return _text({first: {key: value}}).removeprefix(head_of(first))
+
+
+def values_below(first: Any, second: Any, values: Mapping[Any, Any]) -> dict[Any, str]:
+    """What `to_yaml` writes of each of `first.second`, without the heads; made anew."""
+    heads = head_of(first) + part_below(first, second, None).removesuffix(" null\n") + "\n"
+    return {key: _written({first: {second: {key: value}}}).removeprefix(heads) for key, value in values.items()}
 
 
 def _text(plain: Any) -> str:

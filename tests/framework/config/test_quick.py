@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from steelyard.composing import QuickLoader, _quick
+from steelyard.composing import Job, QuickLoader, ReadyJob, _quick, get_ready, set_number
 
 
 class Colour(Enum):
@@ -96,6 +96,9 @@ WORDS = (
     "+wanted=2", "~wanted",
     # Hydra's own.
     "hydra.job.name=other", "hydra.verbose=true", "+hydra.job.env_set.X=1", "hydra.job.env_copy=[STEELYARD_TEST_HOME]",
+    "hydra/job_logging=none", "hydra/job_logging=stdout", "hydra={verbose:true}", "hydra.output_subdir=null",
+    "hydra.job_logging.handlers.file.filename=${hydra.runtime.output_dir}/${lr}.log", "+hydra.job_logging.more=${open}",
+    "hydra.job_logging.root.level=${wanted}", "hydra.job_logging=${open}", "hydra.sweep.subdir=${model.name}",
     "hydra.job.config.override_dirname.item_sep=_", "hydra.job.config.override_dirname.exclude_keys=[seed]",
     # Nothing that can be read, or nothing that is one value.
     "lr", "lr=", "lr=1,2", "@x=1", "a.b@c=1", "seed=choice(1,2)",
@@ -181,6 +184,25 @@ def outcome(loader: ConfigLoader, start: DictConfig, words: list[str]) -> Any:
         return shape(made, resolve=False), shape(made, resolve=True)
 
 
+def plainly(loader: ConfigLoader, start: DictConfig, words: list[str]) -> Job:
+    """A job as Hydra composes it."""
+    whole, handed = loader.load_sweep_config(start, words), loader.load_sweep_config(start, words)
+    set_number(whole, 3)
+    OmegaConf.set_struct(handed, False)
+    del handed["hydra"]
+    OmegaConf.set_struct(handed, True)
+    return Job(config=whole, handed=handed)
+
+
+def before(job: Job) -> Any:
+    """What a job's process starts with, but for the configs; or the error."""
+    try:
+        ready = get_ready(job)
+    except OmegaConfBaseException as error:
+        return type(error), str(error)
+    return {name: getattr(ready, name) for name in ReadyJob.__slots__ if name not in ("config", "handed")}
+
+
 def compare(loader: ConfigLoader, seeds: range) -> tuple[int, int]:
     """How many combinations composed, and how often Hydra had to compose for them."""
     quick = {at: QuickLoader(loader) for at in range(len(MASTERS))}
@@ -196,10 +218,12 @@ def compare(loader: ConfigLoader, seeds: range) -> tuple[int, int]:
             composed += 1
             # Now from what is kept.
             assert outcome(quick[at], starts[at], words) == expected, words
-            # And what the task gets of it.
+            # And what the task gets of it, with all that comes before the job.
             about, below = expected[0]
             rest = [entry for entry in below if entry[0] != "hydra"]
-            assert shape(quick[at].bare(starts[at], words), resolve=False) == (about, rest), words
+            job = quick[at].job(starts[at], words, number=3)
+            assert shape(job.handed, resolve=False) == (about, rest), words
+            assert before(job) == before(plainly(loader, starts[at], words)), words
     return composed, sum(one.composed for one in quick.values())
 
 
