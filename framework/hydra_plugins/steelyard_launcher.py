@@ -118,28 +118,36 @@ class SteelyardLauncher(Launcher):
                 ready.append(found)
 
         garbage.none_at_the_end()
-        warmth.warm_up(len(jobs))
-        filling = False
+        looks = gc.isenabled()
+        warming = warmth.warming_up(len(jobs))
+        next(warming)
+        warm = filling = False
         try:
-            while more or ready or pool.busy:
-                while pool.free and (more or ready):
-                    if not ready:
+            with garbage.left_lying():
+                while more or ready or pool.busy:
+                    while pool.free and (more or ready):
+                        if not ready:
+                            get_another_ready()
+                        else:
+                            number, job = ready.popleft()
+                            _log.info("\t#%d : %s", number, " ".join(filter_overrides(list(job.words))))
+                            pool.start(number, partial(self._work, job, looks))
+                    # While the others run, so that none of them waits for it; several in a row, since after each fork
+                    # all that is written to is copied anew.
+                    before, filling = filling, more and len(ready) < (AHEAD if filling and warm else workers)
+                    if filling:
+                        if not before:
+                            # All configs of the last row are garbage now, and next to nothing else is there to look at.
+                            gc.collect()
                         get_another_ready()
-                    else:
-                        number, job = ready.popleft()
-                        _log.info("\t#%d : %s", number, " ".join(filter_overrides(list(job.words))))
-                        pool.start(number, partial(self._work, job))
-                # While the others run, so that none of them waits for it; several in a row, since after each fork all
-                # that is written to is copied anew.
-                filling = more and len(ready) < (AHEAD if filling else workers)
-                if filling:
-                    get_another_ready()
-                for event in pool.poll(0.0 if filling else 1.0):
-                    match event:
-                        case Told(number=number, what=what):
-                            returned[number] = pickle.loads(what)  # noqa: S301 - from our own job
-                        case Ended(number=number):
-                            returned.setdefault(number, _lost(event))
+                    elif not warm:
+                        warm = next(warming, warming) is warming
+                    for event in pool.poll(0.0 if filling or not warm else 1.0):
+                        match event:
+                            case Told(number=number, what=what):
+                                returned[number] = pickle.loads(what)  # noqa: S301 - from our own job
+                            case Ended(number=number):
+                                returned.setdefault(number, _lost(event))
         finally:
             pool.kill()
             gc.unfreeze()
@@ -159,9 +167,13 @@ class SteelyardLauncher(Launcher):
             except Exception as error:  # an interpolation may fail in any way
                 returned[number] = _failed(error)
 
-    def _work(self, job: "ReadyJob", send: "Send") -> int:
+    def _work(self, job: "ReadyJob", looks: bool, send: "Send") -> int:
         from steelyard.composing import run_job
 
+        # The configs of the jobs that wait are no garbage either, and to look at them is to copy them.
+        gc.freeze()
+        if looks:
+            gc.enable()
         try:
             done = run_job(job, self._context, self._task)
         except Exception as error:  # `run_job` catches what the task raises, not what comes before it

@@ -5,6 +5,7 @@ import fcntl
 import gc
 import io
 import os
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
@@ -48,7 +49,7 @@ def _leave_lying() -> None:
 
 
 def _writes() -> bool:
-    """True if anything but the standard three is open for writing, or if nobody can say."""
+    """True if a file other than the standard three is open for writing, or if nobody can say."""
     try:
         numbers = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - numbers, not paths
     except OSError:
@@ -58,6 +59,7 @@ def _writes() -> bool:
 
 def _is_written(number: int) -> bool:
     try:
-        return number >= _STANDARD and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        how, what = fcntl.fcntl(number, fcntl.F_GETFL), os.fstat(number)
     except OSError:
         return False  # the one that listed them
+    return number >= _STANDARD and how & os.O_ACCMODE != os.O_RDONLY and stat.S_ISREG(what.st_mode)

@@ -104,8 +104,8 @@ def sketch(composed: DictConfig) -> Sketch:
     """Looks through a composition with `hydra`."""
     plain: Any = OmegaConf.to_container(composed, enum_to_str=True)
     own = plain.pop(_HYDRA)
-    # As it stands, with its enums.
-    logs: Any = dict(OmegaConf.to_container(composed.hydra))["job_logging"]
+    with_enums: Any = OmegaConf.to_container(composed.hydra)
+    logs = with_enums["job_logging"]
     whole = isinstance(logs, dict)
     return Sketch(
         config={key: to_yaml({key: value}) for key, value in plain.items()},

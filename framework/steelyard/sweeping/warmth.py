@@ -19,6 +19,7 @@ ROUNDS, EACH = 12, 8
 """Little trainings at most, and one for so many forks: Python fits a function to what it is called with at its eighth
 call or so."""
 _HUGE = 2 << 20
+_PIECE = 2 * _HUGE
 _ADVISE, _COLLAPSE = 14, 25
 
 
@@ -28,14 +29,25 @@ def warm_up(forks: int) -> None:
     Args:
         forks: How many are to come; what takes time itself is done only for many.
     """
+    for _ in warming_up(forks):
+        pass
+
+
+def warming_up(forks: int) -> Iterator[None]:
+    """The same in pieces; after the first one forks may start, each of which takes a little more than those after all.
+
+    Args:
+        forks: How many are to come.
+    """
     if forks >= MANY:
         _get_used(min(ROUNDS, forks // EACH))
     # The collectors of the forks leave alone what is here already, so that its pages stay shared. What nobody needs any
     # more is little, and looking for it takes as long as several trials.
     gc.freeze()
+    yield
     if forks >= MANY:
         # Not in a thread beside the rest: the kernel holds both up, and takes twice the time.
-        put_together()
+        yield from putting_together()
 
 
 def _get_used(rounds: int) -> None:
@@ -56,8 +68,8 @@ def _get_used(rounds: int) -> None:
             linecache.getlines(file)
 
 
-def put_together() -> None:
-    """Asks Linux (6.1 and later) to hold this process's own memory in huge pages; elsewhere nothing happens.
+def putting_together() -> Iterator[None]:
+    """Asks Linux (6.1 and later) to hold this process's own memory in huge pages, piece by piece; elsewhere not.
 
     A fork copies the table of pages, and its end takes it down; of huge pages that table has a five-hundredth of the
     entries. What a fork writes to is still copied by small pages.
@@ -66,9 +78,12 @@ def put_together() -> None:
         return
     advise = ctypes.CDLL(None, use_errno=True).madvise
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for begin, end in _own_memory():
-        advise(begin, end - begin, _ADVISE)
-        advise(begin, end - begin, _COLLAPSE)
+    for begin, end in list(_own_memory()):
+        for at in range(begin, end, _PIECE):
+            size = min(_PIECE, end - at)
+            advise(at, size, _ADVISE)
+            advise(at, size, _COLLAPSE)
+            yield
 
 
 def train_a_little(*, seeds: bool = True) -> None:

@@ -131,3 +131,14 @@ def test_the_time_limit_of_a_job(app: Path) -> None:
     done = run(app, "a=1,5", "hydra/launcher=steelyard", "hydra.launcher.job_seconds=0.5")
     assert done.returncode == 1
     assert "took too long" in done.stderr
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_job_looks_for_garbage_if_the_application_does(app: Path, looks: bool) -> None:
+    around = "if __name__", f"import gc\n(gc.enable if {looks} else gc.disable)()\nif __name__"
+    (app / "app.py").write_text(
+        APP.replace(*around).replace("if config.a == 13:", f"assert gc.isenabled() is {looks}\n    if config.a == 13:")
+        + f"    assert gc.isenabled() is {looks} and not gc.get_freeze_count()\n"
+    )
+    done = run(app, "a=1,2", "hydra/launcher=steelyard")
+    assert done.returncode == 0, done.stderr
