@@ -1,10 +1,11 @@
 """What a private step costs, against the same run without privacy, and against every mode of Opacus.
 
 Non-private and private training go through `Trainer.fit`; Opacus trains in a bare loop, which flatters it. All in one
-process, interleaved, CPU time, one thread, noise on, median of paired ratios. The first eleven steps do not count: in
-four of them the engine is held against the ordinary gradient. Epsilon is logged every 50 steps, Lightning's pace.
+process, interleaved, CPU time, one thread, noise on, median of paired ratios. The first steps do not count: in four of
+them the engine is held against the ordinary gradient, and in the others oneDNN makes its programs for each size of a
+batch that it meets for the first time. Epsilon is logged every 50 steps, Lightning's pace.
 Run: python benchmarks/privacy.py  (with --memory: the peaks instead, each in a process of its own; with --pieces: what
-batches in pieces cost)
+batches in pieces cost; with --floor: the least that such a step needs without hooks, draws, controls and Lightning)
 
 Goals: geometric mean at most 1.25, no model above 1.55; at most 0.62 of the best Opacus mode of each model; at most
 0.4 ms a step whatever the model; 16 physical batches at most 1.10 of one.
@@ -25,6 +26,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
+from _private_floor import Floor
+from _private_models import MODELS
 from opacus import PrivacyEngine
 from pytorch_lightning import Trainer
 from torch import nn
@@ -40,78 +43,16 @@ from steelyard_privacy.dp_sgd import DPSGD
 
 PAIRS = int(os.environ.get("PAIRS", "5"))
 STEPS = int(os.environ.get("STEPS", "12"))
-SKIPPED = 11
+SKIPPED = int(os.environ.get("SKIPPED", "41"))
 WARM = 3
-"""Steps of Opacus that do not count."""
+"""Steps of Opacus that do not count, since its batches are of one size."""
+BARE, FIRST = 40, 12
+"""Steps without Lightning, and those before them that do not count."""
 ROWS = 10_000_000
 EPOCHS = 20
 """That are planned, of which one is trained, so that the ledger is written to as rarely as in a whole training."""
 LIGHTNING = {"max_epochs": EPOCHS, "log_every_n_steps": 50}
 MODES = ("hooks", "functorch", "ghost")
-
-
-class Block(nn.Module):
-    """A layer of a transformer, of parts that every DP library knows."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        b, t, d = inputs.shape
-        parts = self.qkv(self.norm1(inputs)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(parts[0], parts[1], parts[2])
-        inputs = inputs + self.out(mixed.transpose(1, 2).reshape(b, t, d))
-        return inputs + self.down(nn.functional.gelu(self.up(self.norm2(inputs))))
-
-
-class Transformer(nn.Module):
-    def __init__(self, *, vocabulary: int, length: int, width: int, layers: int, classes: int) -> None:
-        super().__init__()
-        self.words, self.place = nn.Embedding(vocabulary, width), nn.Parameter(torch.zeros(length, width))
-        self.place.requires_grad_(False)
-        self.blocks = nn.Sequential(*(Block(width, 4) for _ in range(layers)))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.head(self.norm(self.blocks(self.words(inputs) + self.place)).mean(dim=1))
-
-
-def mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10))
-
-
-def cnn() -> nn.Module:
-    blocks = [(3, 32, 1), (32, 64, 2), (64, 64, 2)]
-    layers = [
-        part
-        for wide, out, stride in blocks
-        for part in (nn.Conv2d(wide, out, 3, stride=stride, padding=1), nn.GroupNorm(8, out), nn.ReLU())
-    ]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
-
-
-def words(length: int) -> Callable[[int], torch.Tensor]:
-    return lambda count: torch.randint(0, 1000, (count, length))
-
-
-MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], torch.Tensor], int]] = {
-    "MLP 784-1024-1024-10, B 256": (mlp, lambda count: torch.randn(count, 784), 256),
-    "transformer d128 L4 T64, B 32": (
-        lambda: Transformer(vocabulary=1000, length=64, width=128, layers=4, classes=10),
-        words(64),
-        32,
-    ),
-    "transformer d384 L3 T32, B 16": (
-        lambda: Transformer(vocabulary=1000, length=32, width=384, layers=3, classes=10),
-        words(32),
-        16,
-    ),
-    "CNN 3 conv, GroupNorm 32x32, B 32": (cnn, lambda count: torch.randn(count, 3, 32, 32), 32),
-}
 
 
 NUMBER = 16
@@ -265,14 +206,19 @@ def memory(name: str, side: str) -> float:
     """Bytes that a fit takes at its peak beside the interpreter and the data; to be asked in a process of its own.
 
     The first steps count, in which the engine is held against the ordinary gradient. `cut` works on no more examples
-    at once than a step without privacy has, where Poisson sampling draws more.
+    at once than a step without privacy has, where Poisson sampling draws more; `drawn` is the run without privacy on
+    batches of such sizes.
     """
     make_model, make, batch_size = MODELS[name]
     largest = {"dp_sgd": None, "cut": batch_size, "halves": batch_size // 2}
-    run = plain if side == "plain" else lambda m, d: private(m, d, max_physical_batch_size=largest[side])
+    run = plain if side in ("plain", "drawn") else lambda m, d: private(m, d, max_physical_batch_size=largest[side])
     # What is loaded late is loaded before.
     run(tiny, loader(lambda count: torch.randn(count, 8), 8))
     data = loader(make, batch_size)
+    if side == "drawn":
+        steps = STEPS + SKIPPED
+        places = (torch.rand(steps, len(data.dataset)) * steps < 1).unbind()
+        data = DataLoader(data.dataset, batch_sampler=[place.nonzero()[:, 0].tolist() for place in places])
     resident.settle()
     before = resident.held()
     run(make_model, data)
@@ -285,19 +231,50 @@ what batches of ever new sizes have left behind, with or without privacy."""
 
 
 def told_memory(name: str) -> None:
-    sides = ("plain", "dp_sgd", "cut", "halves")
+    sides = ("plain", "drawn", "dp_sgd", "cut", "halves")
     for how, settings in (("what is held", GIVES_BACK), ("allocator as it comes", {})):
         found: dict[str, float] = {}
         for side in sides:
             words = [sys.executable, __file__, "--memory", name, side]
             runs = [
-                subprocess.run(words, capture_output=True, check=True, text=True, env={**os.environ, **settings})
+                subprocess.run(
+                    words, capture_output=True, check=True, text=True, env={**os.environ, "SKIPPED": "11", **settings}
+                )
                 for _ in range(PAIRS)
             ]
             found[side] = median(float(run.stdout) for run in runs)
         plain_mib = found["plain"] / 2**20
         told = " | ".join(f"{side} {found[side] / found['plain']:.2f}" for side in sides[1:])
+        alike = found["dp_sgd"] / found["drawn"]
         print(f"{name:36} peak memory, {how}: plain {plain_mib:.0f} MiB | {told} (goal 1.25)", flush=True)
+        print(f"{'':36} dp_sgd of drawn, whose batches are of such sizes, too: {alike:.2f}", flush=True)
+
+
+def told_floor(name: str) -> tuple[float, float]:
+    """The least that a private step needs over a plain one, and what the engine needs."""
+    make_model, make, count = MODELS[name]
+    torch.manual_seed(0)
+    floor = Floor(make_model(), make(count), torch.randint(0, 10, (count,)))
+    floor.check()
+    steps = {"plain": floor.plain, "floor": floor.step, "engine": floor.private}
+    times: dict[str, list[float]] = {key: [] for key in steps}
+    for _ in range(FIRST + BARE):
+        for key, step in steps.items():
+            floor.optimizer.zero_grad()
+            start = time.process_time()
+            step()
+            times[key].append(time.process_time() - start)
+    least, engine = (
+        median(a / b for a, b in zip(times[key][FIRST:], times["plain"][FIRST:], strict=True))
+        for key in ("floor", "engine")
+    )
+    told, base = "", median(times["plain"][FIRST:])
+    if not os.environ.get("QUICK"):
+        best = min(median(opacus(make_model, loader(make, count), mode) for _ in range(PAIRS)) for mode in MODES)
+        told = f" | of the best Opacus mode {least * base / best / count:.2f}, {engine * base / best / count:.2f}"
+    rules = ", ".join(sorted({rule.__name__ for rule in floor.rules.values()}))
+    print(f"{name:36} plain {1e3 * base:6.1f} ms | floor {least:.3f} | engine {engine:.3f}{told} | {rules}", flush=True)
+    return least, engine
 
 
 def told_pieces(name: str, batch_size: int) -> None:
@@ -320,6 +297,13 @@ def main() -> None:
         for name, sizes in PIECES.items():
             for size in sizes:
                 told_pieces(name, size)
+        return
+    if only[:1] == ["--floor"]:
+        # A private training does the same with less, so that nobody waits for pages; the floor holds all its gradients.
+        resident.keep(31 * 2**20)
+        found = [told_floor(name) for name in MODELS if not only[1:] or any(word in name for word in only[1:])]
+        least, engine = (exp(mean(map(log, column))) for column in zip(*found, strict=True))
+        print(f"geometric mean of a bare plain step: floor {least:.3f}, engine {engine:.3f}")
         return
     if only[:1] == ["--memory"]:
         if only[1:]:
