@@ -5,12 +5,13 @@ Run: python benchmarks/advice.py [lean] [MODEL...]
 Each config is five models' plain training with one lever pulled or a smaller batch. It is trained for two short epochs
 in a fresh process that has its libraries but nothing else, and whose data segment may not grow by more than the advisor
 says is to be left (RLIMIT_DATA): a process that asks for more gets an exception, and the config did not fit. What is
-saved is looked at in tensors (torch's profiler) and in the resident process. `lean` gives the processes the allocator
-that gives back what is freed.
+saved is looked at in tensors (torch's profiler) and in the resident process. The processes have an allocator as the
+command gives itself, without a cache of small chunks; `lean` gives them one that gives back what is freed.
 
 Goals: all fit; what is saved of the whole is within 10 % of the whole.
 """
 
+import gc
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ from pytorch_lightning import seed_everything
 
 from steelyard import assembly, building, resident, training
 from steelyard.advising.advice import need
+from steelyard.cli._anew import without_cache
 from steelyard.composing import compose
 from steelyard.estimating._heap import LEAN
 from steelyard.estimating.estimate import ONCE
@@ -123,7 +125,9 @@ def child(left: int, line: list[str]) -> None:
     config = configured(line)
     data = building.make_data(config)
     next(iter(data.train_dataloader()))
-    building.make_draft(config, data)
+    # What a lever imports is no memory of the training.
+    assembly.attach(plugins_of(config), building.make_draft(config, data))
+    gc.collect()
     resident.settle()
     before = resident.held() - resident.files()
     status = Path("/proc/self/status").read_text().splitlines()
@@ -164,6 +168,9 @@ def main() -> None:
     if sys.argv[1:2] == ["child"]:
         child(int(sys.argv[2]), sys.argv[3:])
         return
+    environment = without_cache(os.environ)
+    if environment is not None:
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
     lean = "lean" in sys.argv
     cases, fitted, off, off_process = 0, 0, list[float](), list[float]()
     chosen = [word for word in sys.argv[1:] if word in LEVERS] or [*LEVERS]

@@ -11,8 +11,12 @@ from enum import IntEnum
 from importlib import import_module
 
 from steelyard import short_memory
+from steelyard.cli._anew import start_anew
 from steelyard.cli._verbs import VERBS, overview
 from steelyard.problem import Refused
+
+ASKS = frozenset({"-h", "--help", "-c", "--cfg"})
+"""Words with which a verb answers at once."""
 
 
 class Exit(IntEnum):
@@ -36,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         130 interrupted; 143 terminated. A sweep returns the highest of its trials.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and words and words[0] in VERBS and VERBS[words[0]].heavy and not ASKS & {*words}:
+        start_anew()
     # Nobody waits for the garbage of a process that ends: to look through all of torch once more took it a second.
     atexit.register(gc.freeze)
     try:

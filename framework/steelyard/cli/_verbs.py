@@ -13,23 +13,30 @@ class Verb:
         module: Below `steelyard.cli`; its `main(verb, words)` does the work.
         usage: What follows the verb.
         help: One line.
+        heavy: Whether it trains, weighs or foresees how a training will go.
     """
 
     module: str
     usage: str
     help: str
+    heavy: bool = False
 
 
 VERBS = {
-    "run": Verb(module="run", usage="[KEY=VALUE ...] [-m]", help="train a model and weigh it; -m sweeps"),
-    "weigh": Verb(module="run", usage="ckpt=PATH [KEY=VALUE ...]", help="weigh an existing model, without training"),
-    "plan": Verb(module="run", usage="[KEY=VALUE ...] [-m]", help="preflight and predicted cost, without training"),
+    "run": Verb(module="run", usage="[KEY=VALUE ...] [-m]", help="train a model and weigh it; -m sweeps", heavy=True),
+    "weigh": Verb(
+        module="run", usage="ckpt=PATH [KEY=VALUE ...]", help="weigh an existing model, without training", heavy=True
+    ),
+    "plan": Verb(
+        module="run", usage="[KEY=VALUE ...] [-m]", help="preflight and predicted cost, without training", heavy=True
+    ),
     "lightning": Verb(
         module="lightning",
         usage="fit|validate|test|predict --config FILE",
         help="the same runs through LightningCLI",
+        heavy=True,
     ),
-    "resume": Verb(module="stored", usage="DIR", help="go on after an interrupt or a kill"),
+    "resume": Verb(module="stored", usage="DIR", help="go on after an interrupt or a kill", heavy=True),
     "report": Verb(module="stored", usage="DIR [--public]", help="render the page of a run or a sweep again"),
     "compare": Verb(module="stored", usage="DIR ...", help="several runs or a sweep, side by side"),
     "status": Verb(module="stored", usage="DIR", help="what a run is doing, or how it ended"),

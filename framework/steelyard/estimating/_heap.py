@@ -4,10 +4,12 @@ What is freed lies between what is still in use, and a process is as large as it
 the rules of glibc's malloc for one thread (`malloc.c` of glibc 2.36), so that the same requests in the same order come
 to the same size. A request takes the smallest hole that is large enough, else the end of the heap, else, from a
 threshold on, pages of its own, which go back to the system when they are freed. The threshold is 128 KiB at first; when
-such pages are freed it rises to their size, up to 32 MiB. Small chunks are kept for the next small request and are
-never joined with the hole beside them, and what torch asks for is aligned, so that each of its chunks has a small one
-before and behind it: where somebody holds those, a hole is too small for the next request of the same size. That is
-why a heap grows that is asked for batches of many lengths.
+such pages are freed it rises to their size, up to 32 MiB.
+
+What torch asks for is aligned, so that each of its chunks has a small one before and behind it, and is too small itself
+for the next request of the same size without these. Small chunks that are freed are not joined with the hole beside
+them at once: seven of each size wait in the thread's cache for the next small request, for good if need be, those of up
+to 128 bytes beyond that until the next large request. So what a heap grows to hangs on objects of a few bytes.
 """
 
 import os
@@ -24,8 +26,12 @@ LARGEST = 32 * 2**20
 """The threshold for pages of their own rises no further."""
 JOINED = 64 * 1024
 """A freed chunk of this size makes the allocator look at the end of the heap."""
-CACHED, KEPT = 1040, 7
-"""Chunks up to this size are kept for the next request of the same size, so many of each."""
+CACHED, FAST, SMALL = 1040, 128, 1024
+"""Bytes: chunks up to these sizes wait in the thread's cache, or until the next large request; from the last on a
+request is a large one."""
+RISEN = 3756 * 1024
+"""What the threshold has risen to when a training begins: Python's table of interned strings, which doubles and frees
+its old half, had this size after the imports of a run (logged by a library put before malloc)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,23 +42,27 @@ class Rules:
         mmap: Bytes from which on a request gets pages of its own.
         trim: Free bytes at the end of the heap that are given back.
         dynamic: Whether both rise with what is freed.
+        kept: Chunks of each size that wait in the cache of a thread.
     """
 
     mmap: int = 128 * 1024
     trim: int = 128 * 1024
     dynamic: bool = True
+    kept: int = 7
 
 
 def rules_of(environment: Mapping[str, str] = os.environ) -> Rules:
     """By the `MALLOC_MMAP_THRESHOLD_` and `MALLOC_TRIM_THRESHOLD_` of an environment, or its `GLIBC_TUNABLES`."""
     found: dict[str, int] = {}
-    for name in ("mmap", "trim"):
-        tuned = re.findall(rf"glibc\.malloc\.{name}_threshold=(\d+)", environment.get("GLIBC_TUNABLES", ""))
-        value = environment.get(f"MALLOC_{name.upper()}_THRESHOLD_") or (tuned[-1] if tuned else "")
+    for name in ("mmap_threshold", "trim_threshold", "tcache_count"):
+        tuned = re.findall(rf"glibc\.malloc\.{name}=(\d+)", environment.get("GLIBC_TUNABLES", ""))
+        value = environment.get(f"MALLOC_{name.upper()}_") or (tuned[-1] if tuned else "")
         if value.isdigit():
             found[name] = int(value)
     plain = Rules()
-    return Rules(mmap=found.get("mmap", plain.mmap), trim=found.get("trim", plain.trim), dynamic=not found)
+    kept = found.pop("tcache_count", plain.kept)
+    mmap, trim = found.get("mmap_threshold", plain.mmap), found.get("trim_threshold", plain.trim)
+    return Rules(mmap=mmap, trim=trim, dynamic=not found, kept=kept)
 
 
 LEAN: Mapping[str, str] = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -70,15 +80,21 @@ class Heap:
     """
 
     def __init__(self, rules: Rules) -> None:
-        self._mmap, self._trim, self._dynamic = rules.mmap, rules.trim, rules.dynamic
+        self._mmap, self._trim, self._dynamic, self._kept = rules.mmap, rules.trim, rules.dynamic, rules.kept
         self._top, self._end, self._touched = 0, 0, 0
         self._used: dict[int, int] = {}
         self._pages: dict[int, int] = {}
         self._mapped, self._last = 0, 0
-        self._holes: list[tuple[int, int]] = []
         self._starts: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        # Holes that no request has looked at yet, in order; the others by their size, and how those of one are taken.
+        self._fresh: dict[int, None] = {}
+        self._holes: list[tuple[int, int, int]] = []
+        self._orders: dict[int, int] = {}
+        self._sorted = 0
         self._cache: dict[int, list[int]] = {}
+        self._fast: dict[int, list[int]] = {}
+        self._remainder = -1
         self.peak = 0
 
     @property
@@ -108,8 +124,8 @@ class Heap:
     def take_small(self, size: int) -> int:
         """Any other request, such as for the object that a tensor is; gives the handle for `give`."""
         chunk = _chunk(size)
-        kept = self._cache.get(chunk)
-        return kept.pop() if kept else self._place(chunk)
+        waiting = self._cache.get(chunk)
+        return waiting.pop() if waiting else self._place(chunk)
 
     def give(self, handle: int) -> None:
         """Frees what a request was given."""
@@ -123,23 +139,77 @@ class Heap:
 
     def _place(self, size: int) -> int:
         """A chunk of the heap, cut to size, or pages, whose handle is negative."""
-        at = bisect_left(self._holes, (size, -1))
-        if at < len(self._holes):
-            found, start = self._holes[at]
-            self._unlist(start)
-            if found - size >= LEAST:
-                self._list(start + size, found - size)
-            else:
-                size = found
-        elif self._end - self._top < size + LEAST and size >= self._mmap:
-            return self._map(size)
-        else:
-            if self._end - self._top < size + LEAST:
-                self._end += _pages(size + PAD + LEAST - (self._end - self._top))
-            start, self._top = self._top, self._top + size
-            self._touched = max(self._touched, self._top)
-            self.peak = max(self.peak, self.resident)
+        start = self._waiting(size) if size < SMALL else None
+        if start is None:
+            if size >= SMALL:
+                self._join_all()
+            start = self._just_freed(size)
+        if start is not None:
+            return start
+        if self._short(size) and self._larger(size) is None:
+            # Before the heap grows, small chunks are joined and looked at.
+            self._join_all()
+            self._sort()
+        if (found := self._larger(size)) is not None:
+            return self._cut(found, size)
+        if self._short(size):
+            if size >= self._mmap:
+                return self._map(size)
+            self._end += _pages(size + PAD + LEAST - (self._end - self._top))
+        start, self._top = self._top, self._top + size
+        self._touched = max(self._touched, self._top)
+        self.peak = max(self.peak, self.resident)
         self._used[start] = size
+        return start
+
+    def _waiting(self, size: int) -> int | None:
+        """A small chunk of exactly this size that waits; others of it move into the cache."""
+        fast = self._fast.get(size, [])
+        if fast:
+            start = fast.pop()
+            while fast and self._room(size):
+                self._cache.setdefault(size, []).append(fast.pop())
+            if not fast:
+                del self._fast[size]
+            return start
+        found = self._exactly(size)
+        if found is None:
+            return None
+        self._use(found)
+        while self._room(size) and (other := self._exactly(size)) is not None:
+            self._use(other)
+            self._cache.setdefault(size, []).append(other)
+        return found
+
+    def _just_freed(self, size: int) -> int | None:
+        """Looks at the holes that are new, until one has exactly this size; the others are sorted."""
+        cached = False
+        while self._fresh:
+            start = next(iter(self._fresh))
+            found = self._starts[start]
+            if size < SMALL and len(self._fresh) == 1 and start == self._remainder and found > size + LEAST:
+                # Small requests in a row lie in a row.
+                return self._cut(start, size)
+            if found != size:
+                del self._fresh[start]
+                self._sort_in(start, found)
+                continue
+            self._use(start)
+            if size > CACHED or not self._room(size):
+                return start
+            self._cache.setdefault(size, []).append(start)
+            cached = True
+        return self._cache[size].pop() if cached else None
+
+    def _cut(self, start: int, size: int) -> int:
+        """Uses a hole, and what it is larger by becomes one of its own."""
+        found = self._starts[start]
+        self._use(start)
+        if found - size >= LEAST:
+            self._used[start] = size
+            self._list(start + size, found - size)
+            if size < SMALL:
+                self._remainder = start + size
         return start
 
     def _map(self, size: int) -> int:
@@ -155,39 +225,82 @@ class Heap:
 
     def _free(self, start: int) -> None:
         size = self._used[start]
-        if size <= CACHED:
-            kept = self._cache.get(size)
-            if kept is None:
-                self._cache[size] = [start]
-                return
-            if len(kept) < KEPT:
-                kept.append(start)
-                return
-        del self._used[start]
+        if size <= CACHED and self._room(size):
+            self._cache.setdefault(size, []).append(start)
+        elif size <= FAST:
+            self._fast.setdefault(size, []).append(start)
+        elif self._join(start) >= JOINED:
+            self._join_all()
+            if self._end - self._top >= self._trim:
+                self._end -= max(0, self._end - self._top - LEAST - PAD) // PAGE * PAGE
+                self._touched = min(self._touched, self._end)
+
+    def _join(self, start: int) -> int:
+        """Makes a hole of a chunk and those beside it; gives its size."""
+        size = self._used.pop(start)
         before, after = self._ends.get(start), start + size
         if before is not None:
             size += self._starts[before]
             self._unlist(before)
             start = before
+        if after == self._top:
+            self._top = start
+            return self._end - start
         if after in self._starts:
             size += self._starts[after]
             self._unlist(after)
-        if start + size != self._top:
-            self._list(start, size)
-            return
-        self._top = start
-        if size >= JOINED and self._end - self._top >= self._trim:
-            self._end -= max(0, self._end - self._top - LEAST - PAD) // PAGE * PAGE
-            self._touched = min(self._touched, self._end)
+        self._list(start, size)
+        return size
+
+    def _join_all(self) -> None:
+        """The small chunks that waited outside of the cache."""
+        fast, self._fast = self._fast, {}
+        for size in sorted(fast):
+            for start in reversed(fast[size]):
+                self._join(start)
+
+    def _room(self, size: int) -> bool:
+        return len(self._cache.get(size, ())) < self._kept
+
+    def _short(self, size: int) -> bool:
+        return self._end - self._top < size + LEAST
+
+    def _exactly(self, size: int) -> int | None:
+        found = self._larger(size)
+        return found if found is not None and self._starts[found] == size else None
+
+    def _larger(self, size: int) -> int | None:
+        """Where the smallest hole starts that is large enough, of those that are sorted."""
+        at = bisect_left(self._holes, (size,))
+        return self._holes[at][2] if at < len(self._holes) else None
+
+    def _sort(self) -> None:
+        for start in list(self._fresh):
+            del self._fresh[start]
+            self._sort_in(start, self._starts[start])
+
+    def _sort_in(self, start: int, size: int) -> None:
+        """Of small holes of one size the oldest is taken first, of large ones the newest."""
+        self._sorted += 1
+        self._orders[start] = self._sorted if size < SMALL else -self._sorted
+        insort(self._holes, (size, self._orders[start], start))
 
     def _list(self, start: int, size: int) -> None:
-        insort(self._holes, (size, start))
         self._starts[start], self._ends[start + size] = size, start
+        self._fresh[start] = None
+
+    def _use(self, start: int) -> None:
+        self._used[start] = self._starts[start]
+        self._unlist(start)
 
     def _unlist(self, start: int) -> None:
         size = self._starts.pop(start)
         del self._ends[start + size]
-        del self._holes[bisect_left(self._holes, (size, start))]
+        order = self._orders.pop(start, None)
+        if order is None:
+            del self._fresh[start]
+        else:
+            del self._holes[bisect_left(self._holes, (size, order, start))]
 
 
 def _chunk(size: int) -> int:

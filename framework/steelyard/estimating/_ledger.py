@@ -10,7 +10,14 @@ from torch.utils._pytree import tree_leaves
 
 from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import storage_of, when_freed
-from steelyard.estimating._onednn import Passing, convolved, convolved_back, recurrent_bytes
+from steelyard.estimating._onednn import (
+    Passing,
+    batch_normed_back,
+    convolved,
+    convolved_back,
+    normed,
+    recurrent_bytes,
+)
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "per-example gradients", "batch", "workspace")
 """What bytes are for: weights with buffers; activations are made in the forward pass; workspace is the rest."""
@@ -49,6 +56,12 @@ class Ledger:
             self._around(made, convolved(args, made[0]))
         elif packet is torch.ops.aten.convolution_backward:
             self._around(made, convolved_back(args))
+        elif packet is torch.ops.aten.native_group_norm:
+            self._around(made, [normed(args[0], back=False)])
+        elif packet is torch.ops.aten.native_group_norm_backward:
+            self._around(made, [normed(args[1], back=True)])
+        elif packet is torch.ops.aten.native_batch_norm_backward:
+            self._around(made, [batch_normed_back(args[1], train=args[7])])
         for tensor in made:
             self.note(tensor)
         if packet is torch.ops.aten.mkldnn_rnn_layer:
@@ -112,25 +125,29 @@ class Ledger:
             return "per-example gradients"
         return self.phase
 
-    def _enter(self, size: int, kind: str) -> int:
+    def _enter(self, size: int, kind: str, moment: Moment | None = None) -> int:
         entry = len(self._sizes)
         self._sizes.append(size)
         self._kinds.append(kind)
-        self._moments.append(self.moment)
+        self._moments.append(moment or self.moment)
         self._events.append(entry)
         return entry
 
     def _around(self, made: Sequence[Tensor], passing: Sequence[Passing]) -> None:
         """Results with what is there in passing before and while they are made."""
         for tensor, one in zip(made, passing, strict=False):
-            before = [self._enter(size, "workspace") for size in one.before]
-            across = [self._enter(size, "workspace") for size in one.across]
+            before = [self._taken(size) for size in one.before]
+            across = [self._taken(size) for size in one.across]
             self._events += [~entry for entry in reversed(before)]
             self.note(tensor)
+            across += [self._taken(size) for size in one.after]
             self._events += [~entry for entry in reversed(across)]
 
     def _pass(self, size: int) -> None:
-        self._events.append(~self._enter(size, "workspace"))
+        self._events.append(~self._taken(size))
+
+    def _taken(self, size: int) -> int:
+        return self._enter(size, "workspace", Moment.PASSING)
 
     def _free(self, key: int, entry: int) -> None:
         if self._open.get(key) == entry:

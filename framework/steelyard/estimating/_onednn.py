@@ -1,8 +1,8 @@
-"""What oneDNN makes in passing on a CPU: memory of kernels that a tensor without numbers knows nothing of.
+"""What oneDNN and others make in passing on a CPU: memory of kernels that a tensor without numbers knows nothing of.
 
 A convolution is worked out in a layout of its own: inputs and weights are copied into it, and what comes out is copied
-back. Seen in torch's profiler on torch 2.13.0, with registers of 512 and of 256 bits;
-with the smaller ones dilated convolutions are worked out otherwise and take less.
+back. Where the channels lie last in memory only weights are. Seen in torch's profiler on torch 2.13.0, with registers
+of 512 and of 256 bits; with the smaller ones dilated convolutions are worked out otherwise and take less.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 PAGE = 4096
-HALF = (torch.bfloat16, torch.float16)
 BLOCKS = {"AVX512": 16, "AVX2": 8}
 """Numbers in a register of the processor, by what it can do."""
 
@@ -25,10 +24,12 @@ class Passing:
     Attributes:
         before: Taken one after the other before there is a result, and given back before it.
         across: Taken after these, and given back when the result is there.
+        after: Taken when the result is there, and given back.
     """
 
-    before: Sequence[int]
-    across: Sequence[int]
+    before: Sequence[int] = ()
+    across: Sequence[int] = ()
+    after: Sequence[int] = ()
 
 
 def convolved(args: Sequence[Any], given: Tensor) -> Sequence[Passing]:
@@ -39,12 +40,11 @@ def convolved(args: Sequence[Any], given: Tensor) -> Sequence[Passing]:
         given: The result.
     """
     inputs, weight, groups = args[0], args[1], args[8]
+    if _last(given):
+        return (Passing(after=[_size(weight)]),)
     if not _takes(inputs):
         return ()
-    across = [_blocked(given)]
-    if inputs.dtype in HALF:
-        across.append(_size(given))
-    return (Passing(before=[*_first(inputs, groups), _size(weight)], across=across),)
+    return (Passing(before=[*_first(inputs, groups), _size(weight)], across=[_blocked(given)]),)
 
 
 def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
@@ -55,18 +55,41 @@ def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
             transposed, output padding, groups, which gradients are asked for.
     """
     outputs, inputs, weight, groups, asked = args[0], args[1], args[2], args[9], args[10]
+    if any(map(_last, (outputs, inputs, weight))):
+        data, own = Passing(after=[_size(weight)]), Passing(across=[_size(weight)] * 2)
+        return [one for one, wanted in zip((data, own), asked, strict=False) if wanted]
     if not _takes(inputs):
         return ()
     wide = _blocked(outputs)
     found: list[Passing] = []
     if asked[0]:
         across = [_blocked(inputs)]
-        if inputs.dtype in HALF or any(side > 1 for side in args[4]):
+        if any(side > 1 for side in args[4]):
             across.append(_size(inputs))
         found.append(Passing(before=[wide, _size(weight)], across=across))
     if asked[1]:
         found.append(Passing(before=[wide, *_first(inputs, groups)], across=[_size(weight)]))
     return found
+
+
+def normed(inputs: Tensor, *, back: bool) -> Passing:
+    """Around the first result of a normalisation by groups, forward or back: two numbers for each channel of a row.
+
+    Forward they are taken at once, and only where the channels lie last.
+
+    Args:
+        inputs: (rows, channels, ...).
+        back: Whether it is the backward pass.
+    """
+    each = inputs.shape[0] * inputs.shape[1] * inputs.element_size()
+    if back:
+        return Passing(after=[each, each])
+    return Passing(after=[2 * each]) if _last(inputs) else Passing()
+
+
+def batch_normed_back(inputs: Tensor, *, train: bool) -> Passing:
+    """Around the gradient of the input of a normalisation by the batch: once more as much, in training."""
+    return Passing(across=[_size(inputs)] if train else ())
 
 
 def recurrent_bytes(inputs: Tensor, hidden: Tensor) -> tuple[int, int]:
@@ -89,10 +112,15 @@ def recurrent_bytes(inputs: Tensor, hidden: Tensor) -> tuple[int, int]:
 
 def _takes(inputs: Tensor) -> bool:
     """Whether oneDNN does it, in a layout of its own."""
-    kinds = (torch.float32, *HALF) if _block() == BLOCKS["AVX512"] else (torch.float32,)
+    kinds = (torch.float32, torch.bfloat16) if _block() == BLOCKS["AVX512"] else (torch.float32,)
     if not torch.backends.mkldnn.is_available() or inputs.dtype not in kinds:
         return False
     return inputs.dim() > 2 and inputs.shape[0] > 1 and inputs.is_contiguous()
+
+
+def _last(tensor: Tensor) -> bool:
+    """Whether the channels lie last in memory."""
+    return tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def _block() -> int:

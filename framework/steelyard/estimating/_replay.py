@@ -4,9 +4,9 @@ A tensor comes with small objects (`_company.py`), and it matters for the holes 
 """
 
 import random
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steelyard.estimating._company import BEFORE, COMPANIES, STAYS, Moment
-from steelyard.estimating._heap import Heap, Rules
+from steelyard.estimating._company import BEFORE, COMPANIES, HOLES, STAYS, Company, Moment
+from steelyard.estimating._heap import CACHED, RISEN, Heap, Rules
 from steelyard.estimating._shapes import Shape
 
 SMALL = 1024
@@ -30,7 +30,7 @@ KEPT = 1024 * OF_PRODUCT
 """Programs that oneDNN keeps: its cache has room for the products or convolutions of 1,024 shapes."""
 STEPS, EVENTS = 24, 24_000
 """Steps that are replayed at most, and requests about; what others write is counted all the same."""
-REPLAYS, ALL = 15, 30_000
+REPLAYS, ALL = 15, 60_000
 """Times that a training is replayed at most, and requests of all of them about; at least three times."""
 LITTLE = 16 * 2**20
 """Bytes of a process below which its holes are not worth a second look."""
@@ -66,12 +66,12 @@ def held(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) -> i
 
     Args:
         trace: Of at least one step; those after the first are replayed, in sizes that suit the batches.
-        order: Batches of the training after the first, in order; the steps of the trace follow one another if empty.
+        order: Batches of an epoch after the first, in order; the steps of the trace follow one another if empty.
         rules: Of the allocator.
         steps: Of the whole training.
     """
-    order = order[: max(1, steps - 1)]
-    return _peak(_Replay(trace, Heap(rules)), trace, order, steps=_most(trace, steps))
+    order = _whole(trace, order, steps)
+    return _peak(_Replay(trace, rules), trace, order, steps=_most(trace, steps))
 
 
 def spread(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) -> Sequence[int]:
@@ -80,14 +80,22 @@ def spread(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) ->
     Which of them lie where differs from process to process, and the size of a heap hangs on it: one training of an MLP
     came to 114, 154 and 156 MiB. The arguments are those of `held`.
     """
-    most, order = _most(trace, steps), order[: max(1, steps - 1)]
-    once = _peak(_Replay(trace, Heap(rules)), trace, order, steps=most)
+    most, order = _most(trace, steps), _whole(trace, order, steps)
+    once = _peak(_Replay(trace, rules), trace, order, steps=most)
     if once < LITTLE:
         return [once]
     each = len(trace.step(0)) + (most * len(trace.step(1)) if len(trace.ends) > 1 else 0)
     times = max(3, min(REPLAYS, ALL // max(1, each)))
-    again = (_peak(_Replay(trace, Heap(rules), number), trace, order, steps=most) for number in range(1, times))
+    again = (_peak(_Replay(trace, rules, number), trace, order, steps=most) for number in range(1, times))
     return sorted([once, *again])
+
+
+def _whole(trace: Trace, order: Sequence[Shape], steps: int) -> Sequence[Shape]:
+    """The batches of an epoch after its first, and of as many more epochs as are replayed: a heap may grow in each."""
+    epoch, whole = [trace.shapes[0], *order], [*order]
+    while order and len(whole) < min(STEPS, steps - 1):
+        whole += epoch
+    return whole[: max(1, steps - 1)]
 
 
 def _most(trace: Trace, steps: int) -> int:
@@ -105,7 +113,7 @@ def _peak(replay: "_Replay", trace: Trace, order: Sequence[Shape], *, steps: int
                 replay.again(shape)
             else:
                 replay.write(shape)
-    return replay.heap.peak
+    return replay.heap.peak - replay.before
 
 
 def _chosen(trace: Trace, order: Sequence[Shape], *, most: int) -> frozenset[int]:
@@ -130,23 +138,49 @@ def _fullest(step: Sequence[int], sizes: Sequence[int]) -> int:
 
 
 class _Replay:
-    """Takes and gives as a trace says.
+    """Takes and gives as a trace says, from a heap like that of a process which has its libraries.
+
+    The steps of a training are alike, small objects included, so that its heap comes to the same again and again: what
+    lies beside the tensor at one place of a step is drawn once.
 
     Args:
         trace: What to do.
-        heap: That it takes from.
+        rules: Of the allocator.
         number: Of the replay: which small objects lie where is drawn by it.
+
+    Attributes:
+        heap: It takes from it.
+        before: Bytes that were resident before the training.
     """
 
-    def __init__(self, trace: Trace, heap: Heap, number: int = 0) -> None:
-        self.heap = heap
+    def __init__(self, trace: Trace, rules: Rules, number: int = 0) -> None:
         self._draw = random.Random(number)  # noqa: S311 (small objects, no secrets)
+        self.heap = self._worn(rules)
+        self.before = self.heap.resident
+        self._drawn: dict[tuple[Moment, int], tuple[Company, Sequence[bool]]] = {}
+        self._place: Counter[Moment] = Counter()
+        self._moment = Moment.REST
         self._graph: list[int] = []
         self._trace = trace
         self._carried: defaultdict[int, deque[list[int]]] = defaultdict(deque)
         self._written: set[Shape] = set()
         self._left, self._every, self._count = 0, 1, 0
         self._room = KEPT
+
+    def _worn(self, rules: Rules) -> Heap:
+        """A heap with small holes, and with some small chunks in the cache."""
+        heap = Heap(replace(rules, mmap=RISEN, trim=2 * RISEN) if rules.dynamic and rules.mmap < RISEN else rules)
+        sizes = [size for size, count in HOLES.items() for _ in range(count)]
+        sizes += [size for size in range(32, CACHED + 1, 16) for _ in range(self._draw.randint(0, rules.kept))]
+        self._draw.shuffle(sizes)
+        holes: list[int] = []
+        for size in sizes:
+            holes.append(heap.take_small(size - 8))
+            # What lies between them is too large for the cache and stays.
+            heap.take_small(CACHED)
+        for hole in holes:
+            heap.give(hole)
+        return heap
 
     def first(self) -> None:
         """All until the end of the first step, and the books on what the second frees of it."""
@@ -205,6 +239,7 @@ class _Replay:
         """Programs for a shape that is new come one by one during the step."""
         self._left = self._new(shape)
         self._every, self._count = max(1, len(step) // 2 // max(1, self._left)), 0
+        self._place.clear()
 
     def _new(self, shape: Shape) -> int:
         """Programs to write for a shape, while there is room for them."""
@@ -222,18 +257,34 @@ class _Replay:
             self.heap.take(PROGRAM)
         if size < SMALL:
             return [self.heap.take(size)]
-        moments = self._trace.moments
-        company = self._draw.choice(COMPANIES[moments[event] if moments else Moment.REST])
+        moment = self._trace.moments[event] if self._trace.moments else Moment.REST
+        if self._moment is Moment.BACKWARD and moment not in (Moment.BACKWARD, Moment.PASSING):
+            self._drop()
+        self._moment = self._moment if moment is Moment.PASSING else moment
+        company, stays = self._company(moment)
         handles = [self.heap.take_small(BEFORE), self.heap.take(size), *map(self.heap.take_small, company.own)]
-        for node in company.graph:
-            (self._graph if self._draw.random() < STAYS else handles).append(self.heap.take_small(node))
+        for node, stay in zip(company.graph, stays, strict=True):
+            (self._graph if stay else handles).append(self.heap.take_small(node))
         return handles
 
+    def _company(self, moment: Moment) -> tuple[Company, Sequence[bool]]:
+        """Of the next tensor of a step: which it has, and which nodes of it stay."""
+        self._place[moment] += 1
+        place = moment, self._place[moment]
+        if place not in self._drawn:
+            company = self._draw.choice(COMPANIES[moment])
+            self._drawn[place] = company, [self._draw.random() < STAYS for _ in company.graph]
+        return self._drawn[place]
+
     def _end(self) -> None:
-        """The graph of a step goes with the step; programs beyond its requests are written, too."""
+        """Programs beyond the requests of a step are written, too."""
         for _ in range(self._left):
             self.heap.take(PROGRAM)
         self._left = 0
+        self._drop()
+
+    def _drop(self) -> None:
+        """The graph goes when a backward pass is over, and with the step at the latest."""
         self._give(self._graph)
         self._graph = []
 

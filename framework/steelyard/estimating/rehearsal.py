@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import platform
 import warnings
 from collections import Counter
@@ -300,7 +301,7 @@ class _Watch(Callback):
         if platform.libc_ver()[0] != "glibc" or len(now) == 1:
             return _Held(now=now, lean=0)
         # Nothing is left to chance there.
-        return _Held(now=now, lean=held(trace, batches.order, rules_of(LEAN), steps=steps))
+        return _Held(now=now, lean=held(trace, batches.order, rules_of({**os.environ, **LEAN}), steps=steps))
 
     def _label(self, trainer: Trainer) -> None:
         for tensor in (*self._draft.task.parameters(), *self._draft.task.buffers()):

@@ -1,5 +1,6 @@
 """Memory that oneDNN's convolutions take in passing, against torch's profiler."""
 
+import copy
 import json
 from itertools import accumulate
 from pathlib import Path
@@ -61,6 +62,37 @@ def test_a_convolution_takes_copies_of_what_goes_in_and_comes_out(case: str, tmp
     # Without the copies it would be far off: what comes out, its gradient and those of the weights are less.
     bare = sum(tensor.numel() for tensor in worked(layer, inputs)) * 4
     assert bare < 0.9 * real
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() != "AVX512", reason="another kernel's in 16 bits")
+@pytest.mark.parametrize("case", ["few channels", "many channels"])
+def test_in_bfloat16_there_are_as_many_copies(case: str, tmp_path: Path) -> None:
+    layer, shape = CASES[case]
+    layer, inputs = copy.deepcopy(layer).bfloat16(), torch.zeros(shape, dtype=torch.bfloat16, requires_grad=True)
+    real, told = really(layer, inputs, tmp_path / "trace.json"), foreseen(layer, inputs)
+    assert told == pytest.approx(real, rel=0.1)
+
+
+def last(layer: nn.Module) -> nn.Module:
+    return layer.to(memory_format=torch.channels_last)
+
+
+LAST = {
+    "all alike": (last(nn.Conv2d(16, 32, 3, padding=1)), (32, 16, 12, 12)),
+    "of one channel": (last(nn.Conv2d(1, 32, 3, padding=1)), (32, 1, 12, 12)),
+    "of much weight": (last(nn.Conv2d(128, 256, 3)), (4, 128, 4, 4)),
+    "normalised by the batch": (last(nn.Sequential(nn.Conv2d(16, 256, 1), nn.BatchNorm2d(256))), (32, 16, 4, 4)),
+    "normalised by groups": (last(nn.Sequential(nn.Conv2d(16, 256, 1), nn.GroupNorm(8, 256))), (32, 16, 4, 4)),
+}
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+@pytest.mark.parametrize("case", LAST)
+def test_where_the_channels_lie_last_only_weights_are_copied(case: str, tmp_path: Path) -> None:
+    layer, shape = LAST[case]
+    inputs = torch.zeros(shape).to(memory_format=torch.channels_last).requires_grad_()
+    real, told = really(layer, inputs, tmp_path / "trace.json"), foreseen(layer, inputs)
+    assert told == pytest.approx(real, rel=0.05)
 
 
 def test_one_example_and_double_precision_are_another_kernel_s() -> None:

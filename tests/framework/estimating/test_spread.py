@@ -32,6 +32,32 @@ def layers(count: int, size: int) -> Trace:
     return Trace(events=events, sizes=sizes, ends=ends, shapes=[Shape(rows=8, numbers=(8,))] * 3, moments=moments)
 
 
+def test_steps_are_alike_so_that_a_heap_comes_to_the_same_again_and_again() -> None:
+    trace = layers(20, MIB)
+    short, long = (held(trace, [], Rules(kept=0), steps=steps) for steps in (5, 40))
+    assert long == pytest.approx(short, rel=0.02)
+
+
+def test_the_graph_goes_with_each_backward_pass_of_a_step() -> None:
+    """Four backward passes to a step; tensors of 2 KiB, so that their nodes are more than they are."""
+    each, sizes, events, moments = 500, list[int](), list[int](), list[Moment]()
+    for _ in range(4):
+        first = len(sizes)
+        sizes += [2048] * (each + 1)
+        moments += [Moment.FORWARD] * each + [Moment.BACKWARD]
+        events += [*range(first, first + each + 1), *(~one for one in range(first, first + each + 1))]
+    shapes = [Shape(rows=8, numbers=(8,))]
+    whole = Trace(events=events, sizes=sizes, ends=[len(events)], shapes=shapes, moments=moments)
+    once = replace(whole, events=events[: len(events) // 4], ends=[len(events) // 4])
+    assert held(whole, [], rules_of(LEAN), steps=1) < 1.2 * held(once, [], rules_of(LEAN), steps=1)
+
+
+def test_what_is_taken_inside_of_an_operation_has_no_objects_beside_it() -> None:
+    trace = layers(20, MIB)
+    passing = replace(trace, moments=[Moment.PASSING] * len(trace.sizes))
+    assert len(set(spread(passing, [], Rules(kept=0), steps=9))) < len(set(spread(trace, [], Rules(kept=7), steps=9)))
+
+
 def test_replays_differ_and_are_the_same_each_time_they_are_asked_for() -> None:
     trace = layers(20, MIB)
     found = spread(trace, [], Rules(), steps=9)
