@@ -10,11 +10,13 @@ of a copy gives the same. Whatever else there is (packages, `hydra.*`, what Hydr
 
 import contextlib
 import copy
+import inspect
 import os
 import pickle
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -24,6 +26,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigSource
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -36,6 +39,8 @@ MOST = 64
 """Compositions that are kept; the oldest goes first."""
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
 """After these Hydra composes, and says what is wrong in its own words."""
+_CHECK = Sweeper.validate_batch_is_legal.__code__
+"""Hydra's sweepers compose every job once more to see whether it is legal, and drop what they get."""
 
 
 @dataclass(slots=True)
@@ -47,12 +52,16 @@ class _Base:
         pickled: The same as bytes, the quickest way to a copy; None if something in it cannot be pickled.
         bare: The same without `hydra`.
         sketch: What its jobs have in common, once a job has been asked for.
+        tried: What settings are tried on; it holds the last ones.
+        leaves: Key -> True if it is a plain value, of which no setting makes anything else.
     """
 
     config: DictConfig
     pickled: bytes | None
     bare: bytes | None
     sketch: Sketch | None = None
+    tried: DictConfig | None = None
+    leaves: dict[str, bool] = field(default_factory=dict[str, bool])
 
     def copy(self, *, bare: bool) -> DictConfig:
         pickled = self.bare if bare else self.pickled
@@ -61,6 +70,29 @@ class _Base:
             return pickle.loads(pickled)  # noqa: S301
         config = copy.deepcopy(self.config)
         return _without_hydra(config) if bare else config
+
+    def takes(self, words: Sequence[Override]) -> DictConfig | None:
+        """A config that has these settings and others; None where only a copy of its own can tell if they are legal.
+
+        One plain value in place of another is legal or not whatever the others are.
+        """
+        if not all(map(self._is_plain, words)):
+            return None
+        if self.tried is None:
+            self.tried = self.copy(bare=True)
+        for word in words:
+            _set(self.tried, word)
+        return self.tried
+
+    def _is_plain(self, word: Override) -> bool:
+        value = word.value()
+        plain = value is None or isinstance(value, bool | int | float | str)
+        if word.is_add() or word.is_delete() or not plain or "${" in _text(word) or "?" in _text(word):
+            return False
+        key = word.key_or_group
+        if key not in self.leaves:
+            self.leaves[key] = _is_leaf(self.config, key)
+        return self.leaves[key]
 
     def sketched(self) -> Sketch | None:
         if self.sketch is None:
@@ -124,7 +156,13 @@ class QuickLoader(ConfigLoader):
 
     @override
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
-        config = self._load(master_config, sweep_overrides, self._way(master_config, sweep_overrides))
+        way = self._way(master_config, sweep_overrides)
+        if way is not None and not self.keeps and _is_check(inspect.currentframe()):
+            with contextlib.suppress(*_REFUSALS):
+                tried = way.base.takes(way.settings)
+                if tried is not None:
+                    return tried
+        config = self._load(master_config, sweep_overrides, way)
         if self.keeps:
             self._kept[tuple(sweep_overrides)] = config
         return config
@@ -268,6 +306,24 @@ def _without_hydra(config: DictConfig) -> DictConfig:
     with open_dict(config):
         del config["hydra"]
     return config
+
+
+def _is_check(frame: FrameType | None) -> bool:
+    """True if the function of this frame was called by a sweeper's check."""
+    return frame is not None and frame.f_back is not None and frame.f_back.f_code is _CHECK
+
+
+def _is_leaf(config: DictConfig, path: str) -> bool:
+    """True of a value that is there, and that no interpolation leads to."""
+    *above, last = path.split(".")
+    if _leads_elsewhere(config, path):
+        return False
+    node: Any = config
+    for key in above:
+        node = node.get(key) if isinstance(node, DictConfig) and key in node.keys() else None  # noqa: SIM118
+    if not isinstance(node, DictConfig) or last not in node.keys() or OmegaConf.is_interpolation(node, last):  # noqa: SIM118
+        return False
+    return not OmegaConf.is_missing(node, last) and node[last] is not None and not OmegaConf.is_config(node[last])
 
 
 def _leads_elsewhere(config: DictConfig, path: str) -> bool:

@@ -1,6 +1,7 @@
 """The quick path of sweeps composes what Hydra composes."""
 
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,11 +11,13 @@ from typing import Any
 
 import hydra
 import pytest
+from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -247,6 +250,51 @@ def test_every_word_alone(loader: ConfigLoader) -> None:
         assert outcome(quick, start, [word]) == expected, word
         failed += isinstance(expected[0], type)
     assert 10 < failed < len(WORDS) / 2
+
+
+class Checker(Sweeper):
+    def __init__(self, loader: ConfigLoader, start: DictConfig) -> None:
+        self.hydra_context, self.config = HydraContext(config_loader=loader, callbacks=Callbacks()), start
+
+    def setup(self, **_: Any) -> None: ...
+
+    def sweep(self, arguments: list[str]) -> None: ...
+
+
+def checked(loader: ConfigLoader, start: DictConfig, words: list[str]) -> Any:
+    """What a sweeper says of a job before all jobs start."""
+    try:
+        Checker(loader, start).validate_batch_is_legal([words])
+    except Exception as error:
+        return type(error), str(error)
+    return None
+
+
+def compare_checks(loader: ConfigLoader, draws: range) -> tuple[int, int]:
+    """How many combinations are legal, and how many were tried without a copy."""
+    quick, start, legal = QuickLoader(loader), master(loader, []), 0
+    values = [word for word in WORDS if re.match(r"(\+\+)?(lr|seed|engine|open|model\.|tuned\.|link|flag|name)", word)]
+    for at in draws:
+        draw = random.Random(at)
+        words = draw.sample(values if at % 2 else WORDS, draw.randint(1, 3))
+        expected = checked(loader, start, words)
+        assert checked(quick, start, words) == expected, words
+        assert checked(quick, start, words) == expected, words
+        legal += expected is None
+    return legal, sum(base.tried is not None for base in quick._bases.values())
+
+
+def test_a_check_says_what_hydra_says(loader: ConfigLoader) -> None:
+    legal, tried = compare_checks(loader, range(30))
+    assert 5 < legal < 25
+    assert tried
+
+
+@pytest.mark.slow
+def test_five_hundred_checks_say_what_hydra_says(loader: ConfigLoader) -> None:
+    legal, tried = compare_checks(loader, range(1000, 1500))
+    assert 100 < legal < 400
+    assert tried
 
 
 def test_one_real_composition_per_choice_of_groups(loader: ConfigLoader) -> None:
