@@ -134,11 +134,8 @@ class SteelyardLauncher(Launcher):
                             pool.start(number, partial(self._work, job, looks))
                     # While the others run, so that none of them waits for it; several in a row, since after each fork
                     # all that is written to is copied anew.
-                    before, filling = filling, more and len(ready) < (AHEAD if filling and warm else workers)
+                    filling = more and len(ready) < (AHEAD if filling and warm else workers)
                     if filling:
-                        if not before:
-                            # All configs of the last row are garbage now, and next to nothing else is there to look at.
-                            gc.collect()
                         get_another_ready()
                     elif not warm:
                         warm = next(warming, warming) is warming
@@ -161,7 +158,10 @@ class SteelyardLauncher(Launcher):
         """Those that can be composed, one at a time; the others are told as failed, and stop none."""
         from steelyard.composing import get_ready
 
-        for number, words in jobs:
+        for count, (number, words) in enumerate(jobs):
+            if count % AHEAD == 0:
+                # Nearly all configs of the last row are garbage by now, and next to nothing else is there to look at.
+                gc.collect()
             try:
                 yield number, get_ready(self._loader.job(self._config, words, number=number))
             except Exception as error:  # an interpolation may fail in any way
