@@ -34,7 +34,7 @@ def test_a_checkpoint_of_another_shape_names_the_weights(workdir: Path, capsys: 
 def test_of_a_model_of_another_kind_a_few_weights_are_named(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "trainer.max_epochs=1", "model=resnet", *QUICK]) == 0
     (kept,) = workdir.glob("outputs/*/checkpoints/last.ckpt")
-    said = weigh(f"ckpt={kept}", capsys)
+    said = weigh(f"ckpt={kept} model=mlp", capsys)
     assert said.count('"model.') <= 6
     assert "more; Unexpected key(s) in state_dict" in said
 

@@ -10,6 +10,7 @@ from steelyard.cli._verbs import working_folder_last
 from steelyard.problem import refuse
 
 if TYPE_CHECKING:
+    from steelyard.cli._origin import Origin
     from steelyard.composing import Composed
 
 KEY, CKPT = "config=", "ckpt="
@@ -36,8 +37,16 @@ def main(verb: str, words: Sequence[str]) -> int:
     overrides, checkpoint = _checkpoint(verb, flags)
     from steelyard.composing import compose
 
+    made = _made(checkpoint, overrides)
+    if made is not None:
+        overrides = (*made.words, *overrides)
+        if not flags.multirun and any(word.startswith("experiment=") for word in made.words):
+            # The checkpoint is of one trial, also where the experiment is a sweep.
+            overrides = (*overrides, "hydra.mode=RUN")
     again, overrides = _again(flags, overrides)
     composed = again or (None if flags.multirun else compose(*overrides, folders=flags.folders))
+    if made is not None and composed is not None:
+        composed = made.marked(composed)
     from steelyard.cli._jobs import single, sweep
     from steelyard.cli._siblings import siblings
     from steelyard.sweeping.trial import Job
@@ -49,6 +58,15 @@ def main(verb: str, words: Sequence[str]) -> int:
     if with_siblings:
         return sweep(job, with_siblings, flags.folders)
     return single(job, composed)
+
+
+def _made(checkpoint: Path | None, words: Sequence[str]) -> "Origin | None":
+    """What the run of a checkpoint brings along; nothing where the command line brings a whole config."""
+    if checkpoint is None or any(word.startswith(KEY) for word in words):
+        return None
+    from steelyard.cli._origin import origin
+
+    return origin(checkpoint.absolute(), words)
 
 
 def _again(flags: Flags, words: tuple[str, ...]) -> "tuple[Composed | None, tuple[str, ...]]":
