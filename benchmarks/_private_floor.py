@@ -140,17 +140,14 @@ def patches(call: Call, back: Tensor) -> Found:
 def by_engine(call: Call, back: Tensor) -> Found:
     """A convolution as the engine works on it, some examples at a time."""
     samples = convolution_samples(call.layer, back, call.inputs)
-    biases = back.sum(dim=(2, 3))
-    if samples.is_contiguous():
-        return _made(samples, biases)
-    last = samples.movedim(2, -1).flatten(start_dim=1)
+    rows, biases = samples.values.flatten(start_dim=1), back.sum(dim=(2, 3))
 
     def add(weights: Tensor, weight: Tensor, bias: Tensor) -> None:
-        summed = torch.mm(weights[None], last).view(len(weight), *weight.shape[2:], weight.shape[1])
-        weight.copy_(summed.movedim(-1, 1))
+        into = weight.permute(samples.order)
+        into.copy_(torch.mm(weights[None], rows).view(into.shape))
         torch.mm(weights[None], biases, out=bias.view(1, -1))
 
-    return Found(squares(last) + squares(biases), add)
+    return Found(squares(rows) + squares(biases), add)
 
 
 def named(call: Call, back: Tensor) -> Found:

@@ -16,10 +16,10 @@ from torch.nn import Parameter, functional
 from steelyard.problem import refuse
 from steelyard.registry import did_you_mean
 from steelyard_privacy._comparison import Comparison
-from steelyard_privacy._convolution import at_once, convolution_samples
+from steelyard_privacy._convolution import AS_WEIGHT, at_once, convolution_samples
 from steelyard_privacy._gathering import Gathering
 from steelyard_privacy._recording import Call, Record, recording
-from steelyard_privacy._shares import ChannelsLast, Instantiated, Products, Rows, Share
+from steelyard_privacy._shares import Instantiated, Products, Reordered, Rows, Share
 from steelyard_privacy._sums import Layout
 from steelyard_privacy._units import Unit, is_whole
 from steelyard_privacy.dp_sgd import Way
@@ -207,10 +207,10 @@ def _norm(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
 def _convolution(layer: Any, back: Tensor, inputs: Tensor, *, alone: bool) -> Iterator[Share]:
     if layer.weight.requires_grad:
         samples = convolution_samples(layer, back, inputs)
-        if samples.is_contiguous() or not alone:
-            yield Instantiated(layer.weight, samples.contiguous())
+        if samples.order == AS_WEIGHT or not alone:
+            yield Instantiated(layer.weight, samples.ordered())
         else:
-            yield ChannelsLast(layer.weight, samples.movedim(2, -1))
+            yield Reordered(layer.weight, samples.values, samples.order)
     if layer.bias is not None and layer.bias.requires_grad:
         yield Instantiated(layer.bias, back.sum(dim=(2, 3)))
 

@@ -108,16 +108,18 @@ class Bundle(Share):
 
 @final
 @dataclass(frozen=True, slots=True)
-class ChannelsLast(Share):
-    """The gradients of a convolution's weight, with its channels last in memory.
+class Reordered(Share):
+    """The gradients of a weight with its dimensions in another order in memory, which only their sum is taken out of.
 
     Attributes:
-        parameter: (p, c, *kernel).
-        samples: (n, p, *kernel, c).
+        parameter: The weight.
+        samples: (n, *its dimensions in that order).
+        order: Which dimension of the weight stands at each place.
     """
 
     parameter: Parameter
     samples: Tensor
+    order: tuple[int, ...]
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -126,17 +128,17 @@ class ChannelsLast(Share):
 
     def norms(self) -> Tensor:
         """Per example, (n,)."""
-        return torch.linalg.vector_norm(self.samples.flatten(start_dim=1), dim=1)
+        return _norms(_rows(self.samples))
 
-    def only(self, rows: Tensor) -> "ChannelsLast":
+    def only(self, rows: Tensor) -> "Reordered":
         """The examples at some positions."""
-        return ChannelsLast(self.parameter, self.samples[rows])
+        return replace(self, samples=self.samples[rows])
 
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
-        summed = torch.mm(_like(weights, self.samples)[None], self.samples.flatten(start_dim=1))
-        view = sums.view(self.parameter)
-        view.add_(summed.view(self.samples.shape[1:]).movedim(-1, 1))
+        summed = torch.mm(_like(weights, self.samples)[None], _rows(self.samples)).view(self.samples.shape[1:])
+        view = sums.view(self.parameter).permute(self.order)
+        view.add_(summed)
 
 
 @final

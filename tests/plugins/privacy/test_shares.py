@@ -155,6 +155,26 @@ def test_convolutions_and_their_norms_may_be_worked_on_some_examples_at_a_time(
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("channels", "wide", "order"),
+    [(3, 0, _convolution.OUTPUTS_LAST), (16, 512, _convolution.CHANNELS_LAST), (16, 0, _convolution.AS_WEIGHT)],
+)
+def test_gradients_of_a_convolution_say_in_which_order_they_are(
+    monkeypatch: pytest.MonkeyPatch, channels: int, wide: int, order: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(_convolution, "WIDE", wide)
+    torch.manual_seed(0)
+    layer = nn.Conv2d(channels, 5, (2, 3), stride=(2, 1), padding=(0, 1), dilation=(1, 2)).double()
+    inputs = torch.randn(3, channels, 7, 6).double()
+    output = layer(inputs)
+    back = torch.randn_like(output)
+    found = _convolution.convolution_samples(layer, back, inputs)
+    assert found.order == order
+    grad = torch.autograd.grad
+    expected = [grad(output[one], layer.weight, back[one], retain_graph=True)[0] for one in range(len(inputs))]
+    torch.testing.assert_close(found.ordered(), torch.stack(expected), rtol=1e-10, atol=1e-12)
+
+
 def test_sums_are_checked_at_the_beginning_and_ever_more_rarely() -> None:
     assert [step for step in range(2001) if is_checked(step)] == [0, 1, 2, 10, 100, 1000]
 
