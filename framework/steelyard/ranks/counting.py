@@ -71,9 +71,12 @@ def problems(selected: Sequence[Selected], trainer: Mapping[str, Any]) -> Iterat
 
 def _zero(strategy: str, trainer: Mapping[str, Any]) -> Iterator[Problem]:
     """What DeepSpeed cannot have, by Lightning's rules and by ours."""
-    if strategy not in ZERO:
-        message = f"trainer.strategy={strategy}: of DeepSpeed there are {', '.join(ZERO)}, which spread no weights"
-        yield Problem(message, "trainer=fsdp2", party="ranks")
+    if strategy.startswith("deepspeed_stage_3"):
+        message = f"trainer.strategy={strategy}: stage 3 spreads the weights, too, which FSDP2 does here"
+        yield Problem(f"{message}, with checkpoints that a run resumes from", "trainer=fsdp2", party="ranks")
+    elif strategy not in ZERO:
+        message = f"trainer.strategy={strategy}: of DeepSpeed there are {', '.join(ZERO)}"
+        yield Problem(message, "trainer.strategy=deepspeed_stage_2", party="ranks")
     elif find_spec("deepspeed") is None:
         message = f"trainer.strategy={strategy}: deepspeed is not installed"
         yield Problem(message, "pip install 'steelyard[deepspeed]'", party="ranks")

@@ -101,6 +101,8 @@ def test_presets_compose(name: str) -> None:
     ("trainer", "there", "fix"),
     [
         ({"strategy": "deepspeed_stage_3"}, True, "trainer=fsdp2"),
+        ({"strategy": "deepspeed_stage_3_offload_nvme"}, True, "trainer=fsdp2"),
+        ({"strategy": "deepspeed_stage_2_offload"}, True, "trainer.strategy=deepspeed_stage_2"),
         ({}, False, "pip install 'steelyard[deepspeed]'"),
         ({"devices": 1}, True, "trainer.devices=2"),
         ({"accelerator": "cpu"}, True, "trainer.strategy=ddp"),
@@ -317,10 +319,13 @@ class Stopper(Callback):
 
 
 @pytest.mark.slow
-def test_a_run_over_ranks_is_terminated_whole_and_goes_on(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp2"])
+def test_a_run_over_ranks_is_terminated_whole_and_goes_on(
+    trainer: str, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(workdir))
     (workdir / "stopper.py").write_text(STOPPER)
-    words = ["trainer=ddp", "trainer.callbacks=[{_target_:stopper.Stopper}]", "trainer.max_epochs=3"]
+    words = [f"trainer={trainer}", "trainer.callbacks=[{_target_:stopper.Stopper}]", "trainer.max_epochs=3"]
     assert main(["run", *FEW, *SGD, *words]) == 143
     (place,) = (workdir / "outputs").glob("*/")
     assert folder.status(place).state is folder.State.TERMINATED
