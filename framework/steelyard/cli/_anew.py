@@ -2,8 +2,8 @@
 
 glibc's malloc keeps seven freed chunks of each small size in a cache of the thread, and joins none of them with the
 free memory beside it. Tensors lie between such chunks, so that the place of one that is freed is often too small for
-the next by a few bytes, and the heap grows: without the cache trainings take less memory, and no more time (figures in
-`docs/compute.md`). The cache can be turned off before a process starts, and only then.
+the next by a few bytes, and the heap grows: without the cache most trainings take less memory, and about as long
+(figures in `docs/compute.md`). The cache can be turned off before a process starts, and only then.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def without_cache(environment: Mapping[str, str]) -> dict[str, str] | None:
 
 
 def _is_command(script: Path) -> bool:
-    return script.name == "steelyard" or script.parts[-2:] == ("steelyard", "__main__.py")
+    return script.is_file() and (script.name == "steelyard" or script.parts[-2:] == ("steelyard", "__main__.py"))
 
 
 def _is_glibc() -> bool:

@@ -75,13 +75,13 @@ def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
 def normed(inputs: Tensor, *, back: bool) -> Passing:
     """Around the first result of a normalisation by groups, forward or back: two numbers for each channel of a row.
 
-    Forward they are taken at once, and only where the channels lie last.
+    Forward they are taken at once, and only where the channels lie last; of at least 32 bits each.
 
     Args:
         inputs: (rows, channels, ...).
         back: Whether it is the backward pass.
     """
-    each = inputs.shape[0] * inputs.shape[1] * inputs.element_size()
+    each = inputs.shape[0] * inputs.shape[1] * max(4, inputs.element_size())
     if back:
         return Passing(after=[each, each])
     return Passing(after=[2 * each]) if _last(inputs) else Passing()

@@ -23,7 +23,16 @@ class Started(Exception):
 
 
 @pytest.fixture
-def process(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def command(tmp_path: Path) -> str:
+    """Where the command lies."""
+    place = tmp_path / "bin" / "steelyard"
+    place.parent.mkdir()
+    place.touch()
+    return str(place)
+
+
+@pytest.fixture
+def process(command: str, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """This process as if it were the command, with a shell that sets nothing."""
 
     def start(program: str, words: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -32,19 +41,19 @@ def process(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
     monkeypatch.setattr(os, "execve", start)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    monkeypatch.setattr(sys, "orig_argv", ["python", "/bin/steelyard", "run", "data=digits"])
-    monkeypatch.setattr(sys, "argv", ["/bin/steelyard", "run", "data=digits"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", command, "run", "data=digits"])
+    monkeypatch.setattr(sys, "argv", [command, "run", "data=digits"])
     return monkeypatch
 
 
 @glibc
-@pytest.mark.parametrize("script", ["/bin/steelyard", f"{Path(steelyard.__file__).parent}/__main__.py"])
-def test_a_command_that_trains_starts_anew_with_the_same_words(script: str, process: pytest.MonkeyPatch) -> None:
-    process.setattr(sys, "argv", [script, *sys.argv[1:]])
-    with pytest.raises(Started) as started:
-        _anew.start_anew()
-    assert started.value.words == ["/bin/steelyard", "run", "data=digits"]
-    assert started.value.tunables == OFF
+def test_a_command_that_trains_starts_anew_with_the_same_words(command: str, process: pytest.MonkeyPatch) -> None:
+    for script in (command, f"{Path(steelyard.__file__).parent}/__main__.py"):
+        process.setattr(sys, "argv", [script, *sys.argv[1:]])
+        with pytest.raises(Started) as started:
+            _anew.start_anew()
+        assert started.value.words == [command, "run", "data=digits"]
+        assert started.value.tunables == OFF
 
 
 @glibc
@@ -60,9 +69,11 @@ def test_a_command_that_trains_starts_anew_with_the_same_words(script: str, proc
         (["--version"], False),
     ],
 )
-def test_what_neither_trains_nor_plans_does_not(words: list[str], anew: bool, process: pytest.MonkeyPatch) -> None:
+def test_what_neither_trains_nor_plans_does_not(
+    words: list[str], anew: bool, command: str, process: pytest.MonkeyPatch
+) -> None:
     found: list[Started] = []
-    process.setattr(sys, "argv", ["/bin/steelyard", *words])
+    process.setattr(sys, "argv", [command, *words])
 
     def note(*_: object) -> None:
         found.append(Started([], {"GLIBC_TUNABLES": ""}))
@@ -85,7 +96,7 @@ def test_settings_of_the_user_stay(process: pytest.MonkeyPatch) -> None:
 
 def test_neither_a_script_of_the_user_s_nor_words_from_python_start_a_process(process: pytest.MonkeyPatch) -> None:
     assert main(["run", "data=nothing"]) == 2
-    for script in ("-c", "-", "train.py", "/home/me/__main__.py", "pytest"):
+    for script in ("-c", "-", "train.py", "/home/me/__main__.py", "pytest", "steelyard"):
         process.setattr(sys, "argv", [script, "run"])
         _anew.start_anew()
 

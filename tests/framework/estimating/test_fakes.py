@@ -2,6 +2,7 @@ import copy
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -148,3 +149,18 @@ def test_what_a_model_keeps_of_its_constants_is_real_afterwards() -> None:
         fake(torch.zeros(2, 3))
     assert places(3).tolist() == [0, 1, 2]
     assert places.cache_info().misses == kept, "what was kept before, and not made anew, stays"
+
+
+def test_in_mixed_precision_a_normalisation_by_groups_gives_its_gradient_in_16_bits() -> None:
+    found: list[Any] = []
+
+    def see(func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        if func is torch.ops.aten.native_group_norm_backward.default:
+            found.append([tensor.dtype for tensor in out])
+
+    fakes = Fakes()
+    layer = fakes.copied(nn.GroupNorm(2, 8))
+    inputs = fakes.like(torch.zeros(2, 8, 4, 4, dtype=torch.bfloat16)).requires_grad_()
+    with fakes.entered(see), torch.autocast("cpu", torch.bfloat16):
+        layer(inputs).sum().backward()
+    assert found == [[torch.bfloat16, torch.float32, torch.float32]]
