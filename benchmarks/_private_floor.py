@@ -224,13 +224,17 @@ class Floor:
 
     def sum_up(self) -> Tensor:
         """The sum of the clipped gradients."""
-        calls = self._backwards()
+        waiting, found = self._backwards(), list[tuple[nn.Module, Found]]()
         with torch.no_grad():
-            found = [self._rule(call)(call, back) for call, back in calls]
-            norms = torch.stack([one.squares for one in found]).sum(dim=0).sqrt_()
+            while waiting:
+                # What a rule does not keep goes at once.
+                call, back = waiting.pop()
+                found.append((call.layer, self._rule(call)(call, back)))
+                del call, back
+            norms = torch.stack([one.squares for _, one in found]).sum(dim=0).sqrt_()
             weights = norms.clamp_(min=MAX_NORM).reciprocal_().mul_(MAX_NORM)
-            for (call, _), one in zip(calls, found, strict=True):
-                one.add(weights, *self._places(call))
+            for layer, one in found:
+                one.add(weights, *self._places(layer))
         return self.total
 
     def check(self) -> None:
@@ -269,14 +273,18 @@ class Floor:
             inputs = model(inputs, call)
         loss = functional.cross_entropy(inputs, self.batch[1], reduction="sum")
         backs = torch.autograd.grad(loss, [one.output for one in calls])
-        return [(one._replace(output=one.output.detach()), back) for one, back in zip(calls, backs, strict=True)]
+        kept = [
+            one._replace(output=one.output.detach() if isinstance(one.layer, nn.LayerNorm | nn.GroupNorm) else back)
+            for one, back in zip(calls, backs, strict=True)
+        ]
+        return list(zip(kept, backs, strict=True))
 
     def _rule(self, call: Call) -> Rule:
         return once if isinstance(call.layer, nn.Linear) and call.inputs.ndim == 2 else self.rules[type(call.layer)]
 
-    def _places(self, call: Call) -> tuple[Tensor, Tensor]:
-        bias = getattr(call.layer, "bias", None)
-        return self.parts[call.layer.weight], self.total[:0] if bias is None else self.parts[bias]
+    def _places(self, layer: nn.Module) -> tuple[Tensor, Tensor]:
+        bias = getattr(layer, "bias", None)
+        return self.parts[layer.weight], self.total[:0] if bias is None else self.parts[bias]
 
     def _choose(self) -> None:
         for kind in {type(call.layer) for call, _ in self._backwards()}:
