@@ -12,7 +12,7 @@ import gc
 import logging
 import pickle
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from steelyard.composing import ReadyJob
     from steelyard.sweeping.pool import Send
 
-AHEAD = 16
-"""Jobs that are composed in a row."""
+ROW = 64
+"""Jobs after which somebody looks for garbage."""
 
 _log = logging.getLogger(__name__)
 
@@ -107,40 +107,35 @@ class SteelyardLauncher(Launcher):
         pool = Pool(workers=workers, threads=threads, seconds=self._seconds)
         _log.info("Launching %d jobs, %d at a time", len(jobs), workers)
         returned: dict[int, JobReturn] = {}
-        composed, ready = self._readied(jobs, returned), deque[tuple[int, "ReadyJob"]]()
-        more = True
-
-        def get_another_ready() -> None:
-            nonlocal more
-            found = next(composed, None)
-            more = found is not None
-            if found is not None:
-                ready.append(found)
-
+        left, chosen = deque(jobs), dict(jobs)
         garbage.none_at_the_end()
         looks = gc.isenabled()
         warming = warmth.warming_up(len(jobs))
         next(warming)
-        warm = filling = False
+        warm = False
         try:
             with garbage.left_lying():
-                while more or ready or pool.busy:
-                    while pool.free and (more or ready):
-                        if not ready:
-                            get_another_ready()
+                while left or pool.busy:
+                    while left and pool.free:
+                        number, words = left.popleft()
+                        _log.info("\t#%d : %s", number, " ".join(filter_overrides(list(words))))
+                        if len(left) % ROW == 0:
+                            # What composing has left behind; next to nothing else is there to look at.
+                            gc.collect()
+                        if self._loader.is_ready_for(self._config, words):
+                            pool.start(number, partial(self._work, partial(self._readied, number, words), looks))
+                            continue
+                        try:
+                            ready = self._readied(number, words)
+                        except Exception as error:  # an interpolation may fail in any way
+                            returned[number] = _failed(error)
                         else:
-                            number, job = ready.popleft()
-                            _log.info("\t#%d : %s", number, " ".join(filter_overrides(list(job.words))))
-                            pool.start(number, partial(self._work, job, looks))
-                    # While the others run, so that none of them waits for it; several in a row, since after each fork
-                    # all that is written to is copied anew.
-                    filling = more and len(ready) < (AHEAD if filling and warm else workers)
-                    if filling:
-                        get_another_ready()
-                    elif not warm:
-                        warm = next(warming, warming) is warming
-                    for event in pool.poll(0.0 if filling or not warm else 1.0):
+                            pool.start(number, partial(self._work, partial(_the, ready), looks))
+                    warm = warm or next(warming, warming) is warming
+                    for event in pool.poll(1.0 if warm else 0.0):
                         match event:
+                            case Told(number=number, what=b""):
+                                returned[number] = self._refused(number, chosen[number])
                             case Told(number=number, what=what):
                                 returned[number] = pickle.loads(what)  # noqa: S301 - from our own job
                             case Ended(number=number):
@@ -152,34 +147,41 @@ class SteelyardLauncher(Launcher):
             returned[number].overrides = list(words)
         return [returned[number] for number, _ in jobs]
 
-    def _readied(
-        self, jobs: Sequence[tuple[int, Sequence[str]]], returned: dict[int, JobReturn]
-    ) -> Iterator[tuple[int, "ReadyJob"]]:
-        """Those that can be composed, one at a time; the others are told as failed, and stop none."""
+    def _readied(self, number: int, words: Sequence[str]) -> "ReadyJob":
         from steelyard.composing import get_ready
 
-        for count, (number, words) in enumerate(jobs):
-            if count % AHEAD == 0:
-                # Nearly all configs of the last row are garbage by now, and next to nothing else is there to look at.
-                gc.collect()
-            try:
-                yield number, get_ready(self._loader.job(self._config, words, number=number))
-            except Exception as error:  # an interpolation may fail in any way
-                returned[number] = _failed(error)
+        return get_ready(self._loader.job(self._config, words, number=number))
 
-    def _work(self, job: "ReadyJob", looks: bool, send: "Send") -> int:
+    def _refused(self, number: int, words: Sequence[str]) -> JobReturn:
+        """Of a job that its own process could not compose: the error as it comes here, where it need not be sent."""
+        try:
+            self._readied(number, words)
+        except Exception as error:  # an interpolation may fail in any way
+            return _failed(error)
+        return _failed(RuntimeError(f"job {number} could not be composed in its process"))
+
+    def _work(self, get: "Callable[[], ReadyJob]", looks: bool, send: "Send") -> int:
         from steelyard.composing import run_job
 
-        # The configs of the jobs that wait are no garbage either, and to look at them is to copy them.
+        # What was here before is no garbage, and to look at it is to copy it.
         gc.freeze()
         if looks:
             gc.enable()
+        try:
+            job = get()
+        except Exception:
+            send(b"")
+            return 0
         try:
             done = run_job(job, self._context, self._task)
         except Exception as error:  # `run_job` catches what the task raises, not what comes before it
             done = _failed(error)
         send(_pickled(done))
         return 0
+
+
+def _the(ready: "ReadyJob") -> "ReadyJob":
+    return ready
 
 
 def _failed(error: Exception) -> JobReturn:

@@ -174,6 +174,17 @@ class QuickLoader(ConfigLoader):
             kept = self._load(master_config, sweep_overrides, self._way(master_config, sweep_overrides))
         return kept
 
+    def is_ready_for(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> bool:
+        """Makes ready what the job has in common with others; False if a fork would have to do more for it than copy.
+
+        Nor is it for a fork where a resolver of the application is asked, which may give another answer each time.
+        """
+        way = self._way(master_config, sweep_overrides)
+        if way is None:
+            return False
+        known = way.base.sketched()
+        return known is not None and known.steady and not any("${" in _text(word) for word in way.settings)
+
     def job(self, master_config: DictConfig, sweep_overrides: Sequence[str], *, number: int) -> Job:
         """The same for a job, to be changed by the caller."""
         way = self._way(master_config, sweep_overrides)
@@ -187,7 +198,9 @@ class QuickLoader(ConfigLoader):
 
     def _way(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> _Way | None:
         """None where Hydra has to compose."""
-        name, words = master_config.hydra.job.config_name, [*master_config.hydra.overrides.hydra, *sweep_overrides]
+        # As it was typed: an interpolation in it is for each job to ask, not for the sweep.
+        typed: Any = OmegaConf.to_container(master_config.hydra.overrides.hydra)
+        name, words = master_config.hydra.job.config_name, [*typed, *sweep_overrides]
         searchpath = tuple(word for word in words if word.startswith("hydra.searchpath"))
         try:
             parsed = [self._parse(word) for word in words]

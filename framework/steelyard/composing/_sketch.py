@@ -22,6 +22,9 @@ _HYDRA = "hydra"
 _OWN = {"job": ("override_dirname", "id", "num"), "overrides": ("task",), "runtime": ("output_dir",)}
 """Part of `hydra` -> what a job has there for itself."""
 _PLAIN = re.compile(r"(?:[^$\\]|\$\{[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\})*")
+_CALLED = re.compile(r"\$\{\s*([\w.]+)\s*:")
+_STEADY = ("hydra", "now", "python_version")
+"""Hydra's own, of which the time is that of the sweep; OmegaConf's begin with `oc.`."""
 _ASKED = re.compile(r"\$\{([\w.]+)\}")
 
 
@@ -35,6 +38,7 @@ class Sketch:
         place: The folder of the sweep, and that of the job in it, with interpolations as text.
         logs: The job's logging as bytes, with interpolations as text; None if it is no plain mapping.
         asked: Where in it these are.
+        steady: True if no interpolation calls a function of the application's own, whose answers may differ.
     """
 
     config: Mapping[Any, str]
@@ -42,6 +46,7 @@ class Sketch:
     place: tuple[Any, Any]
     logs: bytes | None
     asked: tuple[tuple[Any, ...], ...]
+    steady: bool
 
     def config_text(self, config: DictConfig, changed: frozenset[str] | None) -> str:
         """What `to_yaml` writes of a job's config.
@@ -107,12 +112,14 @@ def sketch(composed: DictConfig) -> Sketch:
     with_enums: Any = OmegaConf.to_container(composed.hydra)
     logs = with_enums["job_logging"]
     whole = isinstance(logs, dict)
+    called = _CALLED.findall(to_yaml([plain, own]))
     return Sketch(
         config={key: to_yaml({key: value}) for key, value in plain.items()},
         hydra={
             key: values_below(_HYDRA, key, value) if key in _OWN else part_below(_HYDRA, key, value)
             for key, value in own.items()
         },
+        steady=all(name.startswith("oc.") or name in _STEADY for name in called),
         place=(own["sweep"]["dir"], own["sweep"]["subdir"]),
         logs=pickle.dumps(logs) if whole else None,
         asked=tuple(_asked(logs)) if whole else (),

@@ -122,6 +122,32 @@ def test_a_job_without_a_folder_stops_no_other(app: Path) -> None:
     assert "NAME_1" in done.stderr
 
 
+def test_a_folder_that_is_typed_is_that_of_each_job(app: Path) -> None:
+    words = "a=7,8", "hydra.sweep.subdir='of ${a}'"
+    assert run(app, *words, "hydra/launcher=basic").returncode == 0
+    expected, _ = left(app)
+    assert run(app, *words, "hydra/launcher=steelyard").returncode == 0
+    found, _ = left(app)
+    assert sorted(found) == sorted(expected) == ["of 7", "of 8"]
+
+
+def test_a_resolver_of_the_application_never_starts_afresh_where_a_folder_asks_it(app: Path) -> None:
+    counting = 'COUNTS = iter(range(99))\nOmegaConf.register_new_resolver("count", lambda: next(COUNTS))\n'
+    (app / "app.py").write_text(APP.replace("STATE = []\n", f"STATE = []\n{counting}"))
+    done = run(app, "a=1,2,3", "hydra.sweep.subdir='${count:}'", "hydra/launcher=steelyard")
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(path.read_text())["config"]["a"] for path in app.glob("out/*/found.json")) == [1, 2, 3]
+
+
+def test_a_job_that_cannot_be_composed_tells_the_error_that_hydra_tells(app: Path) -> None:
+    (app / "conf/config.yaml").write_text(CONFIG.replace("a: 1", "a: ???").replace("${db.size}", "${db.${a}}"))
+    words = "a=size,sise", "hydra.sweep.subdir='${twice}'"
+    told = [run(app, *words, f"hydra/launcher={name}") for name in ("basic", "steelyard")]
+    errors = [next(line for line in done.stderr.splitlines() if "db.sise" in line) for done in told]
+    assert errors[0] == errors[1]
+    assert len(list(app.glob("out/*/found.json"))) == 1
+
+
 def test_the_time_limit_of_a_job(app: Path) -> None:
     (app / "app.py").write_text(
         APP.replace(
