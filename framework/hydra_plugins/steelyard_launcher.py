@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from steelyard.composing import ReadyJob
+    from steelyard.composing import ReadyJob, Way
     from steelyard.sweeping.pool import Send
 
 ROW = 64
@@ -122,8 +122,9 @@ class SteelyardLauncher(Launcher):
                         if len(left) % ROW == 0:
                             # What composing has left behind; next to nothing else is there to look at.
                             gc.collect()
-                        if self._loader.is_ready_for(self._config, words):
-                            pool.start(number, partial(self._work, partial(self._readied, number, words), looks))
+                        way = self._loader.way(self._config, words)
+                        if way is not None:
+                            pool.start(number, partial(self._work, partial(self._readied, number, words, way), looks))
                             continue
                         try:
                             ready = self._readied(number, words)
@@ -147,10 +148,10 @@ class SteelyardLauncher(Launcher):
             returned[number].overrides = list(words)
         return [returned[number] for number, _ in jobs]
 
-    def _readied(self, number: int, words: Sequence[str]) -> "ReadyJob":
+    def _readied(self, number: int, words: Sequence[str], way: "Way | None" = None) -> "ReadyJob":
         from steelyard.composing import get_ready
 
-        return get_ready(self._loader.job(self._config, words, number=number))
+        return get_ready(self._loader.job(self._config, words, number=number, way=way))
 
     def _refused(self, number: int, words: Sequence[str]) -> JobReturn:
         """Of a job that its own process could not compose: the error as it comes here, where it need not be sent."""

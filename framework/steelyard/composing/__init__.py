@@ -4,7 +4,7 @@ from steelyard.composing._compose import Composed, compose, known_to_hydra, opti
 from steelyard.composing._expand import Collector, expand, look_through
 from steelyard.composing._hydra_main import through_hydra
 from steelyard.composing._job import Job, ReadyJob, get_ready, run_job
-from steelyard.composing._quick import QuickLoader, set_number
+from steelyard.composing._quick import QuickLoader, Way, set_number
 from steelyard.composing._search import Search
 from steelyard.composing._stored import stored
 from steelyard.composing._trial import Trial
@@ -18,6 +18,7 @@ __all__ = [
     "ReadyJob",
     "Search",
     "Trial",
+    "Way",
     "compose",
     "expand",
     "get_ready",

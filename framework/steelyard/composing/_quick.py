@@ -103,7 +103,7 @@ class _Base:
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class Way:
     """How to the config of some words.
 
     Attributes:
@@ -174,20 +174,28 @@ class QuickLoader(ConfigLoader):
             kept = self._load(master_config, sweep_overrides, self._way(master_config, sweep_overrides))
         return kept
 
-    def is_ready_for(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> bool:
-        """Makes ready what the job has in common with others; False if a fork would have to do more for it than copy.
+    def way(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> Way | None:
+        """How a fork gets to the config of a job, for `job`; None if it would have to do more for it than copy.
 
         Nor is it for a fork where a resolver of the application is asked, which may give another answer each time.
         """
         way = self._way(master_config, sweep_overrides)
-        if way is None:
-            return False
-        known = way.base.sketched()
-        return known is not None and known.steady and not any("${" in _text(word) for word in way.settings)
+        known = None if way is None else way.base.sketched()
+        steady = known is not None and known.steady
+        return way if way and steady and not any("${" in _text(word) for word in way.settings) else None
 
-    def job(self, master_config: DictConfig, sweep_overrides: Sequence[str], *, number: int) -> Job:
-        """The same for a job, to be changed by the caller."""
-        way = self._way(master_config, sweep_overrides)
+    def job(
+        self, master_config: DictConfig, sweep_overrides: Sequence[str], *, number: int, way: Way | None = None
+    ) -> Job:
+        """The same for a job, to be changed by the caller.
+
+        Args:
+            master_config: Of the sweep.
+            sweep_overrides: Of the job.
+            number: Of the job.
+            way: What `way` said before the fork, whose environment may be another; None to find one.
+        """
+        way = way or self._way(master_config, sweep_overrides)
         config = self._load(master_config, sweep_overrides, way)
         composed = self.composed
         handed = self._load(master_config, sweep_overrides, way, bare=True)
@@ -196,7 +204,7 @@ class QuickLoader(ConfigLoader):
             return Job(config=config, handed=handed)
         return Job(config=config, handed=handed, sketch=way.base.sketched(), changed=way.changed())
 
-    def _way(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> _Way | None:
+    def _way(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> Way | None:
         """None where Hydra has to compose."""
         # As it was typed: an interpolation in it is for each job to ask, not for the sweep.
         typed: Any = OmegaConf.to_container(master_config.hydra.overrides.hydra)
@@ -208,10 +216,10 @@ class QuickLoader(ConfigLoader):
             base = self._base(name, [_text(word) for word in parsed if word not in settings])
         except _REFUSALS:
             return None
-        return _Way(base, settings, [word for word in parsed if not word.is_hydra_override()])
+        return Way(base, settings, [word for word in parsed if not word.is_hydra_override()])
 
     def _load(
-        self, master_config: DictConfig, sweep_overrides: Sequence[str], way: _Way | None, *, bare: bool = False
+        self, master_config: DictConfig, sweep_overrides: Sequence[str], way: Way | None, *, bare: bool = False
     ) -> DictConfig:
         config = None
         if way is not None:

@@ -306,6 +306,23 @@ def test_one_real_composition_per_choice_of_groups(loader: ConfigLoader) -> None
     assert quick.composed == 2
 
 
+def test_a_fork_with_another_environment_composes_nothing_anew(
+    loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick, start = QuickLoader(loader), master(loader, [])
+    way = quick.way(start, ["seed=1"])
+    assert way is not None
+    monkeypatch.setenv("SHARE_OF_THREADS", "1")
+    job = quick.job(start, ["seed=1"], number=3, way=way)
+    assert quick.composed == 1
+    assert before(job) == before(plainly(loader, start, ["seed=1"]))
+
+
+@pytest.mark.parametrize("word", ["seed=${now:%S}", "+new=${model.size}"])
+def test_a_word_that_asks_something_is_composed_where_all_are(loader: ConfigLoader, word: str) -> None:
+    assert QuickLoader(loader).way(master(loader, []), [word]) is None
+
+
 def test_what_was_made_for_a_check_is_given_away_once(loader: ConfigLoader) -> None:
     quick, start = QuickLoader(loader), master(loader, [])
     quick.keeps = True
