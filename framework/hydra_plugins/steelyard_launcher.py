@@ -122,16 +122,12 @@ class SteelyardLauncher(Launcher):
                         if len(left) % ROW == 0:
                             # What composing has left behind; next to nothing else is there to look at.
                             gc.collect()
-                        way = self._loader.way(self._config, words)
-                        if way is not None:
-                            pool.start(number, partial(self._work, partial(self._readied, number, words, way), looks))
-                            continue
                         try:
-                            ready = self._readied(number, words)
+                            get = self._getter(number, words)
                         except Exception as error:  # an interpolation may fail in any way
                             returned[number] = _failed(error)
                         else:
-                            pool.start(number, partial(self._work, partial(_the, ready), looks))
+                            pool.start(number, partial(self._work, get, looks))
                     warm = warm or next(warming, warming) is warming
                     for event in pool.poll(1.0 if warm else 0.0):
                         match event:
@@ -147,6 +143,14 @@ class SteelyardLauncher(Launcher):
         for number, words in jobs:
             returned[number].overrides = list(words)
         return [returned[number] for number, _ in jobs]
+
+    def _getter(self, number: int, words: Sequence[str]) -> "Callable[[], ReadyJob]":
+        """How its own process comes to a job: by composing it, or it is composed here where that has to be."""
+        way = self._loader.way(self._config, words)
+        if way is not None:
+            return partial(self._readied, number, words, way)
+        ready = self._readied(number, words)
+        return lambda: ready
 
     def _readied(self, number: int, words: Sequence[str], way: "Way | None" = None) -> "ReadyJob":
         from steelyard.composing import get_ready
@@ -170,7 +174,7 @@ class SteelyardLauncher(Launcher):
             gc.enable()
         try:
             job = get()
-        except Exception:
+        except Exception:  # told by `_refused`
             send(b"")
             return 0
         try:
@@ -179,10 +183,6 @@ class SteelyardLauncher(Launcher):
             done = _failed(error)
         send(_pickled(done))
         return 0
-
-
-def _the(ready: "ReadyJob") -> "ReadyJob":
-    return ready
 
 
 def _failed(error: Exception) -> JobReturn:

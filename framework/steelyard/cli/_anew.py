@@ -2,7 +2,7 @@
 
 glibc's malloc keeps seven freed chunks of each small size in a cache of the thread, and joins none of them with the
 free memory beside it. Tensors lie between such chunks, so that the place of one that is freed is often too small for
-the next by a few bytes, and the heap grows: without the cache most trainings take less memory, and about as long
+the next by a few bytes, and the heap grows: without the cache most trainings take less memory, and a little longer
 (figures in `docs/compute.md`). The cache can be turned off before a process starts, and only then.
 """
 

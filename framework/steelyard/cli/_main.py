@@ -15,8 +15,8 @@ from steelyard.cli._anew import start_anew
 from steelyard.cli._verbs import VERBS, overview
 from steelyard.problem import Refused
 
-ASKS = frozenset({"-h", "--help", "-c", "--cfg"})
-"""Words with which a verb answers at once."""
+ASKS = frozenset({"-h", "--help", "--cfg"})
+"""Words with which a verb answers at once; not `-c`, by which `lightning` means a file."""
 
 
 class Exit(IntEnum):

@@ -175,9 +175,10 @@ class QuickLoader(ConfigLoader):
         return kept
 
     def way(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> Way | None:
-        """How a fork gets to the config of a job, for `job`; None if it would have to do more for it than copy.
+        """How a fork gets to the config of a job, for `job`; None where this process has to compose it.
 
-        Nor is it for a fork where a resolver of the application is asked, which may give another answer each time.
+        That is where Hydra composes, which takes long, and where a resolver of the application is asked: it may give
+        another answer each time, and in forks that are alike it would give the same.
         """
         way = self._way(master_config, sweep_overrides)
         known = None if way is None else way.base.sketched()

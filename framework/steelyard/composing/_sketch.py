@@ -22,7 +22,8 @@ _HYDRA = "hydra"
 _OWN = {"job": ("override_dirname", "id", "num"), "overrides": ("task",), "runtime": ("output_dir",)}
 """Part of `hydra` -> what a job has there for itself."""
 _PLAIN = re.compile(r"(?:[^$\\]|\$\{[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\})*")
-_CALLED = re.compile(r"\$\{\s*([\w.]+)\s*:")
+_CALLED = re.compile(r"\$\{\s*((?:[\w.]|\$\{[^}]*\})+)\s*:")
+"""The name of a function may itself be asked for."""
 _STEADY = ("hydra", "now", "python_version")
 """Hydra's own, of which the time is that of the sweep; OmegaConf's begin with `oc.`."""
 _ASKED = re.compile(r"\$\{([\w.]+)\}")

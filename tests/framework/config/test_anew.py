@@ -63,6 +63,7 @@ def test_a_command_that_trains_starts_anew_with_the_same_words(command: str, pro
         (["run", "data=nothing"], True),
         (["plan", "data=nothing"], True),
         (["resume", "nowhere"], True),
+        (["lightning", "fit", "-c", "nothing.yaml"], True),
         (["run", "--help"], False),
         (["run", "--cfg", "job"], False),
         (["status", "nowhere"], False),

@@ -22,6 +22,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from steelyard.composing import Job, QuickLoader, ReadyJob, _quick, get_ready, set_number
+from steelyard.composing._sketch import sketch
 
 
 class Colour(Enum):
@@ -321,6 +322,22 @@ def test_a_fork_with_another_environment_composes_nothing_anew(
 @pytest.mark.parametrize("word", ["seed=${now:%S}", "+new=${model.size}"])
 def test_a_word_that_asks_something_is_composed_where_all_are(loader: ConfigLoader, word: str) -> None:
     assert QuickLoader(loader).way(master(loader, []), [word]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "steady"),
+    [
+        ("${now:%S}/${oc.env:HOME}/${hydra.job.num}/${ hydra:job.num }", True),
+        ("${count:}", False),
+        ("x${ my.count : 1}", False),
+        ("${${name}:1}", False),
+        ("${hydra.${count:}}", False),
+    ],
+)
+def test_a_function_of_the_application_is_seen_wherever_it_is_asked(text: str, steady: bool) -> None:
+    config = {"hydra": {"sweep": {"dir": "out", "subdir": "x"}, "job": {}, "overrides": {}, "runtime": {}}}
+    config["hydra"]["job_logging"] = {"text": text}
+    assert sketch(OmegaConf.create(config)).steady is steady
 
 
 def test_what_was_made_for_a_check_is_given_away_once(loader: ConfigLoader) -> None:
