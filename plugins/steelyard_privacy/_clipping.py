@@ -11,7 +11,10 @@ def coefficients(norms: Tensor, *, max_norm: float) -> Tensor:
     An example whose gradient is infinite or NaN is left out: that bounds its influence by C like everybody's.
     """
     # C over an infinite norm is 0.
-    return norms.clamp(min=max_norm).reciprocal_().mul_(max_norm).nan_to_num_(nan=0.0)
+    weights = norms.clamp(min=max_norm).reciprocal_()
+    if max_norm != 1:
+        weights.mul_(max_norm)
+    return weights.nan_to_num_(nan=0.0)
 
 
 def privatised(

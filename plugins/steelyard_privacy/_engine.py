@@ -122,24 +122,22 @@ class HookEngine(Engine):
         gathering = self._layers.gathering(record, count=count, comparison=comparison)
         self._each = self._each or record.bytes() / count
         del record
-        close = tolerance(loss)
+        close = 0.0 if comparison is None else tolerance(loss)
         # Mixed precision is for the task alone: norms and sums keep theirs.
-        with without_autocast(loss.device.type):
+        with without_autocast(loss.device.type), torch.no_grad():
             try:
                 places: Any = [*gathering.edges, *checked]
                 with gathering.listening():
                     # The gradient of the sum of the examples' losses: the task gives their mean.
                     found = list(torch.autograd.grad(loss, places, torch.full_like(loss, count), allow_unused=True))
                 ordinary, found = found[len(found) - len(checked) :], found[: len(found) - len(checked)]
-                with torch.no_grad():
-                    gathering.close(found)
+                gathering.close(found)
             except Unsplit as error:
                 raise NotCovered(str(error)) from error
-            with torch.no_grad():
-                norms = whole_norms(gathering.norms, count=count, layout=layout)
-                if comparison is not None:
-                    comparison.close(ordinary, norms, tolerance=close)
-                add_weighed(gathering.shares, sums, weighing(norms))
+            norms = whole_norms(gathering.norms, count=count, layout=layout)
+            if comparison is not None:
+                comparison.close(ordinary, norms, tolerance=close)
+            add_weighed(gathering.shares, sums, weighing(norms))
         self._steps += 1
         return norms
 

@@ -5,7 +5,6 @@ A layer's gradients are made as soon as the gradient of its output is known, whi
 no longer needed then goes at once, so that the peak of memory stays near that of ordinary training.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, final
@@ -33,6 +32,7 @@ class Gathering:
         rule: How the gradients of a layer's weights are found.
         units: By their modules.
         tied: Layers of which some weight is also another layer's.
+        order: Where each weight stands in the sum.
         comparison: Told of the ordinary gradients, where they are asked for.
 
     Attributes:
@@ -48,6 +48,7 @@ class Gathering:
         rule: Rule,
         units: Mapping[nn.Module, Unit],
         tied: Collection[nn.Module],
+        order: Mapping[Parameter, int],
         comparison: Comparison | None = None,
     ) -> None:
         self.shares: list[Share] = []
@@ -55,8 +56,13 @@ class Gathering:
         self._calls: list[Call | None] = list(record.calls)
         self._visits = record.visits
         self._outer = [place for place, call in enumerate(record.calls) if not call.inner]
-        self._called = Counter(call.module for call in record.calls)
-        self._count, self._rule, self._units, self._tied = count, rule, units, tied
+        self._count, self._rule, self._units = count, rule, units
+        self._order = order
+        called = [call.module for call in record.calls]
+        # Layers whose gradients another call may add to.
+        self._several = (
+            tied if len(set(called)) == len(called) else {*tied, *(one for one in called if called.count(one) > 1)}
+        )
         self._sums: dict[Parameter, Tensor] = {}
         self._small: list[Instantiated] = []
         self._comparison = comparison
@@ -116,17 +122,18 @@ class Gathering:
     def _take(self, place: int, back: Tensor) -> None:
         call, self._calls[place] = self._calls[place], None
         assert call is not None
-        if call.inputs.shape[:1] != (self._count,) or call.shape[:1] != (self._count,):
+        count, inputs, outputs = self._count, call.inputs.shape, call.shape
+        if not (inputs and outputs and inputs[0] == outputs[0] == count):
             raise Unsplit("a layer does not see the examples in its first dimension")
-        alone = self._called[call.module] == 1 and call.module not in self._tied
-        for share in self._rule(call, back.view(call.shape) if back.shape != call.shape else back, alone):
-            if alone or not isinstance(share, Instantiated):
+        alone = call.module not in self._several
+        for share in self._rule(call, back.view(outputs) if back.shape != outputs else back, alone):
+            if alone or type(share) is not Instantiated:
                 self._keep(share)
             else:
                 self._add_up(share.parameter, share.samples)
 
     def _keep(self, share: Share) -> None:
-        if isinstance(share, Instantiated) and share.samples.numel() <= SMALL:
+        if type(share) is Instantiated and share.samples.numel() <= SMALL:
             self._small.append(share)
         else:
             self._know(share)
@@ -140,9 +147,10 @@ class Gathering:
     def _keep_small(self) -> None:
         """One norm and one sum for all of them; a single one has nothing to gain."""
         by_dtype: dict[torch.dtype, list[Instantiated]] = {}
-        for share in self._small:
+        # Those that are next to each other in the sum are added to it at once.
+        for share in sorted(self._small, key=lambda share: self._order[share.parameter]):
             by_dtype.setdefault(share.samples.dtype, []).append(share)
-        self._small = []
+        self._small.clear()
         for alike in by_dtype.values():
             self._know(alike[0] if len(alike) == 1 else Bundle.of(alike))
 

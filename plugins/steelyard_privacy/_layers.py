@@ -3,7 +3,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any, final
@@ -19,7 +19,7 @@ from steelyard_privacy._comparison import Comparison
 from steelyard_privacy._convolution import AS_WEIGHT, at_once, convolution_samples
 from steelyard_privacy._gathering import Gathering
 from steelyard_privacy._recording import Call, Record, recording
-from steelyard_privacy._shares import Instantiated, Products, Reordered, Rows, Share
+from steelyard_privacy._shares import SMALL, Instantiated, Products, Reordered, Rows, Share
 from steelyard_privacy._sums import Layout
 from steelyard_privacy._units import Unit, is_whole
 from steelyard_privacy.dp_sgd import Way
@@ -113,30 +113,29 @@ class Layers:
             rule=self._of,
             units=self._units,
             tied=self._tied,
+            order=self._layout.order,
             comparison=comparison,
         )
 
-    def _of(self, call: Call, back: Tensor, alone: bool) -> list[Share]:
-        return list(_of(call, back, self._weights[call.module], alone=alone))
+    def _of(self, call: Call, back: Tensor, alone: bool) -> Sequence[Share]:
+        return _of(call, back, self._weights[call.module], alone=alone)
 
 
-def _of(call: Call, back: Tensor, trained: tuple[Parameter, ...], *, alone: bool) -> Iterator[Share]:
+def _of(call: Call, back: Tensor, trained: tuple[Parameter, ...], *, alone: bool) -> Sequence[Share]:
     layer: Any = call.module
     back, inputs = _wide(back), _wide(call.inputs) if call.inputs.is_floating_point() else call.inputs
     kind = type(layer)
     if kind is nn.Linear:
-        yield from _linear(trained, layer.weight, back, inputs, output_first=True, alone=alone)
-    elif kind is nn.Embedding and alone:
-        yield from _embedding(layer, back, inputs)
-    elif kind in (nn.LayerNorm, nn.GroupNorm):
-        yield from _norm(layer, back, inputs)
-    elif kind is nn.Conv2d and layer.groups == 1 and not isinstance(layer.padding, str):
-        yield from _convolution(layer, back, inputs, alone=alone)
-    elif _is_conv1d_of_transformers(layer):
-        yield from _linear(trained, layer.weight, back, inputs, output_first=False, alone=alone)
-    else:
-        for parameter, samples in _by_opacus(layer, back, inputs).items():
-            yield Instantiated(parameter, samples)
+        return _linear(trained, layer.weight, back, inputs, output_first=True, alone=alone)
+    if kind is nn.Embedding and alone:
+        return _embedding(layer, back, inputs)
+    if kind in (nn.LayerNorm, nn.GroupNorm):
+        return _norm(layer, back, inputs)
+    if kind is nn.Conv2d and layer.groups == 1 and not isinstance(layer.padding, str):
+        return _convolution(layer, back, inputs, alone=alone)
+    if _is_conv1d_of_transformers(layer):
+        return _linear(trained, layer.weight, back, inputs, output_first=False, alone=alone)
+    return [Instantiated(parameter, samples) for parameter, samples in _by_opacus(layer, back, inputs).items()]
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -146,23 +145,32 @@ def _wide(values: Tensor) -> Tensor:
 
 def _linear(
     trained: tuple[Parameter, ...], weight: Parameter, back: Tensor, inputs: Tensor, *, output_first: bool, alone: bool
-) -> Iterator[Share]:
-    count, p, d = len(back), back.shape[-1], inputs.shape[-1]
+) -> list[Share]:
+    count, p, d = back.shape[0], back.shape[-1], inputs.shape[-1]
     length = 1 if back.ndim == 2 else back.shape[1:-1].numel()
-    mine = next((one for one in trained if one is weight), None)
-    bias = next((one for one in trained if one is not weight), None)
-    in_pairs = alone and pairs_are_cheaper(length=length, p=p, d=d)
-    if back.ndim != (2 if in_pairs and length == 1 else 3):
-        place = () if in_pairs and length == 1 else (length,)
+    mine = bias = None
+    for one in trained:
+        if one is weight:
+            mine = one
+        else:
+            bias = one
+    # Small gradients are put together with others, which takes the fewest operations.
+    in_pairs = alone and count * p * d > SMALL and pairs_are_cheaper(length=length, p=p, d=d)
+    if back.ndim != (2 if length == 1 else 3):
+        place = () if length == 1 else (length,)
         back, inputs = back.reshape(count, *place, p), inputs.reshape(count, *place, d)
     if in_pairs:
-        yield Products(mine, bias, back, inputs, inputs_first=not output_first)
-        return
+        return [Products(mine, bias, back, inputs, inputs_first=not output_first)]
+    found: list[Share] = []
     if mine is not None:
         left, right = (back, inputs) if output_first else (inputs, back)
-        yield Instantiated(mine, torch.bmm(left.transpose(1, 2), right))
+        if length == 1:
+            found.append(Instantiated(mine, left.unsqueeze(2) * right.unsqueeze(1)))
+        else:
+            found.append(Instantiated(mine, torch.bmm(left.transpose(1, 2), right)))
     if bias is not None:
-        yield Instantiated(bias, back.sum(dim=1))
+        found.append(Instantiated(bias, back if length == 1 else back.sum(dim=1)))
+    return found
 
 
 def pairs_are_cheaper(*, length: int, p: int, d: int) -> bool:
@@ -173,16 +181,17 @@ def pairs_are_cheaper(*, length: int, p: int, d: int) -> bool:
     return length == 1 or (length * length * (p + d) <= PAIRS * p * d and length * (p + d) < p * d)
 
 
-def _embedding(layer: Any, back: Tensor, names: Tensor) -> Iterator[Share]:
-    if layer.weight.requires_grad:
-        count = len(names)
-        if layer.padding_idx is not None:
-            back = back.masked_fill((names == layer.padding_idx)[..., None], 0)
-        yield Rows.of(layer.weight, names.reshape(count, -1), back.reshape(count, -1, back.shape[-1]))
+def _embedding(layer: Any, back: Tensor, names: Tensor) -> list[Share]:
+    if not layer.weight.requires_grad:
+        return []
+    count = len(names)
+    if layer.padding_idx is not None:
+        back = back.masked_fill((names == layer.padding_idx)[..., None], 0)
+    return [Rows.of(layer.weight, names.reshape(count, -1), back.reshape(count, -1, back.shape[-1]))]
 
 
-def _norm(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
-    weight, bias = layer.weight, layer.bias
+def _norm(layer: Any, back: Tensor, inputs: Tensor) -> list[Share]:
+    weight, bias, found = layer.weight, layer.bias, list[Share]()
     if isinstance(layer, nn.LayerNorm):
         start, stop = 1, back.ndim - len(layer.normalized_shape)
     else:
@@ -199,20 +208,23 @@ def _norm(layer: Any, back: Tensor, inputs: Tensor) -> Iterator[Share]:
             else:
                 normed = functional.group_norm(some, layer.num_groups, eps=layer.eps)
             torch.sum(normed.mul_(mine), dim=over, out=into) if over else torch.mul(normed, mine, out=into)
-        yield Instantiated(weight, samples)
+        found.append(Instantiated(weight, samples))
     if bias.requires_grad:
-        yield Instantiated(bias, back.sum(dim=over) if over else back)
+        found.append(Instantiated(bias, back.sum(dim=over) if over else back))
+    return found
 
 
-def _convolution(layer: Any, back: Tensor, inputs: Tensor, *, alone: bool) -> Iterator[Share]:
+def _convolution(layer: Any, back: Tensor, inputs: Tensor, *, alone: bool) -> list[Share]:
+    found: list[Share] = []
     if layer.weight.requires_grad:
         samples = convolution_samples(layer, back, inputs)
         if samples.order == AS_WEIGHT or not alone:
-            yield Instantiated(layer.weight, samples.ordered())
+            found.append(Instantiated(layer.weight, samples.ordered()))
         else:
-            yield Reordered(layer.weight, samples.values, samples.order)
+            found.append(Reordered(layer.weight, samples.values, samples.order))
     if layer.bias is not None and layer.bias.requires_grad:
-        yield Instantiated(layer.bias, back.sum(dim=(2, 3)))
+        found.append(Instantiated(layer.bias, back.sum(dim=(2, 3))))
+    return found
 
 
 def _by_opacus(layer: nn.Module, back: Tensor, inputs: Tensor) -> Mapping[Parameter, Tensor]:

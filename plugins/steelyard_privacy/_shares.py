@@ -2,7 +2,8 @@
 """Per-example gradients of single weights, in the form in which their norms and their sum cost least.
 
 All classes here take `weights` (n,), none of them 0: examples that are left out are taken away by `only` before,
-since 0 * NaN is NaN.
+since 0 * NaN is NaN. Nobody changes one; they are not frozen, since that takes longer to make than an operation on few
+numbers.
 """
 
 from abc import ABC, abstractmethod
@@ -44,7 +45,7 @@ class Share(ABC):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Instantiated(Share):
     """The per-example gradients of one weight, (n, *shape)."""
 
@@ -70,7 +71,7 @@ class Instantiated(Share):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Bundle(Share):
     """The gradients of several small weights side by side.
 
@@ -107,7 +108,7 @@ class Bundle(Share):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Reordered(Share):
     """The gradients of a weight with its dimensions in another order in memory, which only their sum is taken out of.
 
@@ -142,7 +143,7 @@ class Reordered(Share):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Products(Share):
     """The gradients of a Linear layer's weight and bias, kept as the factors of back_i^T inputs_i.
 
@@ -220,7 +221,7 @@ class Products(Share):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Rows(Share):
     """The gradients of an embedding's weight (v, d): zero but in the rows that an example names.
 
@@ -278,7 +279,9 @@ class Rows(Share):
 
 def _rows(samples: Tensor) -> Tensor:
     """The numbers of each example in a row, also those of a weight of a single number."""
-    return samples.flatten(start_dim=1) if samples.ndim > 1 else samples[:, None]
+    if samples.ndim == 2:
+        return samples
+    return samples.flatten(start_dim=1) if samples.ndim > 2 else samples[:, None]
 
 
 def _norms(vectors: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 
 import operator
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
-from typing import Any, final
+from itertools import accumulate, groupby, pairwise
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -17,12 +17,27 @@ def trained(optimizer: Optimizer) -> list[Parameter]:
     return [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
 
 
+class Run(NamedTuple):
+    """Some weights that follow each other in the vector.
+
+    Attributes:
+        parameters: These.
+        place: In the vector.
+        size: Of all of them.
+    """
+
+    parameters: frozenset[Parameter]
+    place: slice
+    size: int
+
+
 @final
 class Layout:
     """The weights that are trained, as one flat vector in at least single precision.
 
     Attributes:
         parameters: In their order in the vector.
+        order: Which place each of them has in it.
         sizes: How many numbers each of them has.
         dtype: Of the vector.
         device: Of the vector.
@@ -31,6 +46,7 @@ class Layout:
 
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self.parameters = tuple(parameters)
+        self.order = {parameter: place for place, parameter in enumerate(self.parameters)}
         self.device = self.parameters[0].device
         self.dtype = torch.float32
         for parameter in self.parameters:
@@ -41,6 +57,7 @@ class Layout:
             parameter: slice(*ends) for parameter, ends in zip(self.parameters, pairwise(ends), strict=True)
         }
         self.size = ends[-1]
+        self._runs: dict[tuple[Parameter, ...], tuple[Run, ...]] = {}
 
     def holds(self, parameter: Parameter) -> bool:
         """True for a weight that is trained."""
@@ -49,6 +66,19 @@ class Layout:
     def is_of(self, parameters: Sequence[Parameter]) -> bool:
         """True for the same weights in the same order."""
         return len(parameters) == len(self.parameters) and all(map(operator.is_, parameters, self.parameters))
+
+    def runs(self, parameters: tuple[Parameter, ...]) -> tuple["Run", ...]:
+        """Those of some parameters side by side that are also next to each other in the vector."""
+        known = self._runs.get(parameters)
+        if known is None:
+            ahead = [self.order[parameter] - number for number, parameter in enumerate(parameters)]
+            groups = (tuple(group) for _, group in groupby(zip(parameters, ahead, strict=True), operator.itemgetter(1)))
+            known = self._runs[parameters] = tuple(self._run([one for one, _ in group]) for group in groups)
+        return known
+
+    def _run(self, parameters: Sequence[Parameter]) -> "Run":
+        first, last = self._places[parameters[0]], self._places[parameters[-1]]
+        return Run(frozenset(parameters), slice(first.start, last.stop), last.stop - first.start)
 
     def zeros(self) -> Tensor:
         """A vector of zeros."""
@@ -91,6 +121,7 @@ class Sums:
         self._clean = views is None
         self._patient = True
         self._stale = set[Parameter]()
+        self._all = frozenset(layout.parameters)
         self._waiting: dict[Parameter, list[tuple[Tensor, Tensor]]] = {}
         self._bundles: dict[tuple[Parameter, ...], Tensor] = {}
         self._spread: tuple[Tensor, dict[int, Tensor]] | None = None
@@ -102,7 +133,7 @@ class Sums:
             patient: Whether products may wait for others, which costs memory; for a batch in pieces.
         """
         if not self._clean:
-            self._stale.update(self.layout.parameters)
+            self._stale = set(self._all)
         self._clean, self._patient, self._spread = True, patient, None
         self._waiting.clear()
         self._bundles.clear()
@@ -141,7 +172,8 @@ class Sums:
         """Adds the sum of w_i times row i, of the shapes (n,) and (n, numbers of the weights side by side)."""
         self._clean = False
         # As a product of matrices it counts in an estimate.
-        added = torch.mm(weights[None], rows)[0].to(self.layout.dtype)
+        added = torch.mm(weights[None], rows)[0]
+        added = added if added.dtype == self.layout.dtype else added.to(self.layout.dtype)
         before = self._bundles.get(parameters)
         self._bundles[parameters] = added if before is None else before.add_(added)
 
@@ -167,7 +199,7 @@ class Sums:
             self._multiply(parameter)
 
     def total(self) -> Tensor:
-        """The whole sum; a view, which the next `reset` makes void, and which may be changed."""
+        """The whole sum, which the next `reset` makes void, and which may be changed."""
         self.finish()
         self._clean = False
         views = self.views
@@ -182,10 +214,27 @@ class Sums:
         for parameter in self._waiting:
             self._multiply(parameter)
         for parameters, whole in self._bundles.items():
-            for parameter, part in zip(parameters, whole.split([one.numel() for one in parameters]), strict=True):
-                self.view(parameter).add_(part.view(parameter.shape))
+            self._unpack(parameters, whole)
         self._bundles.clear()
         self._spread = None
+
+    def _unpack(self, parameters: tuple[Parameter, ...], whole: Tensor) -> None:
+        views, vector = self.views, self._vector
+        if vector is None:
+            for parameter, part in zip(parameters, whole.split([one.numel() for one in parameters]), strict=True):
+                views[parameter].add_(part.view(parameter.shape))
+            return
+        runs = self.layout.runs(parameters)
+        parts = whole.split([run.size for run in runs]) if len(runs) > 1 else (whole,)
+        for run, part in zip(runs, parts, strict=True):
+            stale = self._stale & run.parameters
+            if len(stale) == len(run.parameters):
+                vector[run.place].copy_(part)
+            else:
+                for parameter in stale:
+                    views[parameter].zero_()
+                vector[run.place].add_(part)
+            self._stale -= stale
 
     def _multiply(self, parameter: Parameter) -> None:
         waiting = self._waiting[parameter]

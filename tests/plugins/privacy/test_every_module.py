@@ -10,6 +10,7 @@ from torch.nn import functional
 from private_modules import MODULES, SIGNAL, Apply, attention, head, weight
 from private_runs import FEATURES, Task, clipped, data, examples, fit, objective
 from steelyard.problem import Refused
+from steelyard_privacy import _gathering, _layers
 from steelyard_privacy._engine import Engine, HookEngine, MicrobatchEngine, NotCovered
 from steelyard_privacy._layers import Layers
 from steelyard_privacy._opacus import OpacusEngine
@@ -43,7 +44,16 @@ def test_there_are_enough_of_them() -> None:
     assert len(MODULES) >= 60
 
 
+@pytest.fixture(params=["as they are", "as if they were large"])
+def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All modules here are so small that their gradients would be put together."""
+    if request.param != "as they are":
+        for module in (_gathering, _layers):
+            monkeypatch.setattr(module, "SMALL", 0)
+
+
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("name", list(MODULES))
 def test_norms_and_sums_agree_to_ten_digits_in_double_precision(name: str) -> None:
     model, batch, layout = made(name, double=True)
@@ -51,6 +61,7 @@ def test_norms_and_sums_agree_to_ten_digits_in_double_precision(name: str) -> No
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.usefixtures("sizes")
 @pytest.mark.parametrize("name", list(MODULES))
 def test_norms_and_sums_agree_to_five_digits_in_single_precision(name: str) -> None:
     model, batch, layout = made(name, double=False)

@@ -35,6 +35,7 @@ class Wide(nn.Module):
 @pytest.mark.parametrize("pairs", [True, False])
 def test_both_ways_to_the_norm_of_a_product_are_right(monkeypatch: pytest.MonkeyPatch, pairs: bool) -> None:
     monkeypatch.setattr(_layers, "pairs_are_cheaper", lambda **_: pairs)
+    monkeypatch.setattr(_layers, "SMALL", 0)
     torch.manual_seed(0)
     model, batch = Wide().double(), examples(COUNT, shape=SIGNAL).tensors
     batch = (batch[0].double(), batch[1])
@@ -301,7 +302,8 @@ def test_small_weights_side_by_side_give_what_each_gives_alone(left_out: tuple[i
 
 
 def test_weights_of_few_numbers_are_put_together_and_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_gathering, "SMALL", COUNT * 12)
+    for module in (_gathering, _layers):
+        monkeypatch.setattr(module, "SMALL", COUNT * 12)
     model = nn.Sequential(
         nn.Linear(12, 12), nn.LayerNorm(12), nn.Unflatten(1, (3, 4)), nn.GroupNorm(3, 3), nn.Flatten()
     )
@@ -345,3 +347,27 @@ def test_the_weights_of_examples_are_spread_over_their_positions_once() -> None:
     assert sums.spread(weights, 3) is spread
     assert sums.spread(weights, 2).tolist() == [1, 1, 2, 2]
     assert sums.spread(weights.clone(), 3) is not spread
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_small_weights_lie_in_the_sum_wherever_the_layout_has_them(known: bool) -> None:
+    torch.manual_seed(0)
+    weights = [Parameter(torch.zeros(shape)) for shape in ((2, 3), (7, 2), (4,), (5,), (3,))]
+    layout, sums = Layout(weights), Sums(Layout(weights))
+    small = [Instantiated(weights[place], torch.randn(COUNT, *weights[place].shape)) for place in (0, 2, 3)]
+    bundle = Bundle.of(small)
+    assert [run.size for run in layout.runs(bundle.parameters)] == [6, 9]
+    expected = layout.zeros()
+    if known:
+        # Others may be added to one of them, and it counts all the same.
+        sums.view(weights[3]).fill_(2)
+        layout.part(expected, weights[3]).fill_(2)
+    for part in small:
+        layout.part(expected, part.parameter).add_(part.samples.sum(dim=0))
+    bundle.add_to(sums, torch.ones(COUNT))
+    torch.testing.assert_close(sums.total(), expected)
+    sums.reset()
+    bundle.add_to(sums, torch.ones(COUNT))
+    if known:
+        sums.view(weights[3]).fill_(2)
+    torch.testing.assert_close(sums.total(), expected)
