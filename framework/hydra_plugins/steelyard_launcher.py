@@ -72,6 +72,9 @@ class SteelyardLauncher(Launcher):
         self._loader.keeps = isinstance(task_function, Collector)
         hydra_context.config_loader = self._loader
         self._context, self._task, self._config = hydra_context, task_function, config
+        if not self._loader.keeps:
+            # To look for garbage is to go through all that the application has imported, while jobs are checked, too.
+            gc.freeze()
 
     @override
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -11,6 +11,7 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,24 @@ def sketch(composed: DictConfig) -> Sketch:
     )
 
 
-def _plain(config: DictConfig, keys: Any) -> Any:
-    return OmegaConf.to_container(OmegaConf.masked_copy(config, list(keys)), enum_to_str=True) if keys else {}
+def _plain(config: DictConfig, keys: Any) -> dict[Any, Any]:
+    """What lies below these keys, with interpolations as text."""
+    plain: dict[Any, Any] = {}
+    for key in keys:
+        # A copy of the part takes several times longer; but to ask for an interpolation is to follow it.
+        if OmegaConf.is_interpolation(config, key) or OmegaConf.is_missing(config, key):
+            alone: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, [key]), enum_to_str=True)
+            plain[key] = alone[key]
+        else:
+            value = config[key]
+            own = OmegaConf.is_config(value)
+            plain[key] = OmegaConf.to_container(value, enum_to_str=True) if own else _as_text(value)
+    return plain
+
+
+def _as_text(value: Any) -> Any:
+    """As `to_container` with `enum_to_str`."""
+    return value.name if isinstance(value, Enum) else value
 
 
 def _asked(node: Any, where: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -39,18 +39,18 @@ def warming_up(forks: int) -> Iterator[None]:
     Args:
         forks: How many are to come.
     """
-    if forks >= MANY:
-        _get_used(min(ROUNDS, forks // EACH))
     # The collectors of the forks leave alone what is here already, so that its pages stay shared. What nobody needs any
     # more is little, and looking for it takes as long as several trials.
     gc.freeze()
     yield
     if forks >= MANY:
+        yield from _getting_used(min(ROUNDS, forks // EACH))
+        gc.freeze()
         # Not in a thread beside the rest: the kernel holds both up, and takes twice the time.
         yield from putting_together()
 
 
-def _get_used(rounds: int) -> None:
+def _getting_used(rounds: int) -> Iterator[None]:
     from steelyard.sweeping import pool
 
     # A driver of CUDA that is awake in this process would be of no use to a fork; asking for it may wake it.
@@ -61,6 +61,7 @@ def _get_used(rounds: int) -> None:
         _callbacks.look_up()
         for number in range(rounds):
             train_a_little(seeds=not number)
+            yield
     # torch notes where its streams are seeded, which reads the sources of all on the way there.
     for name in ("steelyard.composing._job", pool.__name__):
         file = getattr(sys.modules.get(name), "__file__", None)
