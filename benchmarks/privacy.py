@@ -312,14 +312,14 @@ def told_pieces(name: str, batch_size: int) -> None:
 
 def main() -> None:
     only = sys.argv[1:]
+    # As at the start of every training of the command, private or not; Opacus has it, too.
+    resident.keep()
     if only[:1] == ["--pieces"]:
         for name, sizes in PIECES.items():
             for size in sizes:
                 told_pieces(name, size)
         return
     if only[:1] == ["--floor"]:
-        # A private training does the same with less, so that nobody waits for pages; the floor holds all its gradients.
-        resident.keep(31 * 2**20)
         found = [told_floor(name) for name in MODELS if not only[1:] or any(word in name for word in only[1:])]
         least, engine = (exp(mean(map(log, column))) for column in zip(*found, strict=True))
         print(f"geometric mean of a bare plain step: floor {least:.3f}, engine {engine:.3f}")

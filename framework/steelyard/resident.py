@@ -5,10 +5,13 @@ import ctypes
 import os
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Numbers of glibc's `mallopt`."""
+from steelyard.estimating._heap import in_training, rules_of
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGEST_WAITING = -1, -3, 1
+"""Numbers of glibc's `mallopt`; the last is M_MXFAST."""
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _PAGES = "/proc/self/statm"
 
@@ -34,30 +37,34 @@ def settle() -> bool:
 def give_back(size: int) -> None:
     """From now on glibc's allocator gives memory back as soon as it is free; other C libraries stay as they are.
 
+    The environment says so from now on, too, as if the process had been started with it.
+
     Args:
         size: Bytes from which on it does so.
     """
+    os.environ.update({"MALLOC_MMAP_THRESHOLD_": str(size), "MALLOC_TRIM_THRESHOLD_": str(size)})
+    _set({_MMAP_THRESHOLD: size, _TRIM_THRESHOLD: size})
+
+
+def keep() -> None:
+    """From now on glibc's allocator keeps what is freed for the next step, and joins what is free at once.
+
+    What is given back is asked for anew in the next step, and the kernel takes longer to hand over pages than most
+    operations to fill them; so blocks of up to 32 MiB (no more can be set) come from the heap, and it does not shrink.
+    Small chunks that are freed do not wait for a request of their size, but become one hole with the free memory beside
+    them, so that the next tensor has room there.
+
+    Thresholds in the environment stay; other C libraries stay as they are.
+    """
+    rules = in_training(rules_of())
+    _set({_LARGEST_WAITING: rules.fast, _MMAP_THRESHOLD: rules.mmap, _TRIM_THRESHOLD: rules.trim})
+
+
+def _set(options: Mapping[int, int]) -> None:
     with contextlib.suppress(AttributeError, OSError):
         library = ctypes.CDLL(None)
-        for option in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-            library.mallopt(option, size)
-
-
-def keep(size: int) -> None:
-    """From now on glibc's allocator keeps at least twice so many bytes that are free, where it chooses by itself.
-
-    What it gives back is asked for anew in the next step, and the kernel takes longer to hand over pages than most
-    operations to fill them. It learns what is usual from the largest block that was freed (mallopt(3)), so one of this
-    size is asked for and let go, without being touched. Settings in the environment stay; other C libraries, too.
-
-    Args:
-        size: Bytes; glibc heeds no more than 32 MiB.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        library = ctypes.CDLL(None)
-        library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-        library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
-        library.free(library.malloc(size))
+        for option, value in options.items():
+            library.mallopt(option, value)
 
 
 def peak() -> int:

@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from steelyard import assembly, checkpoints, ranks
+from steelyard import assembly, checkpoints, ranks, resident
 from steelyard._quick_log import quick_log
 from steelyard.attachment import Attachment
 from steelyard.building import plain_list
@@ -101,6 +101,7 @@ def tester(draft: Draft, place: Path, device: torch.device, loggers: Sequence[Lo
 
 
 def _fit(trainer: Trainer, draft: Draft, checkpoint: Path | None) -> None:
+    resident.keep()
     try:
         trainer.fit(draft.task, datamodule=draft.data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:

@@ -13,7 +13,6 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from steelyard import resident
 from steelyard.attachment import Attachment
 from steelyard.draft import Draft, Step
 from steelyard.measurement import Artefact, Measurement
@@ -43,8 +42,6 @@ from steelyard_privacy._sums import Layout, Sums, trained
 from steelyard_privacy.dp_sgd import DPSGD
 
 SENSITIVITY_TRIES = 10
-KEPT = 2**24
-"""Bytes: half of what the allocator is to keep from step to step. Pieces of new sizes come and go in each of them."""
 PORTIONS, LEAST_STEPS = 20, 400
 """The ledger is told of so many steps at once that a killed run is charged for at most a twentieth too much."""
 
@@ -165,8 +162,6 @@ class PrivateTraining(Attachment):
             name = type(self._optimizer).__name__
             raise refuse(f"{name} looks at each batch twice, and each look would cost epsilon", fix="optimizer=sgd")
         self._check_account()
-        if not self._rehearsal:
-            resident.keep(KEPT)
         self._whole = self._plan.epsilon
         # One run is charged once, however many processes it has.
         self._ledger = None if self._rehearsal or self._crew.number else self._opened(trainer)

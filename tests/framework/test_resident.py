@@ -15,7 +15,8 @@ library = ctypes.CDLL(None)
 library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 library.free.argtypes = [ctypes.c_void_p]
 size = 4 * 2**20
-resident.keep(int(sys.argv[1]))
+if sys.argv[1] == "kept":
+    resident.keep()
 for step in range(6):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     blocks = [library.malloc(size) for _ in range(6)]
@@ -30,19 +31,50 @@ PAGES = 6 * 4 * 2**20 // 4096
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an allocator that is asked nothing")
 
 
-def faults(size: int, **settings: str) -> int:
+def faults(way: str, **settings: str) -> int:
     """In the last of some steps that take 24 MiB in blocks of 4."""
-    words = [sys.executable, "-c", STEPS, str(size)]
-    run = subprocess.run(words, capture_output=True, check=True, text=True, env={**os.environ, **settings})
-    return int(run.stdout)
+    return int(told(STEPS, way, **settings))
+
+
+def told(script: str, way: str, **settings: str) -> str:
+    words = [sys.executable, "-c", script, way]
+    return subprocess.run(words, capture_output=True, check=True, text=True, env={**os.environ, **settings}).stdout
 
 
 @glibc
-def test_what_is_free_is_kept_up_to_twice_the_size() -> None:
-    assert faults(0) > PAGES / 2
-    assert faults(2**24) < PAGES / 50
+def test_what_is_free_is_kept_for_the_next_step() -> None:
+    assert faults("plain") > PAGES / 2
+    assert faults("kept") < PAGES / 50
 
 
 @glibc
-def test_settings_in_the_environment_stay() -> None:
-    assert faults(2**24, MALLOC_TRIM_THRESHOLD_="65536", MALLOC_MMAP_THRESHOLD_="65536") > PAGES / 2
+def test_thresholds_in_the_environment_stay() -> None:
+    assert faults("kept", MALLOC_TRIM_THRESHOLD_="65536", MALLOC_MMAP_THRESHOLD_="65536") > PAGES / 2
+
+
+WAITING = """
+import ctypes, sys
+from steelyard import resident
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+        "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+
+library = ctypes.CDLL(None)
+library.mallinfo2.restype = Info
+library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+library.free.argtypes = [ctypes.c_void_p]
+if sys.argv[1] == "kept":
+    resident.keep()
+before = library.mallinfo2().fsmblks
+for block in [library.malloc(40) for _ in range(100)]:
+    library.free(block)
+print(library.mallinfo2().fsmblks - before)
+"""
+
+
+@glibc
+def test_small_chunks_that_are_freed_do_not_wait_but_become_one_hole() -> None:
+    off = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+    assert int(told(WAITING, "plain", **off)) > 50 * 48
+    assert int(told(WAITING, "kept", **off)) <= 0

@@ -7,31 +7,28 @@ threshold on, pages of its own, which go back to the system when they are freed.
 such pages are freed it rises to their size, up to 32 MiB.
 
 What torch asks for is aligned, so that each of its chunks has a small one before and behind it, and is too small itself
-for the next request of the same size without these. Small chunks that are freed are not joined with the hole beside
-them at once: seven of each size wait in the thread's cache for the next small request, for good if need be, those of up
-to 128 bytes beyond that until the next large request. So what a heap grows to hangs on objects of a few bytes.
+for the next request of the same size without these. By its own rules small chunks that are freed are not joined with
+the hole beside them at once: seven of each size wait in the thread's cache for the next small request, for good if need
+be, those of up to 128 bytes beyond that until the next large request. A command turns off the one (`cli/_anew.py`), a
+training the other (`resident.keep`). What a heap grows to still hangs on objects of a few bytes.
 """
 
 import os
 import re
 from bisect import bisect_left, insort
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PAGE, ALIGNED, LEAST = 4096, 64, 32
 """Bytes: of a page, what torch aligns tensors to, of the smallest chunk."""
 PAD = 128 * 1024
 """The heap grows and shrinks by this much more than it must."""
-LARGEST = 32 * 2**20
-"""The threshold for pages of their own rises no further."""
+LARGEST, NEVER = 32 * 2**20, 2**31 - 1
+"""The threshold for pages of their own rises no further; the most that can be set for the other."""
 JOINED = 64 * 1024
 """A freed chunk of this size makes the allocator look at the end of the heap."""
-CACHED, FAST, SMALL = 1040, 128, 1024
-"""Bytes: chunks up to these sizes wait in the thread's cache, or until the next large request; from the last on a
-request is a large one."""
-RISEN = 3756 * 1024
-"""What the threshold has risen to when a training begins: Python's table of interned strings, which doubles and frees
-its old half, had this size after the imports of a run (logged by a library put before malloc)."""
+CACHED, SMALL = 1040, 1024
+"""Bytes: chunks up to the first size wait in the thread's cache; from the other on a request is a large one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,26 +40,35 @@ class Rules:
         trim: Free bytes at the end of the heap that are given back.
         dynamic: Whether both rise with what is freed.
         kept: Chunks of each size that wait in the cache of a thread.
+        fast: Bytes of the largest chunk that waits outside of it, until the next large request.
     """
 
     mmap: int = 128 * 1024
     trim: int = 128 * 1024
     dynamic: bool = True
     kept: int = 7
+    fast: int = 128
 
 
 def rules_of(environment: Mapping[str, str] = os.environ) -> Rules:
     """By the `MALLOC_MMAP_THRESHOLD_` and `MALLOC_TRIM_THRESHOLD_` of an environment, or its `GLIBC_TUNABLES`."""
     found: dict[str, int] = {}
-    for name in ("mmap_threshold", "trim_threshold", "tcache_count"):
+    for name in ("mmap_threshold", "trim_threshold", "tcache_count", "mxfast"):
         tuned = re.findall(rf"glibc\.malloc\.{name}=(\d+)", environment.get("GLIBC_TUNABLES", ""))
         value = environment.get(f"MALLOC_{name.upper()}_") or (tuned[-1] if tuned else "")
         if value.isdigit():
             found[name] = int(value)
     plain = Rules()
-    kept = found.pop("tcache_count", plain.kept)
+    kept, fast = found.pop("tcache_count", plain.kept), (found.pop("mxfast", plain.fast) + 8) // 16 * 16
     mmap, trim = found.get("mmap_threshold", plain.mmap), found.get("trim_threshold", plain.trim)
-    return Rules(mmap=mmap, trim=trim, dynamic=not found, kept=kept)
+    return Rules(mmap=mmap, trim=trim, dynamic=not found, kept=kept, fast=fast)
+
+
+def in_training(rules: Rules) -> Rules:
+    """What becomes of an environment's rules when a training begins (`resident.keep`)."""
+    if not rules.dynamic:
+        return replace(rules, fast=0)
+    return replace(rules, mmap=LARGEST, trim=NEVER, dynamic=False, fast=0)
 
 
 LEAN: Mapping[str, str] = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -80,7 +86,8 @@ class Heap:
     """
 
     def __init__(self, rules: Rules) -> None:
-        self._mmap, self._trim, self._dynamic, self._kept = rules.mmap, rules.trim, rules.dynamic, rules.kept
+        self._mmap, self._trim, self._dynamic = rules.mmap, rules.trim, rules.dynamic
+        self._kept, self._fastest = rules.kept, rules.fast
         self._top, self._end, self._touched = 0, 0, 0
         self._used: dict[int, int] = {}
         self._pages: dict[int, int] = {}
@@ -227,7 +234,7 @@ class Heap:
         size = self._used[start]
         if size <= CACHED and self._room(size):
             self._cache.setdefault(size, []).append(start)
-        elif size <= FAST:
+        elif size <= self._fastest:
             self._fast.setdefault(size, []).append(start)
         elif self._join(start) >= JOINED:
             self._join_all()

@@ -5,8 +5,8 @@ A tensor comes with small objects (`_company.py`), and it matters for the holes 
 
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from steelyard.estimating._company import BEFORE, COMPANIES, HOLES, STAYS, Company, Moment
-from steelyard.estimating._heap import CACHED, RISEN, Heap, Rules
+from steelyard.estimating._heap import CACHED, Heap, Rules
 from steelyard.estimating._shapes import Shape
 
 SMALL = 1024
 """Bytes below which a tensor is a scalar or a list of sizes, and has no company of its own here."""
-PROGRAM = 224 * 1024
-"""Bytes that a program of oneDNN and the lists beside it add to the process: 196 KiB in an MLP, 226 in a BERT in many
-shapes. The program has 256 KiB of its own, most of which are never written to."""
+PROGRAM, CONVOLUTION, GELU = 224 * 1024, 62 * 1024, 16 * 1024
+"""Bytes that a program of oneDNN and the lists beside it add to the process, by what it is for. One of a product takes
+196 KiB in an MLP, 226 in a BERT in many shapes; one of a convolution 62 to 64 in a CNN and a narrow ResNet, and 31 in a
+wider one; one of GELU 10 to 16. It has 256 KiB of its own, most of which are never written to."""
 OF_GELU, OF_PRODUCT = 2, 3
 """Programs: of GELU, and of a product in 16 bits; 264 came of 28 products of a T5 in three shapes, two of 252 KiB and
 one of 256 KiB for nearly each."""
@@ -46,14 +47,14 @@ class Trace:
         ends: Where in the events each step ends.
         shapes: Of the batches of each step.
         moments: When each request came; at rest where nobody says.
-        programs: Products in a step for which oneDNN writes a program of its own, each once for a shape.
+        programs: Bytes of each program that oneDNN writes in a step for its products, once for a shape.
     """
 
     events: Sequence[int]
     sizes: Sequence[int]
     ends: Sequence[int]
     shapes: Sequence[Shape]
-    programs: int = 0
+    programs: Sequence[int] = ()
     moments: Sequence[Moment] = ()
 
     def step(self, number: int) -> Sequence[int]:
@@ -123,7 +124,7 @@ def _chosen(trace: Trace, order: Sequence[Shape], *, most: int) -> frozenset[int
     written, held = set[Shape](), list[float]()
     for shape in order:
         written.add(shape)
-        held.append(each * shape.size + PROGRAM * min(KEPT, trace.programs * len(written)))
+        held.append(each * shape.size + sum(trace.programs) * min(len(written), KEPT / max(1, len(trace.programs))))
     others = sorted(range(first, len(order)), key=lambda place: held[place], reverse=True)
     return frozenset([*range(first), *others[: most - first]])
 
@@ -164,12 +165,13 @@ class _Replay:
         self._trace = trace
         self._carried: defaultdict[int, deque[list[int]]] = defaultdict(deque)
         self._written: set[Shape] = set()
-        self._left, self._every, self._count = 0, 1, 0
+        self._left: list[int] = []
+        self._every, self._count = 1, 0
         self._room = KEPT
 
     def _worn(self, rules: Rules) -> Heap:
         """A heap with small holes, and with some small chunks in the cache."""
-        heap = Heap(replace(rules, mmap=RISEN, trim=2 * RISEN) if rules.dynamic and rules.mmap < RISEN else rules)
+        heap = Heap(rules)
         sizes = [size for size, count in HOLES.items() for _ in range(count)]
         sizes += [size for size in range(32, CACHED + 1, 16) for _ in range(self._draw.randint(0, rules.kept))]
         self._draw.shuffle(sizes)
@@ -215,8 +217,8 @@ class _Replay:
 
     def write(self, shape: Shape) -> None:
         """Of a step what it leaves alone: its programs, if its shape is new."""
-        for _ in range(self._new(shape)):
-            self.heap.take(PROGRAM)
+        for size in self._new(shape):
+            self.heap.take(size)
 
     def _sizes(self, shape: Shape) -> Sequence[int]:
         """Of each request of the second step: those of the steps whose batches are next larger and smaller, mixed."""
@@ -238,23 +240,22 @@ class _Replay:
     def _begin(self, shape: Shape, step: Sequence[int]) -> None:
         """Programs for a shape that is new come one by one during the step."""
         self._left = self._new(shape)
-        self._every, self._count = max(1, len(step) // 2 // max(1, self._left)), 0
+        self._every, self._count = max(1, len(step) // 2 // max(1, len(self._left))), 0
         self._place.clear()
 
-    def _new(self, shape: Shape) -> int:
-        """Programs to write for a shape, while there is room for them."""
+    def _new(self, shape: Shape) -> list[int]:
+        """Programs to write for a shape, the first last, while there is room for them."""
         if shape in self._written:
-            return 0
+            return []
         self._written.add(shape)
-        count = min(self._trace.programs, self._room)
-        self._room -= count
-        return count
+        found = [*self._trace.programs[: self._room]]
+        self._room -= len(found)
+        return found[::-1]
 
     def _take(self, event: int, size: int) -> list[int]:
         self._count += 1
         if self._left and self._count % self._every == 0:
-            self._left -= 1
-            self.heap.take(PROGRAM)
+            self.heap.take(self._left.pop())
         if size < SMALL:
             return [self.heap.take(size)]
         moment = self._trace.moments[event] if self._trace.moments else Moment.REST
@@ -278,9 +279,8 @@ class _Replay:
 
     def _end(self) -> None:
         """Programs beyond the requests of a step are written, too."""
-        for _ in range(self._left):
-            self.heap.take(PROGRAM)
-        self._left = 0
+        while self._left:
+            self.heap.take(self._left.pop())
         self._drop()
 
     def _drop(self) -> None:
@@ -293,17 +293,21 @@ class _Replay:
             self.heap.give(handle)
 
 
-def programs(func: Any, args: Any, kwargs: Any) -> set[Any]:
-    """For which shapes an operation makes oneDNN write programs: convolutions, GELU, and products in 16 bits."""
+def programs(func: Any, args: Any, kwargs: Any) -> Mapping[Any, int]:
+    """The programs that oneDNN writes for an operation, once for a shape: convolutions, GELU, and products in 16 bits.
+
+    Returns:
+        What each is known by, with its bytes.
+    """
     name = getattr(getattr(func, "overloadpacket", None), "__name__", "")
     key = (name, *(tuple(one.shape) for one in args if isinstance(one, Tensor)))
     if "convolution" in name:
-        return {(*key, part) for part in (("data", "weights") if "backward" in name else ("",))}
+        return {(*key, part): CONVOLUTION for part in (("data", "weights") if "backward" in name else ("",))}
     if name in ("gelu", "gelu_backward") and kwargs.get("approximate", "none") == "none":
-        return {(*key, part) for part in range(OF_GELU)}
+        return {(*key, part): GELU for part in range(OF_GELU)}
     half = any(isinstance(one, Tensor) and one.dtype in (torch.bfloat16, torch.float16) for one in args)
     product = half and name in ("mm", "addmm", "bmm", "baddbmm")
-    return {(*key, part) for part in range(OF_PRODUCT)} if product else set()
+    return {(*key, part): PROGRAM for part in range(OF_PRODUCT)} if product else {}
 
 
 def _outline(step: Sequence[int]) -> list[int]:

@@ -23,7 +23,7 @@ from steelyard.estimating import _fake
 from steelyard.estimating._batches import Batches, batches_of
 from steelyard.estimating._company import Moment
 from steelyard.estimating._flops import FlopCount
-from steelyard.estimating._heap import LEAN, rules_of
+from steelyard.estimating._heap import LEAN, in_training, rules_of
 from steelyard.estimating._ledger import Ledger, tensors_in
 from steelyard.estimating._replay import Trace, held, programs, spread
 from steelyard.estimating._shapes import Shape, shape_of, total
@@ -184,7 +184,7 @@ class _Watch(Callback):
         self._where = Where(draft.task)
         self._memory: dict[str, int] | None = None
         self._ends: list[int] = []
-        self._programs: set[Any] = set()
+        self._programs: dict[Any, int] = {}
         self._steps: list[_Step] = []
         self._shape = Shape(rows=0, numbers=())
         self._examples = 0
@@ -291,17 +291,18 @@ class _Watch(Callback):
             sizes=sizes,
             ends=self._ends,
             shapes=shapes,
-            programs=len(self._programs),
+            programs=[*self._programs.values()],
             moments=self._ledger.moments(),
         )
         steps = count_steps(self._draft) or STEPS_UNKNOWN
-        now = spread(trace, batches.order, rules_of(), steps=steps)
+        rules, lean = in_training(rules_of()), in_training(rules_of({**os.environ, **LEAN}))
+        now = spread(trace, batches.order, rules, steps=steps)
         if not rules_of().dynamic:
             return _Held(now=now, lean=now[-1])
         if platform.libc_ver()[0] != "glibc" or len(now) == 1:
             return _Held(now=now, lean=0)
         # Nothing is left to chance there.
-        return _Held(now=now, lean=held(trace, batches.order, rules_of({**os.environ, **LEAN}), steps=steps))
+        return _Held(now=now, lean=held(trace, batches.order, lean, steps=steps))
 
     def _label(self, trainer: Trainer) -> None:
         for tensor in (*self._draft.task.parameters(), *self._draft.task.buffers()):

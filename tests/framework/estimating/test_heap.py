@@ -4,15 +4,18 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
-from steelyard.estimating._heap import Heap, Rules, rules_of
+from steelyard.estimating._heap import LARGEST, NEVER, Heap, Rules, in_training, rules_of
 from steelyard.estimating._replay import PROGRAM, Trace, held
 from steelyard.estimating._shapes import Shape
 
 MIB = 2**20
 LEAN = Rules(mmap=65536, trim=65536, dynamic=False)
+UNCACHED = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+JOINED = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"}
 LEAN_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 # The same requests to both, in a process of its own: aligned ones as torch makes them, with small ones between.
@@ -50,7 +53,7 @@ print(heap.peak / most)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has another allocator")
-@pytest.mark.parametrize("environment", [{}, {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}, LEAN_ENVIRONMENT])
+@pytest.mark.parametrize("environment", [{}, UNCACHED, JOINED, LEAN_ENVIRONMENT])
 def test_the_heap_on_paper_is_as_large_as_that_of_glibc(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,13 +78,24 @@ def test_the_heap_on_paper_is_as_large_as_that_of_glibc(
     [
         ({}, Rules()),
         (LEAN_ENVIRONMENT, LEAN),
-        ({"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}, Rules(kept=0)),
+        (UNCACHED, Rules(kept=0)),
+        (JOINED, Rules(kept=0, fast=0)),
         ({"GLIBC_TUNABLES": "a.b=1:glibc.malloc.mmap_threshold=65536"}, Rules(mmap=65536, dynamic=False)),
         ({"MALLOC_MMAP_THRESHOLD_": "much"}, Rules()),
     ],
 )
 def test_the_environment_sets_the_rules(environment: dict[str, str], rules: Rules) -> None:
     assert rules_of(environment) == rules
+
+
+def test_a_training_keeps_as_much_as_the_allocator_can_and_lets_no_small_chunk_wait() -> None:
+    kept = Rules(mmap=LARGEST, trim=NEVER, dynamic=False, kept=0, fast=0)
+    assert in_training(Rules(kept=0)) == kept
+    assert in_training(LEAN) == Rules(mmap=65536, trim=65536, dynamic=False, fast=0)
+    heap = Heap(kept)
+    for _ in range(3):
+        heap.give(heap.take(10 * MIB))
+    assert heap.resident == heap.peak < 11 * MIB
 
 
 def test_what_is_freed_is_used_again_and_pages_go_back() -> None:
@@ -130,7 +144,7 @@ def test_small_chunks_wait_in_the_cache_for_good_and_outside_of_it_until_a_large
     assert grown(bare, freed=0) == 0
 
 
-def trace(*steps: list[int], sizes: list[int], rows: list[int], programs: int = 0) -> Trace:
+def trace(*steps: list[int], sizes: list[int], rows: list[int], programs: Sequence[int] = ()) -> Trace:
     ends: list[int] = []
     events: list[int] = []
     for step in steps:
@@ -160,7 +174,7 @@ def test_what_a_step_leaves_is_freed_by_the_next() -> None:
 
 def test_programs_of_a_new_shape_stay() -> None:
     sizes = [MIB] * 8
-    walked = trace([0, ~0], [1, ~1, 2, ~2, 3, ~3], sizes=sizes, rows=[4, 4], programs=2)
+    walked = trace([0, ~0], [1, ~1, 2, ~2, 3, ~3], sizes=sizes, rows=[4, 4], programs=[PROGRAM, 2 * PROGRAM])
     once = Shape(rows=4, numbers=(4,))
     shapes = [once, *(Shape(rows=rows, numbers=(rows,)) for rows in (5, 6))]
-    assert held(walked, shapes, LEAN, steps=9) - held(walked, [once] * 3, LEAN, steps=9) >= 3 * PROGRAM
+    assert held(walked, shapes, LEAN, steps=9) - held(walked, [once] * 3, LEAN, steps=9) >= 6 * PROGRAM

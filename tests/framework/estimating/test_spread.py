@@ -76,11 +76,11 @@ def test_an_allocator_that_gives_back_what_is_freed_leaves_nothing_to_chance() -
 
 
 def test_the_programs_of_steps_that_are_not_replayed_are_counted_up_to_those_that_are_kept() -> None:
-    trace = replace(layers(20, MIB), programs=10)
+    trace = replace(layers(20, MIB), programs=[PROGRAM] * 10)
     order = [Shape(rows=1, numbers=(size,)) for size in range(1, 301)]
     few, many = (held(trace, order[:count], rules_of(LEAN), steps=1000) for count in (20, 300))
     assert many - few == pytest.approx(280 * 10 * PROGRAM, rel=0.05)
-    trace = replace(trace, programs=100)
+    trace = replace(trace, programs=[PROGRAM] * 100)
     assert held(trace, order, rules_of(LEAN), steps=1000) == pytest.approx(
         held(trace, order[:40], rules_of(LEAN), steps=1000), rel=0.05
     )
