@@ -128,7 +128,8 @@ def fit(
     with warnings.catch_warnings(), assembly.wrapped(draft):
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.*")
-        lightning = Trainer(**draft.trainer, callbacks=[*assembly.callbacks(selected, attachments), *callbacks])
+        attached = assembly.spared(assembly.callbacks(selected, attachments))
+        lightning = Trainer(**draft.trainer, callbacks=[*attached, *callbacks])
         lightning.fit(task, datamodule=module, ckpt_path=ckpt_path, weights_only=True if ckpt_path else None)
     return Fitted(task, lightning, attachment, draft)
 

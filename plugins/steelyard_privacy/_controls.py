@@ -63,7 +63,7 @@ class NoiseControl:
         self._waiting.append(noise)
         self._scales.append(scale)
         self._steps += 1
-        if len(self._waiting) * len(noise) >= KEPT:
+        if len(self._waiting) * noise.shape[0] >= KEPT:
             self._gather()
 
     def _gather(self) -> None:

@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -32,13 +32,14 @@ from steelyard_privacy._noise_watch import NoiseWatch
 from steelyard_privacy._obstacles import layer_problems
 from steelyard_privacy._outputs import Output, returned
 from steelyard_privacy._plan import Plan, make_plan
-from steelyard_privacy._pooling import pooled
+from steelyard_privacy._pooling import Pool
 from steelyard_privacy._randomness import Randomness
 from steelyard_privacy._released import Account, Clipping, clipping, promised, untold
 from steelyard_privacy._sampling import PoissonLoader, population_of
 from steelyard_privacy._sensitivity import clip_by, sensitivity, slack
 from steelyard_privacy._spending import Ledger, fingerprint, summed_up
 from steelyard_privacy._sums import Layout, Sums, trained
+from steelyard_privacy._tally import Tally
 from steelyard_privacy.dp_sgd import DPSGD
 
 SENSITIVITY_TRIES = 10
@@ -99,7 +100,7 @@ class PrivateTraining(Attachment):
         self._watch = NoiseWatch(self._controls.noise)
         # A rehearsal looks at what it takes, once.
         self._tries = 1 if rehearsal else SENSITIVITY_TRIES
-        self._clipped, self._seen = 0, 0
+        self._tally, self._counted = Tally(), (0, 0)
         self._optimizer: Optimizer | None = None
         self._loader: PoissonLoader | None = None
         self._served = 0
@@ -204,7 +205,7 @@ class PrivateTraining(Attachment):
         parts = sums.views.values() if released is total else sums.layout.parts(released)
         for parameter, part in zip(sums.layout.parameters, parts, strict=True):
             parameter.grad = part if part.dtype == parameter.dtype else part.to(parameter.dtype)
-        self._account = replace(self._account, steps=self._account.steps + 1)
+        self._account.steps += 1
         self._norm.follow(normals)
 
     def on_train_batch_end(
@@ -228,7 +229,7 @@ class PrivateTraining(Attachment):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tells the ledger how many steps were taken."""
-        self._clipped, self._seen = self._crew.counted(self._clipped, self._seen, device=pl_module.device)
+        self._counted = self._crew.counted(self._tally.clipped, self._tally.seen, device=pl_module.device)
         if self._ledger is not None:
             self._ledger.writer.close()
 
@@ -263,8 +264,8 @@ class PrivateTraining(Attachment):
             yield summed_up(self._ledger, delta=self._account.delta)
         yield clipping(
             Clipping(
-                clipped=self._clipped,
-                seen=self._seen,
+                clipped=self._counted[0],
+                seen=self._counted[1],
                 max_norm=self._norm.value,
                 moves=self._norm.moves,
                 engine="none" if self._choice is None else self._choice.name,
@@ -285,7 +286,7 @@ class PrivateTraining(Attachment):
         sums.reset(patient=len(cuts) > 1)
         norms: list[Tensor] = []
         outputs: list[Output] = []
-        with pooled(self._task, count=count) as pool:
+        with Pool(self._task, count=count) as pool:
 
             def objective(piece: Any) -> Tensor | None:
                 pool.weight = count if piece is batch else rows(piece)
@@ -307,7 +308,9 @@ class PrivateTraining(Attachment):
         self._pending = total = sums.total()
         self._crew.add_up(total)
         found = norms[0] if len(norms) == 1 else torch.cat([total[:0], *norms])
-        self._tally(found)
+        if not self._rehearsal:
+            self._norm.see(found, self._crew)
+        self._tally.add(found, max_norm=self._norm.value)
         return returned(outputs, found)
 
     def _ready(self) -> tuple[Sums, Choice]:
@@ -348,12 +351,6 @@ class PrivateTraining(Attachment):
 
     def _sealed(self) -> str:
         return seal(**{name: value for name, value in asdict(self._account).items() if name != "steps"})
-
-    def _tally(self, norms: Tensor) -> None:
-        if not self._rehearsal:
-            self._norm.see(norms, self._crew)
-        self._seen += len(norms)
-        self._clipped += len(norms) - int(torch.count_nonzero(norms <= self._norm.value))
 
     def _opened(self, trainer: Trainer) -> Ledger:
         mechanism = self._plan.mechanism

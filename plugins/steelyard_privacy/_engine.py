@@ -25,6 +25,7 @@ from steelyard_privacy.dp_sgd import Way
 
 Objective = Callable[[Any], Tensor | None]
 """A batch -> the mean loss of its examples; None where the task skips the batch."""
+NOTHING = nullcontext()
 SPARE = 2**20
 """Bytes of layers' inputs that more examples than expected may take before they are worked on in pieces."""
 Weighing = Callable[[Tensor], Tensor]
@@ -122,14 +123,15 @@ class HookEngine(Engine):
         gathering = self._layers.gathering(record, count=count, comparison=comparison)
         self._each = self._each or record.bytes() / count
         del record
+        # The gradient of the sum of the examples' losses: the task gives their mean.
+        total = loss * count
         close = 0.0 if comparison is None else tolerance(loss)
         # Mixed precision is for the task alone: norms and sums keep theirs.
         with without_autocast(loss.device.type), torch.no_grad():
             try:
                 places: Any = [*gathering.edges, *checked]
-                with gathering.listening():
-                    # The gradient of the sum of the examples' losses: the task gives their mean.
-                    found = list(torch.autograd.grad(loss, places, torch.full_like(loss, count), allow_unused=True))
+                with gathering:
+                    found = list(torch.autograd.grad(total, places, allow_unused=True))
                 ordinary, found = found[len(found) - len(checked) :], found[: len(found) - len(checked)]
                 gathering.close(found)
             except Unsplit as error:
@@ -172,7 +174,7 @@ def whole_norms(norms: Sequence[Tensor], *, count: int, layout: Layout) -> Tenso
 
 def without_autocast(device: str) -> AbstractContextManager[object]:
     """Mixed precision off."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else NOTHING
 
 
 def is_checked(step: int) -> bool:

@@ -5,8 +5,7 @@ A layer's gradients are made as soon as the gradient of its output is known, whi
 no longer needed then goes at once, so that the peak of memory stays near that of ordinary training.
 """
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -74,21 +73,20 @@ class Gathering:
         edges = [call.edge for call in calls if call is not None]
         return edges + [edge for visit in self._visits for edge in visit.edges]
 
-    @contextmanager
-    def listening(self) -> Generator[None]:
-        """While it lasts, a backward pass brings the gradients of the other layers."""
-        handles: list[Any] = []
+    def __enter__(self) -> None:
+        """From now on a backward pass brings the gradients of the other layers."""
+        self._handles: list[Any] = []
         for place, call in enumerate(self._calls):
             if call is not None and call.inner:
-                handles.append(call.edge.node.register_prehook(self._listener(place, call.edge.output_nr)))
+                edge = call.edge
+                self._handles.append(edge.node.register_prehook(self._listener(place, edge.output_nr)))
         if self._comparison is not None:
-            handles += self._comparison.listeners()
-        try:
-            yield
-        finally:
-            # They would keep the graph alive.
-            for handle in handles:
-                handle.remove()
+            self._handles += self._comparison.listeners()
+
+    def __exit__(self, *_: object) -> None:
+        # They would keep the graph alive.
+        while self._handles:
+            self._handles.pop().remove()
 
     def close(self, backprops: list[Tensor | None]) -> None:
         """Takes the gradients at the edges; the list is emptied on the way.

@@ -18,7 +18,7 @@ from steelyard.registry import did_you_mean
 from steelyard_privacy._comparison import Comparison
 from steelyard_privacy._convolution import AS_WEIGHT, at_once, convolution_samples
 from steelyard_privacy._gathering import Gathering
-from steelyard_privacy._recording import Call, Record, recording
+from steelyard_privacy._recording import Call, Record, Recording
 from steelyard_privacy._shares import SMALL, Instantiated, Products, Reordered, Rows, Share
 from steelyard_privacy._sums import Layout
 from steelyard_privacy._units import Unit, is_whole
@@ -68,6 +68,7 @@ class Layers:
                 f"{did_you_mean(unknown, self._known)}",
                 fix=f"'privacy.dp_sgd.ways={{{next(iter(sorted(self._known)), 'Linear')}: {ways[unknown]}}}'",
             )
+        self._recording = Recording(self._weights, self._units)
         self._tied = {module for module, weights in self._weights.items() if self._shared(weights)}
 
     def _visit(self, path: str, module: nn.Module, seen: set[nn.Module]) -> None:
@@ -95,7 +96,7 @@ class Layers:
 
     def recording(self) -> AbstractContextManager[Record]:
         """Records the calls of all of them."""
-        return recording(self._weights.keys(), self._units.keys())
+        return self._recording
 
     def described(self) -> list[str]:
         """How each kind of layer is worked on, most of them first."""

@@ -38,10 +38,11 @@ class NoiseTest:
 
     def add(self, noise: Tensor, *, scale: float) -> None:
         """Looks at one step's noise within the window, which should have the standard deviation `scale`, above 0."""
-        self._count += len(noise)
-        if len(noise) > FEW:
+        size = noise.shape[0]
+        self._count += size
+        if size > FEW:
             noise = torch.linalg.vector_norm(noise, dtype=torch.float64).view(1)
-        if self._waiting and len(self._waiting[0]) != len(noise):
+        if self._waiting and self._waiting[0].shape != noise.shape:
             self._gather()
         self._waiting.append(noise)
         self._scales.append(scale)

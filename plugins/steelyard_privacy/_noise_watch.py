@@ -24,23 +24,26 @@ class NoiseWatch:
     def __init__(self, control: NoiseControl) -> None:
         self.test = NoiseTest()
         self._control = control
-        self._window = slice(0)
+        self._window: slice | None = None
         self._before = self._places = torch.empty(0)
 
     def before(self, total: Tensor, *, sizes: tuple[int, ...]) -> None:
         """Notes the clipped sum, flat, to which noise is about to be added; `sizes` are those of its parameters."""
-        self._window = self.test.window(len(total))
-        self._before = total[self._window].clone()
+        size = total.shape[0]
+        window = self.test.window(size)
+        self._window = window if size > FEW else None
+        self._before = total.clone() if self._window is None else total[self._window].clone()
         self._control.begin(sizes, total.device)
-        if len(total) > FEW:
+        if size > FEW:
             self._places = self._control.picked(total)
 
     def after(self, released: Tensor, *, batch_size: float, scale: float) -> None:
         """Looks at the result, (sum + noise) / batch_size; `scale` is the promised standard deviation of the noise."""
         if scale <= 0:
             return
-        noise = torch.sub(self._before, released[self._window], alpha=batch_size)
+        seen = released if self._window is None else released[self._window]
+        noise = torch.sub(self._before, seen, alpha=batch_size)
         self.test.add(noise, scale=scale)
-        if len(released) > FEW:
+        if self._window is not None:
             noise = torch.sub(self._places, self._control.picked(released), alpha=batch_size)
         self._control.add(noise, scale=scale)

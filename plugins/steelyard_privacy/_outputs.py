@@ -22,12 +22,12 @@ class Output:
 
 def returned(outputs: Sequence[Output], norms: Tensor) -> Any:
     """What Lightning gets: the mean loss, cut off from the weights, so that no ordinary gradient is ever made."""
-    losses = [(float(output.loss.detach()), output.weight) for output in outputs if output.loss is not None]
+    losses = [(output.loss.item(), output.weight) for output in outputs if output.loss is not None]
     finite = [(loss, weight) for loss, weight in losses if math.isfinite(loss)]
     value = sum(loss * weight for loss, weight in finite) / max(1, sum(weight for _, weight in finite))
     # One example with a NaN is left out of the step and must not end the run; weights that are NaN spoil everyone.
     if losses and not finite and not bool(torch.isfinite(norms).any()):
         value = math.nan
-    loss = torch.tensor(value, device=norms.device, requires_grad=True)
+    loss = torch.full((), value, device=norms.device, requires_grad=True)
     last = outputs[-1].given if outputs else None
     return {**last, "loss": loss} if isinstance(last, Mapping) else loss

@@ -1,9 +1,7 @@
 """What a task logs while its batch is worked through in pieces, as if it had seen the batch at once."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import torch
 from pytorch_lightning import LightningModule
@@ -19,12 +17,32 @@ class _Entry:
     weights: list[int] = field(default_factory=list[int])
 
 
+@final
 class Pool:
-    """Gathers `self.log` of the pieces; set `weight` to the number of examples before each piece."""
+    """While it is entered, `task.log` gathers; at the end each name is logged once for all `count` examples.
 
-    def __init__(self) -> None:
+    Args:
+        task: Whose.
+        count: Of the examples.
+
+    Attributes:
+        weight: The number of examples of a piece, to be set before it.
+    """
+
+    def __init__(self, task: LightningModule, *, count: int) -> None:
         self.weight = 0
+        self._task, self._count = task, count
         self._entries: dict[str, _Entry] = {}
+
+    def __enter__(self) -> "Pool":
+        # Past `nn.Module.__setattr__`, which looks for weights first.
+        vars(self._task)["log"] = self.gather
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        vars(self._task).pop("log", None)
+        if kind is None:
+            self._replay()
 
     def gather(self, name: str, value: Any, *arguments: Any, **options: Any) -> None:
         """Stands in for `LightningModule.log`."""
@@ -34,24 +52,11 @@ class Pool:
             entry.values.append(torch.as_tensor(value).detach())
             entry.weights.append(self.weight)
 
-    def replay(self, task: LightningModule, *, count: int) -> None:
-        """Logs each name once, with the mean over the examples (or the reduction that the task asked for)."""
+    def _replay(self) -> None:
+        """With the mean over the examples, or the reduction that the task asked for."""
         for name, entry in self._entries.items():
-            options = {**entry.options, "batch_size": count}
-            task.log(name, _reduced(entry), *entry.arguments, **options)
-
-
-@contextmanager
-def pooled(task: LightningModule, *, count: int) -> Generator[Pool]:
-    """While it lasts, `task.log` gathers; at the end each name is logged once for all `count` examples."""
-    pool = Pool()
-    # Past `nn.Module.__setattr__`, which looks for weights first.
-    vars(task)["log"] = pool.gather
-    try:
-        yield pool
-    finally:
-        vars(task).pop("log", None)
-    pool.replay(task, count=count)
+            options = {**entry.options, "batch_size": self._count}
+            self._task.log(name, _reduced(entry), *entry.arguments, **options)
 
 
 def _reduced(entry: _Entry) -> Any:

@@ -9,6 +9,7 @@ import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -56,6 +57,15 @@ class _Scratch:
         )
 
 
+@dataclass(slots=True)
+class _Made:
+    """Numbers made ahead, with a standard deviation of `scale`; those before `start` are given away."""
+
+    numbers: Tensor
+    scale: float
+    start: int = 0
+
+
 @final
 class CipherNormals(Normals):
     """From AES in counter mode, by the transform of Box and Muller (1958); for single and double precision on the CPU.
@@ -69,33 +79,37 @@ class CipherNormals(Normals):
         self._cipher = Cipher(algorithms.AES(key), modes.CTR(bytes(KEY))).encryptor()
         self._scratch: dict[torch.dtype, _Scratch] = {}
         self._ahead = ahead
-        self._made: dict[torch.dtype, tuple[Tensor, int]] = {}
+        self._made: dict[torch.dtype, _Made] = {}
 
     def fill(self, out: Tensor, *, scale: float) -> None:
         """See `Normals`."""
         out = out.view(-1)
         if self._ahead and len(out) <= FEW:
-            torch.mul(self._taken(len(out), out.dtype), scale, out=out)
+            out.copy_(self._taken(len(out), out.dtype, scale))
             return
         for part in out.split(CHUNK):
             part.copy_(self._chunk(len(part), out.dtype, scale))
 
     def blur(self, out: Tensor, *, factor: float, scale: float) -> None:
         """See `Normals`."""
-        out = out.view(-1)
-        if self._ahead and len(out) <= FEW:
-            out.mul_(factor).add_(self._taken(len(out), out.dtype), alpha=scale)
+        out, size = out.view(-1), out.numel()
+        if self._ahead and size <= FEW:
+            torch.add(self._taken(size, out.dtype, scale), out, alpha=factor, out=out)
             return
         for part in out.split(CHUNK):
             torch.add(self._chunk(len(part), out.dtype, scale), part, alpha=factor, out=part)
 
-    def _taken(self, count: int, dtype: torch.dtype) -> Tensor:
-        """The next ones of those made ahead, with a standard deviation of 1."""
-        made, start = self._made.get(dtype, (torch.empty(0, dtype=dtype), 0))
-        if start + count > len(made):
-            made, start = self._chunk(CHUNK, dtype, 1.0).clone(), 0
-        self._made[dtype] = made, start + count
-        return made[start : start + count]
+    def _taken(self, count: int, dtype: torch.dtype, scale: float) -> Tensor:
+        """The next ones of those made ahead, with a standard deviation of `scale`."""
+        made = self._made.get(dtype)
+        if made is None or made.start + count > CHUNK or (made.scale != scale and not made.scale):
+            made = self._made[dtype] = _Made(self._chunk(CHUNK, dtype, scale).clone(), scale)
+        if made.scale != scale:
+            made.numbers[made.start :].mul_(scale / made.scale)
+            made.scale = scale
+        start = made.start
+        made.start = start + count
+        return made.numbers[start : made.start]
 
     def _chunk(self, count: int, dtype: torch.dtype, scale: float) -> Tensor:
         """At most a chunk of numbers, which the next call overwrites."""

@@ -1,11 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """What goes into layers and where in the graph it comes out, while a task's step runs."""
 
-from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -84,14 +83,40 @@ class Record:
         return sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor))
 
 
-@contextmanager
-def recording(layers: Collection[nn.Module], units: Collection[nn.Module] = ()) -> Generator[Record]:
-    """Every call of these modules that takes part in a graph."""
-    calls: list[Call] = []
-    visits: list[Visit] = []
-    nodes: set[Node] = set()
+@final
+class Recording:
+    """While it is entered, every call of some modules that takes part in a graph is noted.
 
-    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
+    Args:
+        layers: Of which only the input is kept.
+        units: Of which everything is kept.
+    """
+
+    def __init__(self, layers: Collection[nn.Module], units: Collection[nn.Module] = ()) -> None:
+        self._layers, self._units = layers, units
+        self._handles: list[Any] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._calls: list[Call] = []
+        self._visits: list[Visit] = []
+        self._nodes: set[Node] = set()
+
+    def __enter__(self) -> Record:
+        handles, call, visit = self._handles, self._call, self._visit
+        for layer in self._layers:
+            handles.append(layer.register_forward_hook(call, with_kwargs=True, prepend=True))
+        for unit in self._units:
+            handles.append(unit.register_forward_hook(visit, with_kwargs=True, prepend=True))
+        return Record(self._calls, self._visits)
+
+    def __exit__(self, *_: object) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+        # The record is all that may keep the graph alive.
+        self._begin()
+
+    def _call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor | None:
         if not output.requires_grad:
             return None
         inputs: Tensor = args[0] if args else kwargs["input"]
@@ -100,12 +125,13 @@ def recording(layers: Collection[nn.Module], units: Collection[nn.Module] = ()) 
         if edge is None:
             given = output.clone()
             edge = get_gradient_edge(output)
+        nodes = self._nodes
         inner = follows(inputs.grad_fn, nodes)
         nodes.add(edge.node)
-        calls.append(Call(module, inputs.detach(), edge, output.shape, inner))
+        self._calls.append(Call(module, inputs.detach(), edge, output.shape, inner))
         return given
 
-    def visit(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    def _visit(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         leaves, spec = tree_flatten(output)
         live = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         if not live:
@@ -113,24 +139,19 @@ def recording(layers: Collection[nn.Module], units: Collection[nn.Module] = ()) 
         # Copies go on: no change in place reaches the outputs, and what one gave to another is not counted twice.
         copies = {place: leaves[place].clone() for place in live}
         edges = tuple(get_gradient_edge(copy) for copy in copies.values())
-        nodes.update(edge.node for edge in edges)
+        self._nodes.update(edge.node for edge in edges)
         outputs = tuple(leaves[place].detach() for place in live)
         args, kwargs = tree_map_only(Tensor, Tensor.detach, (args, kwargs))
-        visits.append(Visit(module, args, kwargs, edges, tuple(live), outputs))
+        self._visits.append(Visit(module, args, kwargs, edges, tuple(live), outputs))
         return tree_unflatten([copies.get(place, leaf) for place, leaf in enumerate(leaves)], spec)
-
-    handles = [layer.register_forward_hook(record, with_kwargs=True, prepend=True) for layer in layers]
-    handles += [unit.register_forward_hook(visit, with_kwargs=True, prepend=True) for unit in units]
-    try:
-        yield Record(calls, visits)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def follows(node: Node | None, nodes: Collection[Node]) -> bool:
     """Whether one of some nodes is found behind this one, near by: a gradient that is asked for there passes here."""
-    waiting, seen = [node], 0
+    if node is None or not nodes:
+        return False
+    waiting: list[Node | None] = [node]
+    seen = 0
     while waiting and seen < NEAR:
         node = waiting.pop()
         if node is not None:

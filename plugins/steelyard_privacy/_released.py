@@ -10,9 +10,9 @@ from steelyard_privacy._pld import Bounds
 POINTS = 10
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Account:
-    """What the accountant knows of the training so far; the checkpoint keeps it in plain numbers.
+    """What the accountant knows of the training so far; the checkpoint keeps it in plain numbers. Its steps go on.
 
     Attributes:
         steps: Private steps taken, of all sessions of the run.

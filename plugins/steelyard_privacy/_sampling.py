@@ -231,16 +231,16 @@ class PoissonLoader(DealtOut):
     def draws(self) -> Iterator[list[int]]:
         """Indices, one list per batch; workers may run ahead, in order."""
         indices = self.population.indices
-        for drawn in self._positions():
+        for drawn, places in self._positions():
             self.watch(drawn)
             if self.part[1] > 1:
-                drawn = drawn[self.part[0] :: self.part[1]]
-            self._waiting.append(len(drawn))
+                places = places[self.part[0] :: self.part[1]]
+            self._waiting.append(len(places))
             # Nothing can be collated from no example, so an empty batch starts as one that is cut to zero rows.
-            yield [indices[index] for index in drawn.tolist()] or [indices[0]]
+            yield [indices[index] for index in places] or [indices[0]]
 
-    def _positions(self) -> Iterator[NDArray[np.int64]]:
-        """Positions in the population, one array per batch.
+    def _positions(self) -> Iterator[tuple[NDArray[np.int64], list[int]]]:
+        """Positions in the population, for each batch as an array and once more as numbers.
 
         The draws of several steps are one draw from as many copies of the population.
         """
@@ -251,8 +251,10 @@ class PoissonLoader(DealtOut):
             generator = self.randomness.draws(step=start + first)
             drawn = poisson_draw(steps * size, rate=rate, generator=generator)
             ends = np.searchsorted(drawn, size * np.arange(1, steps)).tolist()
-            for number, (begin, end) in enumerate(pairwise([0, *ends, len(drawn)])):
-                yield drawn[begin:end] - number * size
+            drawn %= size
+            places = drawn.tolist()
+            for begin, end in pairwise([0, *ends, len(places)]):
+                yield drawn[begin:end], places[begin:end]
 
     def _check(self, batch: Any) -> None:
         found = rows(batch)

@@ -171,6 +171,12 @@ class Sums:
     def add_bundle(self, parameters: tuple[Parameter, ...], weights: Tensor, rows: Tensor) -> None:
         """Adds the sum of w_i times row i, of the shapes (n,) and (n, numbers of the weights side by side)."""
         self._clean = False
+        runs = () if self._patient or self._vector is None else self.layout.runs(parameters)
+        if len(runs) == 1 and self._stale >= runs[0].parameters and weights.dtype == self.layout.dtype:
+            assert self._vector is not None
+            torch.mm(weights[None], rows, out=self._vector[None, runs[0].place])
+            self._stale -= runs[0].parameters
+            return
         # As a product of matrices it counts in an estimate.
         added = torch.mm(weights[None], rows)[0]
         added = added if added.dtype == self.layout.dtype else added.to(self.layout.dtype)

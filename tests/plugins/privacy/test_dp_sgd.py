@@ -295,7 +295,7 @@ def test_what_the_task_logs_is_the_mean_over_the_batch(options: Any) -> None:
     assert spy.logged == pytest.approx(spy.returned, rel=1e-5)
     assert "privacy_epsilon" in fitted.trainer.callback_metrics
     # The metric has seen each drawn example once, probes left aside.
-    assert int(fitted.attachment._seen) > 0
+    assert fitted.attachment._tally.seen > 0
     assert 0 <= float(fitted.trainer.callback_metrics["accuracy"]) <= 1
     if not options:
         assert int(fitted.task.calls) == 4

@@ -14,6 +14,7 @@ from steelyard_privacy import _dp_sgd
 from steelyard_privacy._accounting import accountant
 from steelyard_privacy._dp_sgd import PrivateTraining
 from steelyard_privacy._noise_test import NoiseTest
+from steelyard_privacy._tally import KEPT, Tally
 from steelyard_privacy.dp_sgd import DPSGD
 
 
@@ -113,3 +114,13 @@ def test_the_noise_test_accuses_no_correct_noise() -> None:
         test = NoiseTest()
         test.add(2.0 * torch.randn(50, generator=generator), scale=2.0)
         assert not test.failed()
+
+
+def test_gradients_longer_than_the_norm_of_their_own_step_are_counted() -> None:
+    tally = Tally()
+    for step in range(3 * KEPT):
+        tally.add(torch.tensor([0.5, 1.0, 1.5, torch.nan]), max_norm=1.0 if step % 100 else 2.0)
+    tally.add(torch.empty(0), max_norm=1.0)
+    assert tally.seen == 4 * 3 * KEPT
+    assert tally.clipped == 2 * 3 * KEPT - 2
+    assert tally.clipped == 2 * 3 * KEPT - 2

@@ -123,3 +123,20 @@ def test_where_tensors_hold_nothing_torchs_own_operation_is_counted() -> None:
     assert isinstance(Randomness(0, simulated=True).noise(step=0, device=CPU), DeviceNormals)
     found = filled(Randomness(0, simulated=True).noise(step=0, device=CPU), 5000, scale=3.0)
     assert float(found.std()) == pytest.approx(3.0, rel=0.1)
+
+
+def test_numbers_made_ahead_follow_the_size_that_is_asked_for() -> None:
+    """Of the same ones: a clipping norm that moves does not throw away what is left."""
+    key = bytes(16)
+    fixed, moving = CipherNormals(key, ahead=True), CipherNormals(key, ahead=True)
+    for scale in (1.0, 3.0, 0.5, 0.0, 2.0, 2.0):
+        one, other = torch.zeros(100), torch.zeros(100)
+        fixed.blur(one, factor=1.0, scale=1.0)
+        moving.blur(other, factor=1.0, scale=scale)
+        if scale == 0:
+            # From nothing there is no way back to the numbers.
+            assert not bool(other.any())
+            break
+        torch.testing.assert_close(other, scale * one)
+    moving.blur(other, factor=1.0, scale=2.0)
+    assert 1.4 < float(other.std()) < 2.8
