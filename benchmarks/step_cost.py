@@ -35,7 +35,7 @@ from steelyard import assembly, training
 from steelyard.draft import Draft
 from steelyard.selection import Selected, plugins_of
 from steelyard.sweeping._progress import Progress
-from steelyard.sweeping.pool import Send
+from steelyard.sweeping.forked import Send
 
 STEPS = 60
 PAIRS = 9

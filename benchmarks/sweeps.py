@@ -196,7 +196,7 @@ def forks() -> None:
 MANY = """
 import sys
 from pathlib import Path
-from steelyard.sweeping.pool import die_with
+from steelyard.sweeping.forked import die_with
 die_with({parent})
 from helpers.stand_in import stand_in
 from steelyard import experiment

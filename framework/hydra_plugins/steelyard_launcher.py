@@ -26,8 +26,8 @@ from omegaconf import DictConfig
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from steelyard.composing import ReadyJob, Way
-    from steelyard.sweeping.pool import Send
+    from steelyard.composing import ReadyJob
+    from steelyard.sweeping.forked import Send
 
 ROW = 64
 """Jobs after which somebody looks for garbage."""
@@ -50,6 +50,21 @@ class SteelyardLauncherConf:
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="steelyard", node=SteelyardLauncherConf, provider="steelyard")
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A job that its process composes.
+
+    Attributes:
+        number: Of the job.
+        words: Its overrides.
+        key: Of the composition that it is a copy of.
+    """
+
+    number: int
+    words: Sequence[str]
+    key: tuple[str, ...]
 
 
 class SteelyardLauncher(Launcher):
@@ -115,7 +130,7 @@ class SteelyardLauncher(Launcher):
         looks = gc.isenabled()
         warming = warmth.warming_up(len(jobs))
         next(warming)
-        warm = False
+        warm, nested = False, frozenset[tuple[str, ...]]()
         try:
             with garbage.left_lying():
                 while left or pool.busy:
@@ -126,12 +141,17 @@ class SteelyardLauncher(Launcher):
                             # What composing has left behind; next to nothing else is there to look at.
                             gc.collect()
                         try:
-                            get = self._getter(number, words)
+                            get, order = self._getter(number, words)
                         except Exception as error:  # an interpolation may fail in any way
                             returned[number] = _failed(error)
                         else:
-                            pool.start(number, partial(self._work, get, looks))
-                    warm = warm or next(warming, warming) is warming
+                            known = order is not None and order.key in nested
+                            pool.start(number, partial(self._work, get, looks), order=order if known else None)
+                    if not warm and next(warming, warming) is warming:
+                        warm = True
+                        if len(left) >= warmth.MANY:
+                            nested = self._loader.known()
+                            pool.nest(partial(self._ordered, looks))
                     for event in pool.poll(1.0 if warm else 0.0):
                         match event:
                             case Told(number=number, what=b""):
@@ -147,18 +167,26 @@ class SteelyardLauncher(Launcher):
             returned[number].overrides = list(words)
         return [returned[number] for number, _ in jobs]
 
-    def _getter(self, number: int, words: Sequence[str]) -> "Callable[[], ReadyJob]":
-        """How its own process comes to a job: by composing it, or it is composed here where that has to be."""
+    def _getter(self, number: int, words: Sequence[str]) -> "tuple[Callable[[], ReadyJob], _Order | None]":
+        """How its own process comes to a job: by composing it, or it is composed here where that has to be.
+
+        The second is for a process that has the compositions of this one, but was not forked for this job.
+        """
         way = self._loader.way(self._config, words)
         if way is not None:
-            return partial(self._readied, number, words, way)
+            return partial(self._readied, number, words, way.key, spend=True), _Order(number, words, way.key)
         ready = self._readied(number, words)
-        return lambda: ready
+        return (lambda: ready), None
 
-    def _readied(self, number: int, words: Sequence[str], way: "Way | None" = None) -> "ReadyJob":
+    def _readied(
+        self, number: int, words: Sequence[str], key: tuple[str, ...] | None = None, *, spend: bool = False
+    ) -> "ReadyJob":
         from steelyard.composing import get_ready
 
-        return get_ready(self._loader.job(self._config, words, number=number, way=way))
+        return get_ready(self._loader.job(self._config, words, number=number, key=key, spend=spend))
+
+    def _ordered(self, looks: bool, order: "_Order", send: "Send") -> int:
+        return self._work(partial(self._readied, order.number, order.words, order.key, spend=True), looks, send)
 
     def _refused(self, number: int, words: Sequence[str]) -> JobReturn:
         """Of a job that its own process could not compose: the error as it comes here, where it need not be sent."""

@@ -4,10 +4,11 @@ from steelyard.composing._compose import Composed, compose, known_to_hydra, opti
 from steelyard.composing._expand import Collector, expand, look_through
 from steelyard.composing._hydra_main import through_hydra
 from steelyard.composing._job import Job, ReadyJob, get_ready, run_job
-from steelyard.composing._quick import QuickLoader, Way, set_number
+from steelyard.composing._quick import QuickLoader, set_number
 from steelyard.composing._search import Search
 from steelyard.composing._stored import stored
 from steelyard.composing._trial import Trial
+from steelyard.composing._way import Way
 from steelyard.composing._yaml import to_yaml
 
 __all__ = [

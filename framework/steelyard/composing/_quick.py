@@ -9,13 +9,11 @@ of a copy gives the same. Whatever else there is (packages, `hydra.*`, what Hydr
 # A config is a tree of anything.
 
 import contextlib
-import copy
 import inspect
 import os
 import pickle
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -33,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from typing_extensions import override
 
 from steelyard.composing._job import Job
-from steelyard.composing._sketch import Sketch, sketch
+from steelyard.composing._way import Base, Way, text_of, without_hydra
 
 MOST = 64
 """Compositions that are kept; the oldest goes first."""
@@ -41,95 +39,6 @@ _REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
 """After these Hydra composes, and says what is wrong in its own words."""
 _CHECK = Sweeper.validate_batch_is_legal.__code__
 """Hydra's sweepers compose every job once more to see whether it is legal, and drop what they get."""
-
-
-@dataclass(slots=True)
-class _Base:
-    """What Hydra composed, to be copied.
-
-    Attributes:
-        config: The composition; never changed.
-        pickled: The same as bytes, the quickest way to a copy; None if something in it cannot be pickled.
-        bare: The same without `hydra`.
-        sketch: What its jobs have in common, once a job has been asked for.
-        tried: What settings are tried on; it holds the last ones.
-        leaves: Key -> True if it is a plain value, of which no setting makes anything else.
-    """
-
-    config: DictConfig
-    pickled: bytes | None
-    bare: bytes | None
-    sketch: Sketch | None = None
-    tried: DictConfig | None = None
-    leaves: dict[str, bool] = field(default_factory=dict[str, bool])
-
-    def copy(self, *, bare: bool) -> DictConfig:
-        pickled = self.bare if bare else self.pickled
-        if pickled is not None:
-            # Only bytes that this process has just made are read.
-            return pickle.loads(pickled)  # noqa: S301
-        config = copy.deepcopy(self.config)
-        return _without_hydra(config) if bare else config
-
-    def takes(self, words: Sequence[Override]) -> DictConfig | None:
-        """A config that has these settings and others; None where only a copy of its own can tell if they are legal.
-
-        One plain value in place of another is legal or not whatever the others are.
-        """
-        if not all(map(self._is_plain, words)):
-            return None
-        if self.tried is None:
-            self.tried = self.copy(bare=True)
-        for word in words:
-            _set(self.tried, word)
-        return self.tried
-
-    def _is_plain(self, word: Override) -> bool:
-        value = word.value()
-        plain = value is None or isinstance(value, bool | int | float | str)
-        if word.is_add() or word.is_delete() or not plain or "${" in _text(word) or "?" in _text(word):
-            return False
-        key = word.key_or_group
-        if key not in self.leaves:
-            self.leaves[key] = _is_leaf(self.config, key)
-        return self.leaves[key]
-
-    def sketched(self) -> Sketch | None:
-        if self.sketch is None:
-            # What cannot be written down is told of the job that needs it.
-            with contextlib.suppress(Exception):
-                self.sketch = sketch(self.config)
-        return self.sketch
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How to the config of some words.
-
-    Attributes:
-        base: To be copied.
-        settings: To be set in it.
-        noted: What Hydra writes down of the words.
-    """
-
-    base: _Base
-    settings: Sequence[Override]
-    noted: Sequence[Override]
-
-    def config(self, *, bare: bool) -> DictConfig | None:
-        """None where Hydra has to compose it."""
-        config = self.base.copy(bare=bare)
-        if not all(_set(config, word) for word in self.settings):
-            return None
-        if not bare:
-            _note(config, self.noted)
-        return config
-
-    def changed(self) -> frozenset[str] | None:
-        """The keys below which the settings change something; None where they may do so through an interpolation."""
-        if any("${" in _text(word) or _leads_elsewhere(self.base.config, word.key_or_group) for word in self.settings):
-            return None
-        return frozenset(word.key_or_group.partition(".")[0] for word in self.settings)
 
 
 class QuickLoader(ConfigLoader):
@@ -149,7 +58,7 @@ class QuickLoader(ConfigLoader):
         self._parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, Override] = {}
         self._groups: dict[tuple[str, ...], bool] = {}
-        self._bases: dict[tuple[str, ...], _Base] = {}
+        self._bases: dict[tuple[str, ...], Base] = {}
         self._kept: dict[tuple[str, ...], DictConfig] = {}
         self.composed = 0
         self.keeps = False
@@ -183,10 +92,16 @@ class QuickLoader(ConfigLoader):
         way = self._way(master_config, sweep_overrides)
         known = None if way is None else way.base.sketched()
         steady = known is not None and known.steady
-        return way if way and steady and not any("${" in _text(word) for word in way.settings) else None
+        return way if way and steady and not any("${" in text_of(word) for word in way.settings) else None
 
     def job(
-        self, master_config: DictConfig, sweep_overrides: Sequence[str], *, number: int, way: Way | None = None
+        self,
+        master_config: DictConfig,
+        sweep_overrides: Sequence[str],
+        *,
+        number: int,
+        key: tuple[str, ...] | None = None,
+        spend: bool = False,
     ) -> Job:
         """The same for a job, to be changed by the caller.
 
@@ -194,18 +109,30 @@ class QuickLoader(ConfigLoader):
             master_config: Of the sweep.
             sweep_overrides: Of the job.
             number: Of the job.
-            way: What `way` said before the fork, whose environment may be another; None to find one.
+            key: Of the way that `way` found before the fork, whose environment may be another; None to find one.
+            spend: True in a process that ends with the job: what is here becomes the job's, in place of a copy.
         """
-        way = way or self._way(master_config, sweep_overrides)
-        config = self._load(master_config, sweep_overrides, way)
+        way = self._way(master_config, sweep_overrides, key)
+        changed = None if way is None else way.changed()
+        # Of the whole, that nobody may spend before it is looked through.
+        known = None if way is None else way.base.sketched()
         composed = self.composed
-        handed = self._load(master_config, sweep_overrides, way, bare=True)
+        config = self._load(master_config, sweep_overrides, way, spend=spend)
+        handed = self._load(master_config, sweep_overrides, way, bare=True, spend=spend)
         set_number(config, number)
-        if way is None or self.composed != composed:
+        if self.composed != composed:
             return Job(config=config, handed=handed)
-        return Job(config=config, handed=handed, sketch=way.base.sketched(), changed=way.changed())
+        return Job(config=config, handed=handed, sketch=known, changed=changed)
 
-    def _way(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> Way | None:
+    def known(self) -> frozenset[tuple[str, ...]]:
+        """The keys of what has been composed; with them a fork of this process finds the same ways, and spends it."""
+        for base in self._bases.values():
+            base.spare = base.copy(bare=True) if base.spare is None else base.spare
+        return frozenset(self._bases)
+
+    def _way(
+        self, master_config: DictConfig, sweep_overrides: Sequence[str], key: tuple[str, ...] | None = None
+    ) -> Way | None:
         """None where Hydra has to compose."""
         # As it was typed: an interpolation in it is for each job to ask, not for the sweep.
         typed: Any = OmegaConf.to_container(master_config.hydra.overrides.hydra)
@@ -214,22 +141,29 @@ class QuickLoader(ConfigLoader):
         try:
             parsed = [self._parse(word) for word in words]
             settings = [word for word in parsed if self._is_setting(word, name, searchpath)]
-            base = self._base(name, [_text(word) for word in parsed if word not in settings])
+            key = key or self._key(name, [text_of(word) for word in parsed if word not in settings])
+            base = self._base(name, key)
         except _REFUSALS:
             return None
-        return Way(base, settings, [word for word in parsed if not word.is_hydra_override()])
+        return Way(key, base, settings, [word for word in parsed if not word.is_hydra_override()])
 
     def _load(
-        self, master_config: DictConfig, sweep_overrides: Sequence[str], way: Way | None, *, bare: bool = False
+        self,
+        master_config: DictConfig,
+        sweep_overrides: Sequence[str],
+        way: Way | None,
+        *,
+        bare: bool = False,
+        spend: bool = False,
     ) -> DictConfig:
         config = None
         if way is not None:
             with contextlib.suppress(*_REFUSALS):
-                config = way.config(bare=bare)
+                config = way.config(bare=bare, spend=spend)
         if config is None:
             self.composed += 1
             whole = self._loader.load_sweep_config(master_config, list(sweep_overrides))
-            return _without_hydra(whole) if bare else whole
+            return without_hydra(whole) if bare else whole
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
 
@@ -277,19 +211,21 @@ class QuickLoader(ConfigLoader):
             (self._parsed[word],) = self._parser.parse_overrides([word])
         return self._parsed[word]
 
-    def _base(self, name: str | None, words: Sequence[str]) -> _Base:
+    def _key(self, name: str | None, words: Sequence[str]) -> tuple[str, ...]:
         # A defaults list may look at the environment.
-        key = (str(name), str(hash(frozenset(os.environ.items()))), *words)
+        return (str(name), str(hash(frozenset(os.environ.items()))), *words)
+
+    def _base(self, name: str | None, key: tuple[str, ...]) -> Base:
         base = self._bases.pop(key, None)
         if base is None:
             self.composed += 1
-            config = self._loader.load_configuration(name, list(words), RunMode.RUN)
+            config = self._loader.load_configuration(name, list(key[2:]), RunMode.RUN)
             try:
                 pickled = pickle.dumps(config)
-                bare = pickle.dumps(_without_hydra(pickle.loads(pickled)))  # noqa: S301 - just made
+                bare = pickle.dumps(without_hydra(pickle.loads(pickled)))  # noqa: S301 - just made
             except Exception:  # an object that somebody put into a config may fail in any way
                 pickled = bare = None
-            base = _Base(config, pickled, bare)
+            base = Base(config, pickled, bare)
         self._bases[key] = base
         if len(self._bases) > MOST:
             del self._bases[next(iter(self._bases))]
@@ -324,73 +260,6 @@ def set_number(config: DictConfig, number: int) -> None:
         job.num = number
 
 
-def _without_hydra(config: DictConfig) -> DictConfig:
-    with open_dict(config):
-        del config["hydra"]
-    return config
-
-
 def _is_check(frame: FrameType | None) -> bool:
     """True if the function of this frame was called by a sweeper's check."""
     return frame is not None and frame.f_back is not None and frame.f_back.f_code is _CHECK
-
-
-def _is_leaf(config: DictConfig, path: str) -> bool:
-    """True of a value that is there, and that no interpolation leads to."""
-    *above, last = path.split(".")
-    if _leads_elsewhere(config, path):
-        return False
-    node: Any = config
-    for key in above:
-        node = node.get(key) if isinstance(node, DictConfig) and key in node.keys() else None  # noqa: SIM118
-    if not isinstance(node, DictConfig) or last not in node.keys() or OmegaConf.is_interpolation(node, last):  # noqa: SIM118
-        return False
-    return not OmegaConf.is_missing(node, last) and node[last] is not None and not OmegaConf.is_config(node[last])
-
-
-def _leads_elsewhere(config: DictConfig, path: str) -> bool:
-    """True if there may be an interpolation on the way."""
-    node: Any = config
-    for key in path.split(".")[:-1]:
-        if not isinstance(node, DictConfig):
-            return OmegaConf.is_list(node)
-        if key not in node.keys():  # noqa: SIM118 - `in node` asks what an interpolation leads to
-            return False
-        if OmegaConf.is_interpolation(node, key):
-            return True
-        node = None if OmegaConf.is_missing(node, key) else node[key]
-    return False
-
-
-def _set(config: DictConfig, word: Override) -> bool:
-    """Applies one override as Hydra does; False where Hydra would refuse it."""
-    key, value = word.key_or_group, word.value()
-    found = OmegaConf.select(config, key, throw_on_missing=False) if word.is_delete() or word.is_add() else None
-    if word.is_delete():
-        if found is None:
-            return False
-        above, _, last = key.rpartition(".")
-        with open_dict(config):
-            node: Any = OmegaConf.select(config, above) if above else config
-            del node[last]
-    elif word.is_add():
-        if found is not None and not isinstance(value, dict | list):
-            return False
-        OmegaConf.update(config, key, value, merge=True, force_add=True)
-    else:
-        OmegaConf.update(config, key, value, merge=True, force_add=word.is_force_add())
-    return True
-
-
-def _note(config: DictConfig, words: Sequence[Override]) -> None:
-    """What Hydra writes down of the overrides of the job."""
-    job = config.hydra.job
-    names = job.config.override_dirname
-    config.hydra.overrides.task = [_text(word) for word in words]
-    kept = sorted(_text(word) for word in words if word.key_or_group not in names.exclude_keys)
-    job.override_dirname = re.sub("=", names.kv_sep, names.item_sep.join(kept))
-
-
-def _text(word: Override) -> str:
-    assert word.input_line is not None
-    return word.input_line

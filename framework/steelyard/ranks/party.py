@@ -25,7 +25,7 @@ from steelyard import short_memory
 from steelyard.problem import Refused, refuse
 from steelyard.ranks.rank import Rank
 from steelyard.stopping import Pruned, terminable
-from steelyard.sweeping.pool import die_with
+from steelyard.sweeping.forked import die_with
 
 GRACE = 3.0
 """Seconds that a rank has to end after it was told to, before it is killed."""

@@ -10,7 +10,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
 from steelyard.stopping import Pruned
-from steelyard.sweeping.pool import Send
+from steelyard.sweeping.forked import Send
 from steelyard.sweeping.progress import Progressed, Reported
 
 EVERY = 0.25

@@ -15,7 +15,8 @@ from steelyard.composing import Trial
 from steelyard.folder import State
 from steelyard.sweeping.code import versioned
 from steelyard.sweeping.elsewhere.hands import Elsewhere, Hands
-from steelyard.sweeping.pool import Ended, Pool, Send, Told, cores, share
+from steelyard.sweeping.forked import Send
+from steelyard.sweeping.pool import Ended, Pool, Told, cores, share
 from steelyard.sweeping.progress import Progressed, Reported
 from steelyard.sweeping.settings import Sweep
 from steelyard.sweeping.supply import Listed, Supply, devices_of, processes_of

@@ -6,45 +6,23 @@ own, which is killed behind it, and the kernel ends a trial whose sweep is gone.
 """
 
 import contextlib
-import logging
 import os
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any, TypeVar
 
-from steelyard.sweeping import _callbacks
+from steelyard.sweeping.forked import Send, end_of, held, live, pass_on
+from steelyard.sweeping.nest import Begun, Nest, Over
 
 GRACE = 10.0
 """Seconds that a trial has for its last words before it is killed."""
 _LOOK = 0.2
-_GONE = 143
 
 T = TypeVar("T")
-
-
-class Send:
-    """How a trial tells its sweep something; anything that pickles.
-
-    Args:
-        line: To the sweep and back.
-    """
-
-    def __init__(self, line: "connection.Connection[Any, Any]") -> None:
-        self._line = line
-
-    def __call__(self, what: Any) -> None:
-        """Tells, and goes on at once."""
-        self._line.send(what)
-
-    def ask(self, what: Any) -> Any:
-        """Tells, and waits for the answer."""
-        self._line.send(what)
-        return self._line.recv()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +64,7 @@ class Ended:
 @dataclass(slots=True)
 class _Running:
     number: int
-    pid: int
+    pid: int | None
     slot: int
     line: "connection.Connection[Any, Any]"
     end: int | None
@@ -94,6 +72,7 @@ class _Running:
     kill_at: float | None = None
     overdue: bool = False
     silent: bool = False
+    nest: Nest | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +91,7 @@ class Pool:
     seconds: float | None = None
     devices: Sequence[str] = ()
     _running: list[_Running] = field(default_factory=list[_Running])
+    _nests: dict[int, Nest] = field(default_factory=dict[int, Nest])
 
     @property
     def free(self) -> bool:
@@ -123,29 +103,48 @@ class Pool:
         """True while a trial runs."""
         return bool(self._running)
 
-    def start(self, number: int, work: Callable[[Send], int]) -> None:
+    def nest(self, work: Callable[[Any, Send], int]) -> None:
+        """From now on orders are carried out by processes that do nothing but fork, as this one is now.
+
+        Args:
+            work: What a trial does with its order; its return value is the exit code.
+        """
+        for slot in range(self.workers) if sys.platform == "linux" else ():
+            if slot not in self._nests:
+                self._nests[slot] = Nest(work, threads=self.threads, device=self._device(slot))
+
+    def start(self, number: int, work: Callable[[Send], int], *, order: Any = None) -> None:
         """Forks a trial.
 
         Args:
             number: Of the trial.
             work: What it does, in its own process; its return value is the exit code.
+            order: What a nest gets in place of it, if there is one; None if it has to be forked from here.
         """
         assert self.free
         slot = next(slot for slot in range(self.workers) if all(one.slot != slot for one in self._running))
+        nest = None if order is None else self._nests.get(slot)
+        if nest is not None:
+            if nest.order(order):
+                self._running.append(_Running(number, None, slot, nest.line, nest.end, time.monotonic(), nest=nest))
+                return
+            self._nests.pop(slot).close()
         sys.stdout.flush()
         sys.stderr.flush()
         line, theirs = connection.Pipe()
-        with _held():
+        with held():
             parent, pid = os.getpid(), os.fork()
             if not pid:
                 line.close()
-                device = self.devices[slot % len(self.devices)] if self.devices else None
-                _trial(work, theirs, parent=parent, threads=self.threads, device=device)
+                live(work, theirs, parent=parent, threads=self.threads, device=self._device(slot))
             # Here and there, so that neither has to wait for the other.
             with contextlib.suppress(OSError):
                 os.setpgid(pid, pid)
             theirs.close()
-            self._running.append(_Running(number, pid, slot, line, _end_of(pid), time.monotonic()))
+            self._running.append(_Running(number, pid, slot, line, end_of(pid), time.monotonic()))
+
+    def _device(self, slot: int) -> str | None:
+        return self.devices[slot % len(self.devices)] if self.devices else None
 
     def poll(self, seconds: float) -> Iterator[Told | Ended]:
         """What the trials send, and their ends; waits up to `seconds` for something to happen."""
@@ -153,6 +152,7 @@ class Pool:
         due = [self._due(one) - now for one in self._running]
         wait = max(0.0, min([seconds, _LOOK, *due]))
         awaited = [one.end if one.silent else one.line for one in self._running]
+        awaited += [one.end for one in self._running if one.nest and one.end is not None]
         known = [one for one in awaited if one is not None]
         if len(known) < len(awaited):
             time.sleep(min(wait, 0.002))
@@ -161,18 +161,15 @@ class Pool:
         for one in list(self._running):
             self._hurry(one)
             # First the process, then its words: so none is lost between them.
+            if one.nest is not None:
+                yield from self._heard(one, one.nest, gone=one.nest.is_gone())
+                continue
+            assert one.pid is not None
             pid, status, usage = os.wait4(one.pid, os.WNOHANG)
             yield from self._words(one)
             if pid:
                 self._forget(one)
-                yield Ended(
-                    number=one.number,
-                    code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-                    signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-                    seconds=time.monotonic() - one.started,
-                    cpu_seconds=usage.ru_utime + usage.ru_stime,
-                    overdue=one.overdue,
-                )
+                yield _ended(one, status, usage.ru_utime + usage.ru_stime)
 
     def answer(self, number: int, what: Any) -> None:
         """Answers a trial that asked; one that is gone meanwhile hears nothing."""
@@ -182,16 +179,23 @@ class Pool:
     def stop(self, number: signal.Signals) -> None:
         """Passes a signal on to all trials; those that are still there after `GRACE` seconds are killed by `poll`."""
         for one in self._running:
-            _signal(one.pid, number)
+            self._tell(one, number)
             one.kill_at = time.monotonic() + GRACE
 
     def kill(self) -> None:
         """Ends all trials at once, and waits until they are gone."""
         for one in list(self._running):
-            _signal(one.pid, signal.SIGKILL)
+            self._tell(one, signal.SIGKILL)
+            if one.nest is not None:
+                self._see_off(one)
+                continue
+            assert one.pid is not None
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(one.pid, 0)
             self._forget(one)
+        for nest in self._nests.values():
+            nest.close()
+        self._nests.clear()
 
     def _due(self, one: _Running) -> float:
         if one.kill_at is not None:
@@ -202,12 +206,12 @@ class Pool:
         if time.monotonic() < self._due(one):
             return
         if one.kill_at is not None:
-            _signal(one.pid, signal.SIGKILL)
+            self._tell(one, signal.SIGKILL)
             one.kill_at = float("inf")
             return
         one.overdue = True
         one.kill_at = time.monotonic() + GRACE
-        _signal(one.pid, signal.SIGTERM)
+        self._tell(one, signal.SIGTERM)
 
     def _words(self, one: _Running) -> Iterator[Told]:
         try:
@@ -216,13 +220,59 @@ class Pool:
         except (EOFError, OSError):
             one.silent = True
 
+    def _heard(self, one: _Running, nest: Nest, *, gone: bool) -> Iterator[Told | Ended]:
+        """What comes along the line of a nest."""
+        try:
+            while one.line.poll():
+                what = one.line.recv()
+                if isinstance(what, Begun):
+                    one.pid = what.pid
+                    if one.kill_at is not None:
+                        self._tell(one, signal.SIGTERM)
+                elif isinstance(what, Over):
+                    self._running.remove(one)
+                    yield _ended(one, what.status, what.cpu_seconds)
+                    return
+                else:
+                    yield Told(number=one.number, what=what)
+        except (EOFError, OSError):
+            gone = True
+        if gone:
+            # Linux has ended the trial with it.
+            self._running.remove(one)
+            del self._nests[one.slot]
+            yield _ended(one, nest.close(), 0.0)
+
+    def _see_off(self, one: _Running) -> None:
+        """Waits until the trial of a nest, which is to be killed, is gone."""
+        self._running.remove(one)
+        with contextlib.suppress(EOFError, OSError):
+            while not isinstance(what := one.line.recv(), Over):
+                if isinstance(what, Begun):
+                    pass_on(what.pid, signal.SIGKILL)
+
+    def _tell(self, one: _Running, number: int) -> None:
+        if one.pid is not None:
+            pass_on(one.pid, number)
+
     def _forget(self, one: _Running) -> None:
         # What it started and left behind goes with it.
-        _signal(one.pid, signal.SIGKILL)
+        self._tell(one, signal.SIGKILL)
         one.line.close()
         if one.end is not None:
             os.close(one.end)
         self._running.remove(one)
+
+
+def _ended(one: _Running, status: int, cpu_seconds: float) -> Ended:
+    return Ended(
+        number=one.number,
+        code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+        signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+        seconds=time.monotonic() - one.started,
+        cpu_seconds=cpu_seconds,
+        overdue=one.overdue,
+    )
 
 
 def side_by_side(works: Mapping[int, Callable[[], T]], *, workers: int, threads: int) -> dict[int, T]:
@@ -268,94 +318,3 @@ def share(workers: int | None, trials: int) -> tuple[int, int]:
     beside = max(1, min(workers or cores(), trials))
     threads = max(1, cores() // beside)
     return beside, min(threads, int(told)) if told.isdigit() and int(told) else threads
-
-
-def _trial(work: Callable[[Send], int], line: Any, *, parent: int, threads: int, device: str | None = None) -> None:
-    """The forked process, from its first to its last step; never returns."""
-    code = 3
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, _leave)
-        with contextlib.suppress(OSError):
-            os.setpgid(0, 0)
-        die_with(parent)
-        if device is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = device
-        _settle(threads)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-        code = work(Send(line))
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 3
-    except KeyboardInterrupt:
-        code = 130
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        # Not by way of `sys.exit`: what the sweep's own process left to do at its exit is not the trial's to do.
-        with contextlib.suppress(BaseException):
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            line.close()
-        os._exit(code)
-
-
-def _leave(number: int, frame: object) -> None:
-    del number, frame
-    sys.exit(_GONE)
-
-
-def _settle(threads: int) -> None:
-    """What a fork leaves to do.
-
-    Its share of the threads, random streams of its own until somebody seeds them, and what the sweep knows already.
-    """
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    torch: Any = sys.modules.get("torch")
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is not None:
-        # Numpy's own way to a seed takes several times longer in a fresh fork, and so does torch's to other devices.
-        numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
-    if torch is not None:
-        torch.set_num_threads(threads)
-        # What torch was built for; this wakes no driver.
-        alone = torch.accelerator.current_accelerator() is None
-        (torch.default_generator if alone else torch).seed()
-    _callbacks.use()
-
-
-def die_with(parent: int) -> None:
-    """Asks Linux to kill this process when the one that forked it is gone; elsewhere it ends by itself."""
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(_GONE)
-
-
-def _end_of(pid: int) -> int | None:
-    """Something that can be waited for until the process has ended; None where the system has nothing of the kind."""
-    try:
-        return os.pidfd_open(pid) if sys.platform == "linux" else None
-    except OSError:
-        return None
-
-
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-
-
-@contextlib.contextmanager
-def _held() -> Generator[None]:
-    """No signal comes between a fork and its entry in the list."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -17,7 +17,7 @@ from steelyard.problem import Refused
 from steelyard.scorecard import Scorecard
 from steelyard.stopping import Pruned
 from steelyard.sweeping import code
-from steelyard.sweeping.pool import Send
+from steelyard.sweeping.forked import Send
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback

@@ -51,7 +51,7 @@ def warming_up(forks: int) -> Iterator[None]:
 
 
 def _getting_used(rounds: int) -> Iterator[None]:
-    from steelyard.sweeping import pool
+    from steelyard.sweeping import forked
 
     # A driver of CUDA that is awake in this process would be of no use to a fork; asking for it may wake it.
     torch: Any = sys.modules.get("torch")
@@ -63,7 +63,7 @@ def _getting_used(rounds: int) -> Iterator[None]:
             train_a_little(seeds=not number)
             yield
     # torch notes where its streams are seeded, which reads the sources of all on the way there.
-    for name in ("steelyard.composing._job", pool.__name__):
+    for name in ("steelyard.composing._job", forked.__name__):
         file = getattr(sys.modules.get(name), "__file__", None)
         if file is not None:
             linecache.getlines(file)

@@ -225,9 +225,16 @@ def compare(loader: ConfigLoader, seeds: range) -> tuple[int, int]:
             # And what the task gets of it, with all that comes before the job.
             about, below = expected[0]
             rest = [entry for entry in below if entry[0] != "hydra"]
-            job = quick[at].job(starts[at], words, number=3)
-            assert shape(job.handed, resolve=False) == (about, rest), words
-            assert before(job) == before(plainly(loader, starts[at], words)), words
+            way = quick[at]._way(starts[at], words)
+            kept = way and (way.key in quick[at].known(), way.base.copy(bare=False))
+            # The last one in a fork, which changes what is kept.
+            for spend in (False, True):
+                job = quick[at].job(starts[at], words, number=3, key=way and way.key, spend=spend)
+                assert shape(job.handed, resolve=False) == (about, rest), words
+                assert before(job) == before(plainly(loader, starts[at], words)), words
+            if kept:
+                assert kept[0]
+                way.base.config = kept[1]
     return composed, sum(one.composed for one in quick.values())
 
 
@@ -314,7 +321,7 @@ def test_a_fork_with_another_environment_composes_nothing_anew(
     way = quick.way(start, ["seed=1"])
     assert way is not None
     monkeypatch.setenv("SHARE_OF_THREADS", "1")
-    job = quick.job(start, ["seed=1"], number=3, way=way)
+    job = quick.job(start, ["seed=1"], number=3, key=way.key)
     assert quick.composed == 1
     assert before(job) == before(plainly(loader, start, ["seed=1"]))
 

@@ -21,7 +21,8 @@ from steelyard.folder import State
 from steelyard.sweeping import record
 from steelyard.sweeping.elsewhere.hands import Elsewhere, Lost
 from steelyard.sweeping.elsewhere.parcel import Parcel, progress_file, read_progress
-from steelyard.sweeping.pool import Ended, Send, Told
+from steelyard.sweeping.forked import Send
+from steelyard.sweeping.pool import Ended, Told
 from steelyard.sweeping.progress import Progressed
 
 Words = tuple[str, ...]

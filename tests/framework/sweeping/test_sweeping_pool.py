@@ -15,7 +15,8 @@ import torch
 
 from steelyard.sweeping import pool as pools
 from steelyard.sweeping import supply
-from steelyard.sweeping.pool import Ended, Pool, Send, Told, share
+from steelyard.sweeping.forked import Send
+from steelyard.sweeping.pool import Ended, Pool, Told, share
 
 
 def drain(pool: Pool) -> list[Told | Ended]:
@@ -63,7 +64,7 @@ def test_a_crash_names_its_signal() -> None:
 
 
 def test_an_end_is_seen_where_the_system_has_nothing_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "_end_of", lambda pid: None)
+    monkeypatch.setattr(pools, "end_of", lambda pid: None)
     (ended,) = one(lambda send: 2)
     assert isinstance(ended, Ended)
     assert ended.code == 2

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from steelyard.sweeping.elsewhere.parcel import EVERY, Parcel, read_progress
-from steelyard.sweeping.pool import Ended, Send, Told
+from steelyard.sweeping.forked import Send
+from steelyard.sweeping.pool import Ended, Told
 from steelyard.sweeping.progress import Progressed
 
 

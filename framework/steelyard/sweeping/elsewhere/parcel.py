@@ -12,7 +12,8 @@ from typing import Any
 
 from steelyard import folder
 from steelyard.sweeping import record
-from steelyard.sweeping.pool import Ended, Pool, Send, Told
+from steelyard.sweeping.forked import Send
+from steelyard.sweeping.pool import Ended, Pool, Told
 from steelyard.sweeping.progress import Progressed
 
 EVERY = 0.5
