@@ -22,10 +22,13 @@ from statistics import median
 
 LEAN = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 CACHED = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=7"}
+MLP = "data=digits model=mlp model.hidden=[1536,1536] data.batch_size=512"
 BERT = "experiment=sentiment data.limit=640 trainer.precision=32-true"
 CNN = "data=digits model=cnn model.channels=[64,128] data.batch_size=512"
 RESNET = "data=digits model=resnet model.widths=[32,64,128] model.norm=group"
 GPT = "experiment=language_model data.batch_size=64"
+OWN = "data=digits model=custom data.batch_size=512 model._target_=_memory_models"
+PRIVATE = "privacy=[dp_sgd] privacy.dp_sgd.target_epsilon=8"
 SEEN = {
     "MLP, Adam": "data=digits model=mlp model.hidden=[2048,2048,2048] data.batch_size=512",
     "MLP, SGD": "data=digits model=mlp model.hidden=[4096,4096] data.batch_size=256 optimizer=sgd",
@@ -53,8 +56,21 @@ HELD_OUT = {
     "ResNet, bf16": f"{RESNET} data.batch_size=1024 compute=[cost,precision]",
     "CNN, narrow": "data=digits model=cnn model.channels=[32,32,64] data.batch_size=1024",
     "keyword CNN": "experiment=keyword",
+    "LSTM": f"{OWN}.Recurrent +model.kind=LSTM",
+    "GRU": f"{OWN}.Recurrent +model.kind=GRU",
+    "ViT": f"{OWN}.Patches",
+    "embeddings": f"{OWN}.Looked",
+    "WaveNet": "experiment=synthesis data.limit=200 data.batch_size=8 trainer.precision=32-true",
+    "MLP, deep": "data=digits model=mlp model.hidden=[512,512,512,512,512,512,512,512] data.batch_size=1024",
+    "MLP, 8-bit Adam": f"{MLP} compute=[cost,optimizer_8bit]",
+    "ResNet, checkpointing": f"{RESNET} data.batch_size=1024 compute=[cost,checkpointing]",
+    "T5, LoRA": "experiment=translation model=t5 model.width=256 data.batch_size=64 compute=[cost,lora]",
+    "MLP, private": f"data=digits model=mlp model.hidden=[1024,1024] data.batch_size=512 {PRIVATE}",
+    "CNN, private": f"data=digits model=cnn model.norm=group data.batch_size=256 {PRIVATE}",
 }
-QUIET = "privacy=none stability=none interpretability=none compute.cost.predict=true trainer.max_steps=15"
+QUIET = "stability=none interpretability=none compute.cost.predict=true trainer.max_steps=15"
+PLAIN = {"privacy": "none", "compute": "cost"}
+"""Unless a case says something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +137,11 @@ def summary(kind: str, cases: list[list[Told]], *, bound: float) -> None:
 
 
 def run(line: str, environment: dict[str, str]) -> Told | None:
-    plugins = [] if "compute=" in line else ["compute=cost"]
+    plugins = [f"{name}={chosen}" for name, chosen in PLAIN.items() if f"{name}=" not in line]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "steelyard", "run", *line.split(), *QUIET.split(), *plugins]
-        ours = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        places = os.pathsep.join(filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH"))))
+        ours = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": places, **environment}
         subprocess.run(command, cwd=folder, env=ours, capture_output=True, check=False)
         found = sorted(Path(folder).glob("outputs/*/scorecard.json"))
         if not found:

@@ -1,9 +1,12 @@
 """Which batches a rehearsal is made of."""
 
+import math
+import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from statistics import mean
 from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
@@ -32,8 +35,9 @@ class Batches(Protocol):
     least: int
     seen: Counter[Shape]
     told: str
-    order: Sequence[Shape]
 
+    @property
+    def order(self) -> Sequence[Shape]: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -51,7 +55,7 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
     plain: Any = DataLoader
     if type(inner) is not plain:
         # Its next batch may depend on what was done with the last one, and be larger: one more is looked at.
-        return _AsTheyCome(inner, fakes, steps=steps + 1)
+        return _AsTheyCome(inner, fakes, size=size, steps=steps + 1)
     batches = iter(inner)
     # One more than are taken, to see whether they differ.
     first = [*islice(batches, steps + 1)]
@@ -125,13 +129,18 @@ class _Chosen:
 class _AsTheyCome:
     """The batches of a loader, made real and handed on as shapes."""
 
-    def __init__(self, inner: Any, fakes: Fakes, *, steps: int) -> None:
+    def __init__(self, inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: int) -> None:
         self._inner = inner
         self._fakes = fakes
+        self._size = size
+        self._shapes: list[Shape] = []
         self.batch_size = getattr(inner, "batch_size", None)
         self.steps, self.least, self.told = steps, steps, ""
-        self.order: Sequence[Shape] = ()
         self.seen = Counter[Shape]()
+
+    @property
+    def order(self) -> Sequence[Shape]:
+        return drawn(self._shapes)
 
     def __len__(self) -> int:
         return len(self._inner)
@@ -145,7 +154,24 @@ class _AsTheyCome:
                     batch = next(batches)
                 except StopIteration:
                     return
+            self._shapes.append(shape_of(batch, rows=self._size(batch)))
             yield self._fakes.batch(batch)
+
+
+def drawn(shapes: Sequence[Shape]) -> Sequence[Shape]:
+    """What batches may look like that come after the first and differ in nothing but their number of examples.
+
+    Where each example is drawn for itself the number varies by about the root of its mean: most steps have a batch of a
+    shape that was not there before, and the largest has some three roots more than the mean.
+
+    Args:
+        shapes: Of the first batches.
+    """
+    if len({shape.rows for shape in shapes}) < 2 or len({shape.lengths for shape in shapes}) > 1:
+        return ()
+    middle, draw = mean(shape.rows for shape in shapes), random.Random(0)  # noqa: S311 (sizes, no secrets)
+    rows = [max(1, round(draw.gauss(middle, math.sqrt(middle)))) for _ in range(LOOKED)]
+    return [Shape(rows=count, numbers=tuple(round(count * each) for each in shapes[0].lengths)) for count in rows]
 
 
 def _bytes(batch: Any) -> int:

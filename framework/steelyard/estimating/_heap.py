@@ -82,7 +82,7 @@ class Heap:
         rules: Of the allocator.
 
     Attributes:
-        peak: The most that was resident at once, in bytes, as if all that was handed out were written to.
+        peak: The most that was resident at once, in bytes, as if all of the heap were written to.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -91,6 +91,7 @@ class Heap:
         self._top, self._end, self._touched = 0, 0, 0
         self._used: dict[int, int] = {}
         self._pages: dict[int, int] = {}
+        self._filled: dict[int, int] = {}
         self._mapped, self._last = 0, 0
         self._starts: dict[int, int] = {}
         self._ends: dict[int, int] = {}
@@ -109,11 +110,16 @@ class Heap:
         """Bytes that the process holds now."""
         return self._touched + self._mapped
 
-    def take(self, size: int) -> int:
-        """A request of torch for a tensor; gives the handle for `give`."""
+    def take(self, size: int, written: int | None = None) -> int:
+        """A request of torch for a tensor; gives the handle for `give`.
+
+        Args:
+            size: Bytes.
+            written: Those that are written to, if not all: the kernel gives pages of their own no others.
+        """
         chunk = _chunk(size)
         # A place that is aligned lies somewhere inside of a larger chunk; the rest goes back at once.
-        start = self._place(_chunk(chunk + ALIGNED + LEAST))
+        start = self._place(_chunk(chunk + ALIGNED + LEAST), written)
         if start < 0:
             return start
         # What is written to begins 16 bytes after the chunk.
@@ -140,11 +146,11 @@ class Heap:
             self._free(handle)
             return
         size = self._pages.pop(handle)
-        self._mapped -= size
+        self._mapped -= self._filled.pop(handle)
         if self._dynamic and self._mmap < size <= LARGEST:
             self._mmap, self._trim = size, 2 * size
 
-    def _place(self, size: int) -> int:
+    def _place(self, size: int, written: int | None = None) -> int:
         """A chunk of the heap, cut to size, or pages, whose handle is negative."""
         start = self._waiting(size) if size < SMALL else None
         if start is None:
@@ -161,7 +167,7 @@ class Heap:
             return self._cut(found, size)
         if self._short(size):
             if size >= self._mmap:
-                return self._map(size)
+                return self._map(size, size if written is None else written)
             self._end += _pages(size + PAD + LEAST - (self._end - self._top))
         start, self._top = self._top, self._top + size
         self._touched = max(self._touched, self._top)
@@ -219,10 +225,10 @@ class Heap:
                 self._remainder = start + size
         return start
 
-    def _map(self, size: int) -> int:
+    def _map(self, size: int, written: int) -> int:
         handle = self._last = self._last - 1
-        self._pages[handle] = _pages(size + 8)
-        self._mapped += self._pages[handle]
+        self._pages[handle], self._filled[handle] = _pages(size + 8), _pages(written + 8)
+        self._mapped += self._filled[handle]
         self.peak = max(self.peak, self.resident)
         return handle
 

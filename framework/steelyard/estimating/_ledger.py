@@ -1,7 +1,7 @@
 """Every tensor's bytes, from when they are made to when they are freed."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +12,12 @@ from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import storage_of, when_freed
 from steelyard.estimating._onednn import (
     Passing,
+    Written,
     batch_normed_back,
     convolved,
     convolved_back,
     normed,
-    recurrent_bytes,
+    recurrent,
 )
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "per-example gradients", "batch", "workspace")
@@ -38,6 +39,7 @@ class Ledger:
         self.rows = 0
         self._events: list[int] = []
         self._sizes: list[int] = []
+        self._written: dict[int, Written] = {}
         self._kinds: list[str] = []
         self._moments: list[Moment] = []
         self._open: dict[int, int] = {}
@@ -66,12 +68,16 @@ class Ledger:
             self.note(tensor)
         if packet is torch.ops.aten.mkldnn_rnn_layer:
             # oneDNN's own buffers, of which a fake tensor knows nothing.
-            kept, passing = recurrent_bytes(args[0], args[2])
+            own = recurrent(args[0], args[2])
             entry = self._open[storage_of(made[3]).key]
-            self._sizes[entry] = kept
-            self._pass(passing)
+            self._sizes[entry], self._written[entry] = own.kept, Written(own.kept, own.written)
+            self._pass(own.passing)
         elif packet is torch.ops.aten.mkldnn_rnn_layer_backward:
-            self._pass(recurrent_bytes(args[0], args[2])[1])
+            own = recurrent(args[0], args[2])
+            # Kept since the forward pass: nothing new, but what was not written to before.
+            more, passing = self._taken(0), self._taken(own.passing)
+            self._written[more] = Written(own.kept - own.written, own.written_back)
+            self._events += [~passing, ~more]
 
     def note(self, tensor: Tensor, kind: str | None = None) -> None:
         """A tensor that lives; bytes that are known already get the new kind."""
@@ -96,7 +102,11 @@ class Ledger:
 
     def events(self) -> tuple[Sequence[int], Sequence[int]]:
         """Requests and ~requests that are freed, in order, and the size of each request."""
-        return self._events, self._sizes
+        return self._events, [*self._sizes]
+
+    def written(self) -> Mapping[int, Written]:
+        """Of the requests that are not written to as a whole."""
+        return self._written
 
     def moments(self) -> Sequence[Moment]:
         """When each request came."""

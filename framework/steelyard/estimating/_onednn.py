@@ -32,6 +32,36 @@ class Passing:
     after: Sequence[int] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How much of a request is written to.
+
+    Attributes:
+        of: Bytes of the request.
+        bytes: Of these.
+    """
+
+    of: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recurrent:
+    """Bytes of a layer of an LSTM.
+
+    Attributes:
+        kept: For the backward pass.
+        passing: In each of the two passes.
+        written: Of what is kept, before the backward pass; nobody reads the rest, so the kernel gives no pages for it.
+        written_back: Of what is kept, in the backward pass beside that.
+    """
+
+    kept: int
+    passing: int
+    written: int
+    written_back: int
+
+
 def convolved(args: Sequence[Any], given: Tensor) -> Sequence[Passing]:
     """Around the result of `aten.convolution`; nothing where another kernel does the work.
 
@@ -92,11 +122,12 @@ def batch_normed_back(inputs: Tensor, *, train: bool) -> Passing:
     return Passing(across=[_size(inputs)] if train else ())
 
 
-def recurrent_bytes(inputs: Tensor, hidden: Tensor) -> tuple[int, int]:
-    """What oneDNN keeps of a layer of an LSTM for the backward pass, and what it needs in passing, in float32.
+def recurrent(inputs: Tensor, hidden: Tensor) -> Recurrent:
+    """What a layer of an LSTM needs beside what it is given and gives, in float32.
 
-    The sizes are those of its reference implementation (`rnn_utils::set_workspace_sizes`): gates, states and their
-    gradients of every step, in rows whose length is a multiple of 16 numbers and not of 256.
+    The sizes are those of oneDNN's reference implementation (`rnn_utils::set_workspace_sizes`): gates, states and their
+    gradients of every step, in rows whose length is a multiple of 16 numbers and not of 256. What is written to was
+    seen in the resident memory of four layers.
 
     Args:
         inputs: (time, batch, features).
@@ -104,10 +135,15 @@ def recurrent_bytes(inputs: Tensor, hidden: Tensor) -> tuple[int, int]:
     """
     time, batch, features = inputs.shape
     gates, units = hidden.shape
-    states = 6 * _row(max(features, units)) + 4 * units
-    kept = 4 * batch * ((time + 1) * states + time * (_row(gates) + _row(units)))
+    row = _row(max(features, units))
+    kept = 4 * batch * ((time + 1) * (6 * row + 4 * units) + time * (_row(gates) + _row(units)))
     passing = 4 * ((features + units) * _row(gates) + gates + time * batch * _row(gates))
-    return kept + 2 * PAGE, passing
+    return Recurrent(
+        kept=kept + 2 * PAGE,
+        passing=passing,
+        written=4 * batch * (time * _row(gates) + (time + 1) * units) + 2 * PAGE,
+        written_back=4 * 4 * batch * (time + 1) * row,
+    )
 
 
 def _takes(inputs: Tensor) -> bool:

@@ -6,7 +6,7 @@ A tensor comes with small objects (`_company.py`), and it matters for the holes 
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from steelyard.estimating._company import BEFORE, COMPANIES, HOLES, STAYS, Company, Moment
 from steelyard.estimating._heap import CACHED, Heap, Rules
+from steelyard.estimating._onednn import Written
 from steelyard.estimating._shapes import Shape
 
 SMALL = 1024
@@ -47,6 +48,7 @@ class Trace:
         ends: Where in the events each step ends.
         shapes: Of the batches of each step.
         moments: When each request came; at rest where nobody says.
+        written: Of requests that are not written to as a whole.
         programs: Bytes of each program that oneDNN writes in a step for its products, once for a shape.
     """
 
@@ -56,6 +58,7 @@ class Trace:
     shapes: Sequence[Shape]
     programs: Sequence[int] = ()
     moments: Sequence[Moment] = ()
+    written: Mapping[int, Written] = field(default_factory=dict[int, Written])
 
     def step(self, number: int) -> Sequence[int]:
         """The events of a step."""
@@ -256,6 +259,9 @@ class _Replay:
         self._count += 1
         if self._left and self._count % self._every == 0:
             self.heap.take(self._left.pop())
+        if (part := self._trace.written.get(event)) is not None:
+            scale = size / max(1, self._trace.sizes[event]) if size else 1.0
+            return [self.heap.take(round(scale * part.of), round(scale * part.bytes))]
         if size < SMALL:
             return [self.heap.take(size)]
         moment = self._trace.moments[event] if self._trace.moments else Moment.REST
@@ -317,9 +323,10 @@ def _outline(step: Sequence[int]) -> list[int]:
 
 
 def _between(at: Sequence[float], rows: Sequence[Sequence[float]], wanted: float) -> Sequence[float]:
-    """Rows at some points, linear between them and constant outside."""
+    """Rows at some points, linear between them and beyond the last, constant before the first."""
     place = int(np.searchsorted(at, wanted))
-    if place == 0 or place == len(at):
-        return rows[min(place, len(at) - 1)]
+    if place == 0 or len(at) == 1:
+        return rows[0]
+    place = min(place, len(at) - 1)
     share = (wanted - at[place - 1]) / (at[place] - at[place - 1])
     return [low + share * (high - low) for low, high in zip(rows[place - 1], rows[place], strict=True)]

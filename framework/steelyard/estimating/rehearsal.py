@@ -293,6 +293,7 @@ class _Watch(Callback):
             shapes=shapes,
             programs=[*self._programs.values()],
             moments=self._ledger.moments(),
+            written=self._ledger.written(),
         )
         steps = count_steps(self._draft) or STEPS_UNKNOWN
         rules, lean = in_training(rules_of()), in_training(rules_of({**os.environ, **LEAN}))

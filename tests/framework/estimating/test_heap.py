@@ -106,6 +106,16 @@ def test_what_is_freed_is_used_again_and_pages_go_back() -> None:
     assert 10 * MIB < heap.peak < 10.1 * MIB
 
 
+def test_pages_of_their_own_count_where_they_are_written_to_and_all_of_the_heap_does() -> None:
+    heap = Heap(LEAN)
+    heap.give(heap.take(10 * MIB, 2 * MIB))
+    assert heap.resident == 0
+    assert 2 * MIB < heap.peak < 2.1 * MIB
+    heap = Heap(Rules(mmap=100 * MIB, trim=100 * MIB, dynamic=False))
+    heap.take(10 * MIB, 2 * MIB)
+    assert heap.peak > 10 * MIB
+
+
 def test_small_objects_beside_a_tensor_keep_its_place_from_the_next() -> None:
     """A request that is aligned needs more than it holds, so that its own hole is too small for the same again."""
 
@@ -162,6 +172,8 @@ def test_a_training_on_paper_is_its_weights_and_its_largest_batch() -> None:
     between = Shape(rows=15, numbers=(15,))
     assert held(walked, [small, large], LEAN, steps=9) == pytest.approx(28 * MIB, rel=0.01)
     assert held(walked, [small, between], LEAN, steps=9) == pytest.approx(23 * MIB, rel=0.01)
+    # One that is larger than all that were rehearsed takes as much more.
+    assert held(walked, [small, Shape(rows=25, numbers=(25,))], LEAN, steps=9) == pytest.approx(33 * MIB, rel=0.01)
     # Without an order of batches each step is like the second.
     assert held(walked, [], LEAN, steps=9) == pytest.approx(28 * MIB, rel=0.01)
 

@@ -2,6 +2,10 @@
 
 import copy
 import json
+import os
+import platform
+import subprocess
+import sys
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -117,3 +121,30 @@ def test_programs_are_written_once_for_a_shape_and_each_kind_has_its_size() -> N
     # The gradient of the data and that of the weights are two.
     assert [*programs(aten.convolution.default, (image, image), {}).values()] == [CONVOLUTION]
     assert [*programs(aten.convolution_backward.default, (image, image, image), {}).values()] == [CONVOLUTION] * 2
+
+
+WRITTEN = """
+import torch
+from steelyard import resident
+from steelyard.estimating._onednn import recurrent
+torch.set_num_threads(1)
+layer, inputs = torch.nn.LSTM(256, 256), torch.randn(8, 512, 256)
+kept = layer(inputs)
+del kept
+resident.settle()
+before = resident.held() - resident.files()
+kept, (state, cell) = layer(inputs)
+found = resident.held() - resident.files() - before - 4 * (kept.numel() + state.numel() + cell.numel())
+own = recurrent(inputs, layer.weight_hh_l0)
+print(found / own.written, own.written / own.kept)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has another allocator")
+def test_of_what_an_lstm_keeps_a_third_is_written_to_before_the_backward_pass() -> None:
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    words = [sys.executable, "-c", WRITTEN]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    written, share = map(float, done.stdout.split())
+    assert written == pytest.approx(1, abs=0.1)
+    assert share < 0.35

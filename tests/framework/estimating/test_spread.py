@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from steelyard.estimating._batches import batches_of
+from steelyard.estimating._batches import batches_of, drawn
 from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import Fakes
 from steelyard.estimating._heap import LEAN, Rules, rules_of
+from steelyard.estimating._onednn import Written
 from steelyard.estimating._replay import PROGRAM, Trace, held, spread
 from steelyard.estimating._shapes import Shape
 from steelyard.estimating.estimate import MOST_PAGES, ONCE, PAGES, SAFE, SAFE_LEAN, Estimate
@@ -128,3 +129,36 @@ def test_of_batches_that_are_put_together_the_largest_is_replayed() -> None:
     found = batches_of(loader, Fakes(), size=one, steps=3, each=2)
     # Steps of (5, 9), (3, 7), (8, 2) and (4, 6) numbers; the first is rehearsed as it is.
     assert [shape.size for shape in found.order] == [7, 8, 6]
+
+
+def test_of_a_request_that_is_not_written_to_as_a_whole_its_part_is_replayed_in_each_step() -> None:
+    trace = layers(20, MIB)
+    whole = held(trace, [], rules_of(LEAN), steps=9)
+    part = {entry: Written(trace.sizes[entry], trace.sizes[entry] // 4) for entry in range(2, len(trace.sizes))}
+    quarter = held(replace(trace, written=part), [], rules_of(LEAN), steps=9)
+    assert quarter - 8 * MIB == pytest.approx((whole - 8 * MIB) / 4, rel=0.05)
+
+
+def test_batches_that_are_drawn_differ_as_counts_do() -> None:
+    seen = [Shape(rows=rows, numbers=(64 * rows, rows)) for rows in (90, 100, 110)]
+    found = drawn(seen)
+    assert all(shape.lengths == (64, 1) for shape in found)
+    rows = torch.tensor([shape.rows for shape in found], dtype=torch.float32)
+    assert rows.mean().item() == pytest.approx(100, abs=2)
+    assert rows.std().item() == pytest.approx(10, rel=0.1)
+    assert drawn(seen) == found
+    # Those of one size, and those that differ in the length of their examples, are not drawn.
+    assert not drawn([seen[0]] * 3)
+    assert not drawn([seen[0], Shape(rows=100, numbers=(50 * 100, 100))])
+
+
+def test_a_loader_of_one_s_own_tells_the_sizes_of_its_batches_as_they_come() -> None:
+    class Drawing(list[Tensor]):
+        pass
+
+    batches = Drawing(torch.zeros(rows, 4) for rows in (8, 7, 9))
+    found = batches_of(batches, Fakes(), size=len, steps=2, each=1)
+    assert not found.order
+    for batch in found:
+        assert batch.shape[1] == 4
+    assert found.order == drawn([Shape(rows=rows, numbers=(4 * rows,)) for rows in (8, 7, 9)])
