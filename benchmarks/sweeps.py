@@ -1,8 +1,8 @@
 """Sweeps against Hydra's own launchers: CPU seconds, losses, what is left open, and the table of many runs.
 
-    python benchmarks/sweeps.py [TRIALS] [composition|forks|launchers|many ...]
+    python benchmarks/sweeps.py [TRIALS] [composition|forks|launchers|many|launched ...]
 
-TRIALS is 256 by default; the section that needs thousands of trials uses eight times as many. Without a name, all
+TRIALS is 256 by default; the sections that need thousands of trials use eight times as many. Without a name, all
 sections. User and system time of each command and its children, so that a busy machine hits all alike.
 hydra-joblib-launcher (1.2.0) is compared where it is installed. The limits are goals, checked by a reader.
 """
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 GROUPS = ("data", "model", "task", "optimizer", "scheduler", "trainer", "logger", "compute", "privacy", "stability")
@@ -207,51 +209,18 @@ sys.exit(main())
 
 
 def many(trials: int) -> None:
-    """A sweep of thousands of trials that do nothing: memory, open files and processes; then its table."""
+    """Thousands of trials that do nothing, by Steelyard's own command; then their table."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [
-            sys.executable,
-            "-c",
-            MANY.format(parent=os.getpid()),
-            "run",
-            "-m",
-            f"seed=range(0,{trials})",
-            "sweep.workers=2",
-        ]
+        calls = Path(scratch, "calls.txt")
+        program = MANY.format(parent=os.getpid())
+        words = ["run", "-m", f"seed=range(0,{trials})", "sweep.workers=2"]
         nothing = [f"{challenge}=none" for challenge in ("compute", "privacy", "interpretability", "stability")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)])}
-        begun, no = time.monotonic(), subprocess.DEVNULL
-        sweep = subprocess.Popen([*command, *nothing], cwd=scratch, env=environment, stdout=no, stderr=no)
-        seen: list[tuple[int, int, int, int]] = []
-
-        def watch() -> None:
-            calls = Path(scratch, "calls.txt")
-            while sweep.poll() is None:
-                try:
-                    done = calls.read_text().count("\n") if calls.exists() else 0
-                    lines = Path(f"/proc/{sweep.pid}/status").read_text().splitlines()
-                    kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-                    files = len(list(Path(f"/proc/{sweep.pid}/fd").iterdir()))
-                    children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()
-                    seen.append((done, kib, files, len(children)))
-                except OSError:
-                    pass
-                time.sleep(0.2)
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        try:
-            code = sweep.wait()
-        finally:
-            sweep.kill()
-            thread.join()
-        running = [one for one in seen if 20 <= one[0] < trials - 20]
-        first, last = running[0], running[-1]
-        print(f"  {trials} trials in {time.monotonic() - begun:.0f} s, exit code {code}")
-        for name, at in (("MiB", 1), ("files", 2), ("processes", 3)):
-            scale = 1024 if at == 1 else 1
-            ends = f"{first[at] / scale:.0f} after {first[0]} trials, {last[at] / scale:.0f} after {last[0]}"
-            print(f"  {name:>9}: {ends}, {max(one[at] for one in running) / scale:.0f} at most")
+        watched(
+            [sys.executable, "-c", program, *words, *nothing],
+            Path(scratch),
+            trials,
+            done=lambda: calls.read_text().count("\n") if calls.exists() else 0,
+        )
         (place,) = Path(scratch, "outputs").iterdir()
         from steelyard import sweep as sweeps
 
@@ -259,6 +228,65 @@ def many(trials: int) -> None:
         summary = sweeps.finish(place)
         cpu, wall = time.process_time() - begun_cpu, time.monotonic() - begun
         print(f"  table and page of {len(summary.trials)} runs: {cpu:.1f} s CPU, {wall:.1f} s (goal 10)")
+
+
+def launched(trials: int) -> None:
+    """Thousands of jobs that do nothing, of a Hydra application that knows nothing of Steelyard."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_app(folder, "idle", trains=False)
+        words = ["hydra/launcher=steelyard", "hydra.launcher.workers=2", "hydra.sweep.dir=out"]
+        grid = [f"seed=range(0,{trials // 4})", "lr=0.1,0.05", "data=one,two"]
+        watched(
+            [sys.executable, "idle.py", "-m", *words, *grid],
+            folder,
+            trials,
+            done=lambda: len(list(folder.glob("out/*/idle.log"))),
+        )
+
+
+def watched(command: list[str], folder: Path, trials: int, *, done: Callable[[], int]) -> None:
+    """Prints the memory, open files and processes of a sweep, early, late, and at most."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)])}
+    begun, no = time.monotonic(), subprocess.DEVNULL
+    sweep = subprocess.Popen(command, cwd=folder, env=environment, stdout=no, stderr=no)
+    seen: list[tuple[int, int, int, int]] = []
+
+    def watch() -> None:
+        while sweep.poll() is None:
+            try:
+                lines = Path(f"/proc/{sweep.pid}/status").read_text().splitlines()
+                kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+                files = len(list(Path(f"/proc/{sweep.pid}/fd").iterdir()))
+                seen.append((done(), kib, files, below(sweep.pid)))
+            except OSError:
+                pass
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        code = sweep.wait()
+    finally:
+        sweep.kill()
+        thread.join()
+    running = [one for one in seen if 20 <= one[0] < trials - 20]
+    first, last = running[0], running[-1]
+    print(f"  {trials} trials in {time.monotonic() - begun:.0f} s, exit code {code}")
+    for name, at in (("MiB", 1), ("files", 2), ("processes", 3)):
+        scale = 1024 if at == 1 else 1
+        ends = f"{first[at] / scale:.0f} after {first[0]} trials, {last[at] / scale:.0f} after {last[0]}"
+        print(f"  {name:>9}: {ends}, {max(one[at] for one in running) / scale:.0f} at most")
+
+
+def below(process: int) -> int:
+    """How many processes a process has started, and these in turn."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    found = len(children)
+    for child in children:
+        with suppress(OSError):
+            found += below(int(child))
+    return found
 
 
 def leave(number: int, frame: object) -> None:
@@ -272,6 +300,7 @@ SECTIONS = {
     "forks": lambda _: forks(),
     "launchers": launchers,
     "many": lambda trials: many(8 * trials),
+    "launched": lambda trials: launched(8 * trials),
 }
 
 

@@ -118,6 +118,7 @@ class SteelyardLauncher(Launcher):
 
     def _forked(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> Sequence[JobReturn]:
         from steelyard import garbage
+        from steelyard.composing import loggers_known
         from steelyard.sweeping import warmth
         from steelyard.sweeping.pool import Ended, Pool, Told, share
 
@@ -132,7 +133,7 @@ class SteelyardLauncher(Launcher):
         next(warming)
         warm, nested = False, frozenset[tuple[str, ...]]()
         try:
-            with garbage.left_lying():
+            with garbage.left_lying(), loggers_known():
                 while left or pool.busy:
                     while left and pool.free:
                         number, words = left.popleft()

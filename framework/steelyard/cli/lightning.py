@@ -12,6 +12,7 @@ from steelyard.cli._main import Exit
 from steelyard.cli._verbs import VERBS, working_folder_last
 from steelyard.door.entering import VERBS as WAYS
 from steelyard.door.entering import Asked, enter
+from steelyard.door.wording import in_words_of_the_door
 from steelyard.problem import refuse
 from steelyard.registry import did_you_mean
 from steelyard.scorecard import Scorecard
@@ -31,6 +32,11 @@ def main(verb: str, words: Sequence[str]) -> int:
     if way not in WAYS:
         raise refuse(f"LightningCLI has no {way}{did_you_mean(way, WAYS)}", fix=f"steelyard {verb} fit ...")
     working_folder_last()
+    with in_words_of_the_door():
+        return _go(way, rest)
+
+
+def _go(way: str, rest: Sequence[str]) -> int:
     asked = enter(way, rest)
     if way == "fit":
         return shown(lambda announce: _fit(asked, announce))
@@ -54,30 +60,32 @@ def main(verb: str, words: Sequence[str]) -> int:
 def _fit(asked: Asked, announce: Announce) -> Scorecard:
     from steelyard import experiment
 
-    return experiment.run(
-        asked.config,
-        choices=asked.choices,
-        overrides=asked.words,
-        outputs=OUTPUTS,
-        announce=announce,
-        checkpoint=asked.checkpoint,
-        command=_command(asked),
-    )
+    with in_words_of_the_door():
+        return experiment.run(
+            asked.config,
+            choices=asked.choices,
+            overrides=asked.words,
+            outputs=OUTPUTS,
+            announce=announce,
+            checkpoint=asked.checkpoint,
+            command=_command(asked),
+        )
 
 
 def _test(asked: Asked, announce: Announce) -> Scorecard:
     from steelyard import experiment
 
     assert asked.checkpoint is not None
-    return experiment.weigh(
-        asked.config,
-        ckpt=asked.checkpoint,
-        choices=asked.choices,
-        overrides=asked.words,
-        outputs=OUTPUTS,
-        announce=announce,
-        command=_command(asked),
-    )
+    with in_words_of_the_door():
+        return experiment.weigh(
+            asked.config,
+            ckpt=asked.checkpoint,
+            choices=asked.choices,
+            overrides=asked.words,
+            outputs=OUTPUTS,
+            announce=announce,
+            command=_command(asked),
+        )
 
 
 def _command(asked: Asked) -> str:

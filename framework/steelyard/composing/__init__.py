@@ -4,6 +4,7 @@ from steelyard.composing._compose import Composed, compose, known_to_hydra, opti
 from steelyard.composing._expand import Collector, expand, look_through
 from steelyard.composing._hydra_main import through_hydra
 from steelyard.composing._job import Job, ReadyJob, get_ready, run_job
+from steelyard.composing._loggers import loggers_known
 from steelyard.composing._quick import QuickLoader, set_number
 from steelyard.composing._search import Search
 from steelyard.composing._stored import stored
@@ -24,6 +25,7 @@ __all__ = [
     "expand",
     "get_ready",
     "known_to_hydra",
+    "loggers_known",
     "look_through",
     "options_of",
     "run_job",

@@ -8,14 +8,32 @@ which Python does not document (seen on 3.11).
 
 import logging
 import logging.config
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf
 
 _PLAIN = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}
+_known: list[bool] = []
+"""Whether all loggers are enabled, where somebody has asked for a while."""
 _PARTS = {"version", "formatters", "handlers", "root", "disable_existing_loggers"}
+
+
+@contextmanager
+def loggers_known() -> Generator[None]:
+    """Asks all loggers once whether they are enabled, for the forks of this process: in each it copies 300 pages."""
+    _known.append(_all_enabled())
+    try:
+        yield
+    finally:
+        _known.pop()
+
+
+def _all_enabled() -> bool:
+    loggers: list[Any] = list(logging.root.manager.loggerDict.values())
+    return not any(getattr(one, "disabled", False) for one in loggers)
 
 
 def walk_is_idle(logs: Any, *, verbose: Any) -> bool:
@@ -31,7 +49,6 @@ def walk_is_idle(logs: Any, *, verbose: Any) -> bool:
     root, handlers, formatters = (
         cast("dict[str, Any]", known.get(part) or {}) for part in ("root", "handlers", "formatters")
     )
-    loggers: list[Any] = list(logging.root.manager.loggerDict.values())
     return (
         set(known) <= _PARTS
         and known.get("disable_existing_loggers") is False
@@ -39,7 +56,7 @@ def walk_is_idle(logs: Any, *, verbose: Any) -> bool:
         # Classes of others may ask for loggers of their own.
         and all(one.get("class") in _PLAIN for one in handlers.values())
         and all(not {"()", "class"} & set(one) for one in formatters.values())
-        and not any(getattr(one, "disabled", False) for one in loggers)
+        and (_known[-1] if _known else _all_enabled())
     )
 
 

@@ -9,7 +9,7 @@ from hydra.core.utils import configure_log
 from omegaconf import OmegaConf
 
 from helpers.forked import in_a_fork
-from steelyard.composing._loggers import set_up, walk_is_idle
+from steelyard.composing._loggers import loggers_known, set_up, walk_is_idle
 
 PLAIN = {
     "version": 1,
@@ -82,6 +82,20 @@ def test_a_logger_that_is_off_is_put_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert not walk_is_idle(PLAIN, verbose=False)
     found = after(lambda: set_up(PLAIN, verbose=False, idle=False))
     assert found["steelyard.test.off"][0] is False
+
+
+def test_the_loggers_are_asked_once_for_many_forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    for one in logging.root.manager.loggerDict.values():
+        if getattr(one, "disabled", False):
+            monkeypatch.setattr(one, "disabled", False)
+    off = logging.getLogger("steelyard.test.off")
+    with loggers_known():
+        monkeypatch.setattr(off, "disabled", True)
+        assert walk_is_idle(PLAIN, verbose=False)
+        with loggers_known():
+            assert not walk_is_idle(PLAIN, verbose=False)
+    assert not walk_is_idle(PLAIN, verbose=False)
 
 
 def test_hydras_own_default_is_left_to_hydra() -> None:
