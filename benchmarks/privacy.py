@@ -244,13 +244,13 @@ def memory(name: str, side: str) -> float:
 
 
 GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""glibc's allocator then gives memory back as soon as it is free: what is left is what was held. As it comes, it keeps
-what batches of ever new sizes have left behind, with or without privacy."""
+"""glibc's allocator then gives memory back as soon as it is free: what is left is what was held. As a training sets it,
+it keeps what batches of ever new sizes have left behind, with or without privacy."""
 
 
 def told_memory(name: str) -> None:
     sides = ("plain", "drawn", "dp_sgd", "cut", "halves")
-    for how, settings in (("what is held", GIVES_BACK), ("allocator as it comes", {})):
+    for how, settings in (("what is held", GIVES_BACK), ("allocator as a training sets it", {})):
         found: dict[str, float] = {}
         for side in sides:
             words = [sys.executable, __file__, "--memory", name, side]
