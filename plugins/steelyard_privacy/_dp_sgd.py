@@ -30,7 +30,7 @@ from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
 from steelyard_privacy._meanings import meant
 from steelyard_privacy._noise_watch import NoiseWatch
 from steelyard_privacy._obstacles import layer_problems
-from steelyard_privacy._outputs import Output, returned
+from steelyard_privacy._outputs import Output, give_backward, returned, spare_backward
 from steelyard_privacy._plan import Plan, make_plan
 from steelyard_privacy._pooling import Pool
 from steelyard_privacy._randomness import Randomness
@@ -183,6 +183,7 @@ class PrivateTraining(Attachment):
         Raises:
             BudgetExhausted: If the target epsilon does not afford this step.
         """
+        give_backward(pl_module)
         total, self._pending = self._pending, None
         sums = self._sums
         if total is None or sums is None:
@@ -235,6 +236,7 @@ class PrivateTraining(Attachment):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """The same, of a training that broke off."""
+        give_backward(pl_module)
         if self._ledger is not None:
             self._ledger.writer.close()
 
@@ -311,6 +313,8 @@ class PrivateTraining(Attachment):
         if not self._rehearsal:
             self._norm.see(found, self._crew)
         self._tally.add(found, max_norm=self._norm.value)
+        if not self._rehearsal:
+            spare_backward(self._task)
         return returned(outputs, found)
 
     def _ready(self) -> tuple[Sums, Choice]:

@@ -18,6 +18,7 @@ from steelyard.registry import did_you_mean
 from steelyard_privacy._comparison import Comparison
 from steelyard_privacy._convolution import AS_WEIGHT, at_once, convolution_samples
 from steelyard_privacy._gathering import Gathering
+from steelyard_privacy._moments import Moments
 from steelyard_privacy._recording import Call, Record, Recording
 from steelyard_privacy._shares import SMALL, Instantiated, Products, Reordered, Rows, Share
 from steelyard_privacy._sums import Layout
@@ -131,7 +132,7 @@ def _of(call: Call, back: Tensor, trained: tuple[Parameter, ...], *, alone: bool
     if kind is nn.Embedding and alone:
         return _embedding(layer, back, inputs)
     if kind in (nn.LayerNorm, nn.GroupNorm):
-        return _norm(layer, back, inputs)
+        return _norm(layer, back, inputs, call.moments)
     if kind is nn.Conv2d and layer.groups == 1 and not isinstance(layer.padding, str):
         return _convolution(layer, back, inputs, alone=alone)
     if _is_conv1d_of_transformers(layer):
@@ -191,28 +192,59 @@ def _embedding(layer: Any, back: Tensor, names: Tensor) -> list[Share]:
     return [Rows.of(layer.weight, names.reshape(count, -1), back.reshape(count, -1, back.shape[-1]))]
 
 
-def _norm(layer: Any, back: Tensor, inputs: Tensor) -> list[Share]:
+def _norm(layer: Any, back: Tensor, inputs: Tensor, moments: Moments | None) -> list[Share]:
     weight, bias, found = layer.weight, layer.bias, list[Share]()
     if isinstance(layer, nn.LayerNorm):
         start, stop = 1, back.ndim - len(layer.normalized_shape)
     else:
         start, stop = 2, back.ndim
     over = tuple(range(start, stop))
+    sums = back.sum(dim=over) if over else back
     if weight.requires_grad:
-        samples = back.new_empty(len(back), *back.shape[1:start], *back.shape[stop:])
-        number = at_once(2 * back[0].numel())
-        whole = ((back, inputs, samples),)
-        parts = whole if number >= len(back) else zip(*(one.split(number) for one in whole[0]), strict=True)
-        for mine, some, into in parts:
-            if isinstance(layer, nn.LayerNorm):
-                normed = functional.layer_norm(some, layer.normalized_shape, eps=layer.eps)
-            else:
-                normed = functional.group_norm(some, layer.num_groups, eps=layer.eps)
-            torch.sum(normed.mul_(mine), dim=over, out=into) if over else torch.mul(normed, mine, out=into)
+        if moments is None or moments.mean.dtype != back.dtype:
+            samples = _normalised_products(layer, back, inputs, start=start, stop=stop)
+        else:
+            samples = _centred_products(back, inputs, sums, moments)
         found.append(Instantiated(weight, samples))
     if bias.requires_grad:
-        found.append(Instantiated(bias, back.sum(dim=over) if over else back))
+        found.append(Instantiated(bias, sums))
     return found
+
+
+def _normalised_products(layer: Any, back: Tensor, inputs: Tensor, *, start: int, stop: int) -> Tensor:
+    """The input is normalised once more, some examples at a time."""
+    over = tuple(range(start, stop))
+    samples = back.new_empty(len(back), *back.shape[1:start], *back.shape[stop:])
+    number = at_once(2 * back[0].numel())
+    whole = ((back, inputs, samples),)
+    parts = whole if number >= len(back) else zip(*(one.split(number) for one in whole[0]), strict=True)
+    for mine, some, into in parts:
+        if isinstance(layer, nn.LayerNorm):
+            normed = functional.layer_norm(some, layer.normalized_shape, eps=layer.eps)
+        else:
+            normed = functional.group_norm(some, layer.num_groups, eps=layer.eps)
+        torch.sum(normed.mul_(mine), dim=over, out=into) if over else torch.mul(normed, mine, out=into)
+    return samples
+
+
+def _centred_products(back: Tensor, inputs: Tensor, sums: Tensor, moments: Moments) -> Tensor:
+    """Of group normalisation, (n, c): sum_t back_t (input_t - mean) scale, as torch's own gradient of the weight.
+
+    Args:
+        back: (n, c, *places).
+        inputs: (n, c, *places).
+        sums: Of `back` over the places, (n, c).
+        moments: By which the input was normalised.
+    """
+    back, inputs = (one.reshape(*sums.shape, -1) for one in (back, inputs))
+    samples = torch.empty_like(sums)
+    number = at_once(back[0].numel())
+    for mine, some, into in zip(back.split(number), inputs.split(number), samples.split(number), strict=True):
+        torch.linalg.vecdot(mine, some, out=into)
+    groups = moments.mean.shape
+    samples.view(*groups, -1).addcmul_(sums.view(*groups, -1), moments.mean[..., None], value=-1)
+    samples.view(*groups, -1).mul_(moments.scale[..., None])
+    return samples
 
 
 def _convolution(layer: Any, back: Tensor, inputs: Tensor, *, alone: bool) -> list[Share]:

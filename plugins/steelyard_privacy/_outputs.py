@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
+from pytorch_lightning import LightningModule
 from torch import Tensor
 
 
@@ -18,6 +19,25 @@ class Output:
         self.weight = weight
         loss: Any = given.get("loss") if isinstance(given, Mapping) else given
         self.loss: Tensor | None = loss
+
+
+def spare_backward(task: LightningModule) -> None:
+    """Spares Lightning the backward pass of a step: there is nothing behind the loss that it gets.
+
+    A task that has a `backward` of its own keeps it. `give_backward` undoes it.
+    """
+    if type(task).backward is LightningModule.backward:
+        vars(task).setdefault("backward", _nothing)
+
+
+def give_backward(task: LightningModule) -> None:
+    """The task has its backward pass again."""
+    if vars(task).get("backward") is _nothing:
+        del vars(task)["backward"]
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
 
 
 def returned(outputs: Sequence[Output], norms: Tensor) -> Any:

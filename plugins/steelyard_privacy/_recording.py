@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
+from steelyard_privacy._moments import Moments, moments_of
+
 FRESH = frozenset(
     {
         "AddBackward0",
@@ -39,6 +41,7 @@ class Call(NamedTuple):
         edge: Where the gradient of what came out is found.
         shape: Shape of what came out.
         inner: Whether the input follows, in the graph, from another of the calls or visits.
+        moments: What group normalisation has found of its input; None of other layers.
     """
 
     module: nn.Module
@@ -46,6 +49,7 @@ class Call(NamedTuple):
     edge: GradientEdge
     shape: torch.Size
     inner: bool
+    moments: Moments | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +132,8 @@ class Recording:
         nodes = self._nodes
         inner = follows(inputs.grad_fn, nodes)
         nodes.add(edge.node)
-        self._calls.append(Call(module, inputs.detach(), edge, output.shape, inner))
+        moments = moments_of(edge.node) if type(module) is nn.GroupNorm else None
+        self._calls.append(Call(module, inputs.detach(), edge, output.shape, inner, moments))
         return given
 
     def _visit(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:

@@ -1,7 +1,10 @@
 """Drawn batches that would take much more memory than expected ones are worked on in pieces."""
 
+from typing import Any
+
 import pytest
 import torch
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from private_runs import FEATURES, Task, clipped, data, examples, fit, mlp, objective, weights
@@ -72,3 +75,35 @@ def test_large_examples_are_worked_on_in_pieces_of_little_more_than_the_expected
 
 def test_small_ones_are_worked_on_at_once() -> None:
     assert all(len(sizes) == 1 for sizes in trained().sizes)
+
+
+class Reverse(Task):
+    """Goes its own way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[bool] = []
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        self.calls.append(loss.requires_grad)
+        super().backward(loss, *args, **kwargs)
+
+
+class After(Callback):
+    """Looks at the task once a backward pass should be over."""
+
+    def __init__(self) -> None:
+        self.seen: list[bool] = []
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        self.seen.append("backward" in vars(pl_module))
+
+
+@pytest.mark.parametrize("kind", [Task, Reverse])
+def test_lightning_is_spared_a_backward_pass_with_nothing_behind_it_and_no_task_its_own(kind: type[Task]) -> None:
+    task, after = kind(), After()
+    fit(DPSGD(), task, data(32, batch_size=8), callbacks=(after,))
+    assert after.seen == [kind is Task] * 4
+    assert "backward" not in vars(task)
+    if isinstance(task, Reverse):
+        assert task.calls == [True] * 4
