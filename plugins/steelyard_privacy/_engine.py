@@ -26,8 +26,9 @@ from steelyard_privacy.dp_sgd import Way
 Objective = Callable[[Any], Tensor | None]
 """A batch -> the mean loss of its examples; None where the task skips the batch."""
 NOTHING = nullcontext()
-SPARE = 2**20
-"""Bytes of layers' inputs that more examples than expected may take before they are worked on in pieces."""
+SPARE = 2**22
+"""Bytes of layers' inputs that more examples than expected may take before they are worked on in pieces. These cost a
+CNN a twentieth of such a step; on the other side, each example takes several times its inputs."""
 Weighing = Callable[[Tensor], Tensor]
 """Norms of the per-example gradients (n,) -> what each gradient is multiplied by (n,)."""
 
