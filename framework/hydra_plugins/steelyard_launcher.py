@@ -132,6 +132,10 @@ class SteelyardLauncher(Launcher):
         warming = warmth.warming_up(len(jobs))
         next(warming)
         warm, nested = False, frozenset[tuple[str, ...]]()
+        if len(jobs) >= warmth.MANY:
+            # Now already: what this process does to get ready takes longer where it forks as well.
+            nested = self._loader.known()
+            pool.nest(partial(self._ordered, looks))
         try:
             with garbage.left_lying(), loggers_known():
                 while left or pool.busy:
@@ -150,7 +154,7 @@ class SteelyardLauncher(Launcher):
                             pool.start(number, partial(self._work, get, looks), order=order if known else None)
                     if not warm and next(warming, warming) is warming:
                         warm = True
-                        if len(left) >= warmth.MANY:
+                        if nested and len(left) > workers:
                             nested = self._loader.known()
                             pool.nest(partial(self._ordered, looks))
                     for event in pool.poll(1.0 if warm else 0.0):

@@ -92,6 +92,8 @@ class Pool:
     devices: Sequence[str] = ()
     _running: list[_Running] = field(default_factory=list[_Running])
     _nests: dict[int, Nest] = field(default_factory=dict[int, Nest])
+    _stale: set[int] = field(default_factory=set[int])
+    _hatch: Callable[[Any, Send], int] | None = None
 
     @property
     def free(self) -> bool:
@@ -104,14 +106,14 @@ class Pool:
         return bool(self._running)
 
     def nest(self, work: Callable[[Any, Send], int]) -> None:
-        """From now on orders are carried out by processes that do nothing but fork, as this one is now.
+        """From now on orders are carried out by processes that do nothing but fork, each as this one is at its start.
 
         Args:
-            work: What a trial does with its order; its return value is the exit code.
+            work: What a trial does with its order; its return value is the exit code. Where the system does not end a
+                trial with its nest, trials are forked from here all the same.
         """
-        for slot in range(self.workers) if sys.platform == "linux" else ():
-            if slot not in self._nests:
-                self._nests[slot] = Nest(work, threads=self.threads, device=self._device(slot))
+        self._hatch = work if sys.platform == "linux" else None
+        self._stale = set(self._nests)
 
     def start(self, number: int, work: Callable[[Send], int], *, order: Any = None) -> None:
         """Forks a trial.
@@ -123,12 +125,11 @@ class Pool:
         """
         assert self.free
         slot = next(slot for slot in range(self.workers) if all(one.slot != slot for one in self._running))
-        nest = None if order is None else self._nests.get(slot)
-        if nest is not None:
-            if nest.order(order):
-                self._running.append(_Running(number, None, slot, nest.line, nest.end, time.monotonic(), nest=nest))
-                return
-            self._nests.pop(slot).close()
+        if order is not None and self._hatch is not None:
+            nest = self._nest(slot, self._hatch)
+            nest.order(order)
+            self._running.append(_Running(number, None, slot, nest.line, nest.end, time.monotonic(), nest=nest))
+            return
         sys.stdout.flush()
         sys.stderr.flush()
         line, theirs = connection.Pipe()
@@ -142,6 +143,15 @@ class Pool:
                 os.setpgid(pid, pid)
             theirs.close()
             self._running.append(_Running(number, pid, slot, line, end_of(pid), time.monotonic()))
+
+    def _nest(self, slot: int, work: Callable[[Any, Send], int]) -> Nest:
+        nest = self._nests.get(slot)
+        if nest is None or slot in self._stale or nest.is_gone():
+            if nest is not None:
+                nest.close()
+            self._stale.discard(slot)
+            nest = self._nests[slot] = Nest(work, threads=self.threads, device=self._device(slot))
+        return nest
 
     def _device(self, slot: int) -> str | None:
         return self.devices[slot % len(self.devices)] if self.devices else None

@@ -191,24 +191,34 @@ def test_a_sweep_that_ends_early_waits_until_its_trials_are_gone(nested: Callabl
     assert not pool.busy
 
 
-def test_a_trial_ends_with_its_nest_and_the_next_is_forked_here(nested: Callable[..., Pool]) -> None:
+def test_a_trial_ends_with_its_nest_and_the_next_has_another(nested: Callable[..., Pool]) -> None:
     def work(send: Send) -> int:
         send(os.getpid())
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(60)
         return 0
 
-    pool = nested(work)
+    pool = nested(work, tell_parent)
     told, ended = carried_out(pool, 1)
     assert isinstance(told, Told)
     assert isinstance(ended, Ended)
     assert ended.signal == signal.SIGKILL
     wait_until(lambda: gone(told.what))
-    pool.start(2, tell_parent, order=1)
-    events: list[Told | Ended] = []
-    while pool.busy:
-        events += pool.poll(1.0)
-    assert [event.what for event in events if isinstance(event, Told)] == [os.getpid()]
+    told, ended = carried_out(pool, 2)
+    assert isinstance(ended, Ended)
+    assert ended.code == 0
+
+
+def test_nests_are_forked_anew_when_asked(nested: Callable[..., Pool]) -> None:
+    pool = nested(tell_parent)
+    first, _, same, _ = carried_out(pool, 1, 1)
+    pool.nest(lambda order, send: tell_parent(send))
+    other, _ = carried_out(pool, 1)
+    assert isinstance(first, Told)
+    assert isinstance(same, Told)
+    assert isinstance(other, Told)
+    assert first.what == same.what != other.what
+    wait_until(lambda: gone(first.what))
 
 
 def test_a_sweep_that_is_killed_takes_nests_and_trials_along() -> None:
