@@ -2,8 +2,8 @@
 # pyright: reportUnknownParameterType=false
 """Typed names for functions of torch whose own annotations are incomplete."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,9 +16,20 @@ def named_modules(module: nn.Module) -> dict[str, nn.Module]:
     return dict(module.named_modules())
 
 
-def fork_torch() -> AbstractContextManager[Any]:
-    """`torch.random.fork_rng` over the CPU and every CUDA device."""
-    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
+@contextmanager
+def fork_torch() -> Generator[None]:
+    """Puts the random streams of torch on the CPU and on every CUDA device back afterwards.
+
+    CUDA that nobody has used yet is not woken for that: a process that has woken it can fork none that uses it. Its
+    streams then begin where the seed of the stream on the CPU says, as they would have without this.
+    """
+    awake = torch.cuda.is_initialized()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if awake else ()):
+            yield
+    finally:
+        if not awake and torch.cuda.device_count():
+            torch.cuda.manual_seed_all(torch.initial_seed())
 
 
 def sampler_of(loader: DataLoader[Any]) -> object:

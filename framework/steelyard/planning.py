@@ -96,6 +96,9 @@ class PlanReport:
             return
         batches = self.steps * self.accumulated
         yield "time", f"about {duration(self.probed.training(batches))} of training with validation ({each})"
+        if self.estimate is not None and self.estimate.gpu:
+            yield "energy", "told by the GPU's counter when it trains"
+            return
         spent = self.probed.training_cpu(batches)
         energy = f"about {spent * self.watts:.3g} J, estimated: {duration(spent)} of CPU time"
         yield "energy", f"{energy} at an assumed {self.watts:g} W for a busy core"

@@ -24,12 +24,15 @@ def forked() -> Generator[None]:
 
 
 def states() -> dict[str, Any]:
-    """Where every global random stream (torch on all devices, NumPy, Python) is, in tensors and plain values."""
+    """Where every global random stream (torch on all devices, NumPy, Python) is, in tensors and plain values.
+
+    Of CUDA only where it is in use: to look would wake it.
+    """
     kind, keys, *rest = np.random.get_state(legacy=True)
     version, numbers, spare = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "numpy": [str(kind), [int(key) for key in keys], *rest],
         "python": [version, [*numbers], spare],
     }

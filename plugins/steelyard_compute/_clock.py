@@ -2,6 +2,7 @@
 """Step times and what can be said of them."""
 
 import math
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from scipy import stats
 from torch import Tensor
+
+from steelyard.devices import wait_for
 
 KEPT = 10_000
 """Step times that are kept, the latest; the checkpoint carries them."""
@@ -52,6 +55,43 @@ class Clock:
         assert isinstance(steps, Tensor)
         self.steps = deque(map(float, steps), maxlen=KEPT)
         self.examples, self.inside, self.training = state["examples"], state["inside"], state["training"]
+
+
+class Laps:
+    """Puts steps on a clock; on a GPU by marks in its own queue (CUDA events), so that training never waits for it.
+
+    Args:
+        clock: Gets each step when its time is known.
+        device: That the steps run on.
+    """
+
+    def __init__(self, clock: Clock, device: torch.device) -> None:
+        self._clock, self._device = clock, device
+        self._open: deque[tuple[Any, Any, int]] = deque()
+
+    def mark(self) -> Any:
+        """Now, in the order of what the device does."""
+        if self._device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def add(self, began: Any, ended: Any, *, examples: int) -> None:
+        """A step between two marks."""
+        self._open.append((began, ended, examples))
+        while self._open and (self._device.type != "cuda" or self._open[0][1].query()):
+            self._tell(*self._open.popleft())
+
+    def settle(self) -> None:
+        """Waits for the device, and for all steps that have ended."""
+        wait_for(self._device)
+        while self._open:
+            self._tell(*self._open.popleft())
+
+    def _tell(self, began: Any, ended: Any, examples: int) -> None:
+        cuda = self._device.type == "cuda"
+        self._clock.add(began.elapsed_time(ended) / 1000 if cuda else ended - began, examples=examples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

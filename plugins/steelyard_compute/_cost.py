@@ -11,12 +11,13 @@ from pytorch_lightning import LightningModule, Trainer
 from steelyard._counting import parameters_in
 from steelyard.adapters import Adapter
 from steelyard.attachment import Attachment
+from steelyard.devices import wait_for
 from steelyard.estimating._flops import DEFINITION, FlopCount, compiled
 from steelyard.estimating._shapes import shape_of
 from steelyard.estimating.estimate import Forecast
 from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.runs import Run
-from steelyard_compute._clock import Clock, in_words, spread
+from steelyard_compute._clock import Clock, Laps, in_words, spread
 from steelyard_compute._memory import HighWater, Peak
 from steelyard_compute._operations import Operations
 from steelyard_compute._receipt import Receipt
@@ -71,7 +72,8 @@ class CostAttachment(Attachment):
         self._memory: HighWater | None = None
         self._peak: Peak | None = None
         self._train_start: float | None = None
-        self._step_start = 0.0
+        self._laps = Laps(self._clock, torch.device("cpu"))
+        self._began: Any = None
 
     def state_dict(self) -> dict[str, Any]:
         """Times and counts so far, so that a resumed run reports the whole."""
@@ -95,6 +97,7 @@ class CostAttachment(Attachment):
         self._why_not = "a part of the task is compiled: counting would make it run uncompiled"
         self._why_not = self._why_not if compiled(pl_module) else ""
         self._telemetry.start(trainer, pl_module)
+        self._laps = Laps(self._clock, pl_module.device)
         self._train_start = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -102,21 +105,22 @@ class CostAttachment(Attachment):
         if not self._why_not:
             # The steps from which time is foretold stay as they are.
             self._operations.open(batch, rows=self._examples(batch), more=not self._receipt.watching)
-        self._step_start = _now(pl_module)
+        self._began = self._laps.mark()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Ends what `on_train_batch_start` began."""
-        seconds = _now(pl_module) - self._step_start
+        ended = self._laps.mark()
         examples = self._examples(batch)
         # A counted step is slower by the counting: its time is not kept.
         if self._operations.close():
             self._slowed += examples
         else:
-            self._clock.add(seconds, examples=examples)
+            self._laps.add(self._began, ended, examples=examples)
             self._telemetry.add(batch, step=trainer.global_step)
         if self._receipt.watching and self._train_start is not None:
+            wait_for(pl_module.device)
             # A checkpoint in the middle starts the clock anew.
             passed = self._clock.training + time.perf_counter() - self._train_start
             shape = shape_of(batch, rows=examples)
@@ -168,6 +172,7 @@ class CostAttachment(Attachment):
         return self._adapter.size(batch)
 
     def _settle(self) -> None:
+        self._laps.settle()
         if self._train_start is not None:
             now = time.perf_counter()
             self._clock.training += now - self._train_start
@@ -252,12 +257,6 @@ class CostAttachment(Attachment):
             why = NO_TRAINING if self._peak is None else "the memory of the device is told in peak_memory"
             return skipped("process_memory", why, "MiB")
         return _mebibytes("process_memory", self._peak.process, "resident, with libraries, data and parent")
-
-
-def _now(module: LightningModule) -> float:
-    if module.device.type == "cuda":
-        torch.cuda.synchronize(module.device)
-    return time.perf_counter()
 
 
 def _sizes(task: LightningModule) -> Iterator[Measurement]:

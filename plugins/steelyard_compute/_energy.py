@@ -1,12 +1,15 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Energy: from a meter where there is one, else estimated, with the assumption named."""
 
 import resource
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -104,6 +107,42 @@ class Rapl:
         return {zone: int((zone / "energy_uj").read_text()) for zone in self._zones}
 
 
+class Counter:
+    """The energy counter of an NVIDIA GPU, which its management library (NVML) reads in millijoules.
+
+    Args:
+        device: A CUDA device.
+
+    Raises:
+        Exception: Where nvidia-ml-py is not installed, or the GPU (before Volta, or a part of one) has no counter.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._nvml: Any = import_module("pynvml")
+        properties: Any = torch.cuda.get_device_properties(device)
+        self._name = str(properties.name)
+        self._nvml.nvmlInit()
+        # The order of the library is not that of CUDA, and CUDA may have been told to leave some out.
+        self._handle = self._nvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
+        self._start = self._count()
+
+    def read(self) -> Energy:
+        """So far."""
+        return Energy(
+            joules=(self._count() - self._start) / 1000,
+            measured=True,
+            how=f"the counter of {self._name} (NVML): whatever else ran on it is in it; the processor and the rest of "
+            "the machine are not",
+        )
+
+    def end(self) -> Energy:
+        """All of it."""
+        return self.read()
+
+    def _count(self) -> int:
+        return int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+
+
 class BusyCores:
     """CPU time of this process and of the processes that it has waited for, times the power of a busy core.
 
@@ -158,15 +197,25 @@ class BusyDevice:
 
 
 def meter_for(device: torch.device, *, core_watts: float, device_watts: float | None) -> Meter | None:
-    """The best there is, started; None for a device of which nobody told the power."""
+    """The best there is, started; None for a device without one of which nobody told the power."""
     if device.type == "cpu":
         zones = packages()
         return Rapl(zones) if zones else BusyCores(core_watts)
+    if device.type == "cuda":
+        # Whatever the driver, its library or the card lacks, they are without a meter.
+        with suppress(Exception):
+            return Counter(device)
     return None if device_watts is None else BusyDevice(device_watts, device.type)
 
 
+def missing(device: torch.device, setting: str) -> str:
+    """Why there is no meter, and what gives one."""
+    install = ", pip install nvidia-ml-py gives one," if device.type == "cuda" and find_spec("pynvml") is None else ""
+    return f"no meter for {device.type}{install} and {setting} does not say its power"
+
+
 def meter_of(kind: str, device: torch.device, *, core_watts: float, device_watts: float | None) -> Meter | None:
-    """The meter of that kind ("own" or "codecarbon"), started; None for a device of which nobody told the power."""
+    """The meter of that kind ("own" or "codecarbon"), started; None as above."""
     if kind == "codecarbon":
         from steelyard_compute._codecarbon import CodeCarbon
 

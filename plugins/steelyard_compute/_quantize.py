@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 
 from steelyard.attachment import Attachment
+from steelyard.devices import wait_for
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.runs import Run
 from steelyard_compute._clock import spread
@@ -163,6 +164,5 @@ def _times(timed: Timed, at: dict[str, str | float], run: Run) -> Iterator[Measu
 def _now(run: Run) -> float:
     if run.device.type == "cpu":
         return time.process_time()
-    if run.device.type == "cuda":
-        torch.cuda.synchronize(run.device)
+    wait_for(run.device)
     return time.perf_counter()

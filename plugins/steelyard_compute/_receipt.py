@@ -122,8 +122,11 @@ class Receipt:
             yield skipped("predicted_flops", why, "FLOP")
             return
         rest = "; ".join(("", *forecast.notes))
-        need = estimate.process_bytes if device.type == "cpu" else estimate.tensor_bytes
+        need = estimate.process_bytes
         kept = " and what the allocator of the CPU holds beside them" if need > estimate.tensor_bytes else ""
+        if device.type == "cuda":
+            need = estimate.gpu_bytes(torch.cuda.get_device_capability(device)[0])
+            kept = " and the workspaces of cuBLAS"
         note = f"from shapes alone, before the first step: {estimate.tensor_bytes / MIB:.1f} MiB of tensors at the peak"
         yield _predicted("predicted_memory", need / MIB, note + kept + rest)
         if forecast.steps is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from steelyard.estimating._flops import FlopCount
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
-from steelyard_compute._energy import Energy, Meter, Rapl, Seldom, meter_of
+from steelyard_compute._energy import Energy, Meter, Rapl, Seldom, meter_of, missing
 from steelyard_compute.budget import Budget
 
 JOULES_PER_KWH = 3.6e6
@@ -113,7 +113,7 @@ class Till:
             self._meter = meter_of(plugin.meter, device, core_watts=core, device_watts=whole)
             if self._meter is None:
                 raise refuse(
-                    f"energy is limited, there is no meter for {device.type}, and its power is not known",
+                    f"energy is limited: {missing(device, 'compute.budget.device_watts')}",
                     fix="compute.budget.device_watts=300",
                 )
             self._shared = isinstance(self._meter, Rapl)

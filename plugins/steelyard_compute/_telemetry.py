@@ -14,7 +14,7 @@ from steelyard.measurement import Better, Measurement, Picture, Status
 from steelyard.report.words import counted
 from steelyard.runs import Run
 from steelyard_compute._clock import Clock
-from steelyard_compute._energy import Energy, Meter, meter_of
+from steelyard_compute._energy import Energy, Meter, meter_of, missing
 from steelyard_compute._memory import MIB
 from steelyard_compute._throughput import matmul_peak, tokens
 from steelyard_compute.cost import Cost
@@ -43,6 +43,7 @@ class Telemetry:
         self._meter: Meter | None = None
         self._energy: Energy | None = None
         self._no_meter = NO_TRAINING
+        self._device = torch.device("cpu")
         self._format = torch.float32
         self.samples: list[tuple[int, float]] = []
         self._every, self._next, self._next_reading = EVERY, 0.0, 0.0
@@ -68,9 +69,10 @@ class Telemetry:
         prefix = str(trainer.precision).partition("-")[0]
         self._format = FORMATS.get(prefix, torch.float32)
         plugin, device = self._plugin, module.device
+        self._device = device
         core, whole = plugin.core_watts, plugin.device_watts
         self._meter = meter_of(plugin.meter, device, core_watts=core, device_watts=whole)
-        self._no_meter = f"no meter for {device.type}, and compute.cost.device_watts does not say its power"
+        self._no_meter = missing(device, "compute.cost.device_watts")
         self._next = time.perf_counter()
 
     def add(self, batch: Any, *, step: int) -> None:
@@ -135,6 +137,7 @@ class Telemetry:
         peak = _peak(run.device, self._format, threads)
         reached = per_example * clock.examples / clock.inside
         kind = str(self._format).removeprefix("torch.")
+        where = f"{run.device} with {counted(threads, 'thread')}" if run.device.type == "cpu" else str(run.device)
         return Measurement(
             name=name,
             value=reached / peak,
@@ -142,7 +145,7 @@ class Telemetry:
             count=len(clock.steps),
             timing=True,
             note=f"{reached / 1e9:.4g} of {peak / 1e9:.4g} GFLOP/s, which large {kind} matrix products reach on "
-            f"{run.device} with {counted(threads, 'thread')}; fast convolutions may pass 1{lower}",
+            f"{where}; fast convolutions may pass 1{lower}",
         )
 
     def pictures(self, clock: Clock) -> Iterator[Picture]:
@@ -154,7 +157,7 @@ class Telemetry:
             yield Picture(
                 name="training",
                 title="Step time and memory over the training",
-                png=training_curves([*clock.steps], self.samples),
+                png=training_curves([*clock.steps], self.samples, of=str(self._device)),
                 alt=f"step times from {1000 * first:.3g} ms at the start to {1000 * last:.3g} ms at the end",
             )
 
@@ -163,7 +166,10 @@ class Telemetry:
             # Counters wrap around, so they are read now and then.
             self._meter.read()
             self._next_reading = time.perf_counter() + READ
-        self.samples.append((step, resident.held() / MIB))
+        # A GPU's allocator keeps what is freed, so what it holds is the most so far.
+        gpu = self._device.type == "cuda"
+        held = torch.cuda.memory_reserved(self._device) if gpu else resident.held()
+        self.samples.append((step, held / MIB))
         if len(self.samples) > KEPT:
             del self.samples[1::2]
             self._every *= 2

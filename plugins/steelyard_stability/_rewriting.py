@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from steelyard import randomness
 from steelyard.adapters import IGNORED
 from steelyard.adapters.text import TextAdapter
 from steelyard.measurement import Better, Measurement, Status
@@ -150,7 +151,6 @@ def _population(run: Run) -> int:
 
 @contextmanager
 def _seeded(seed: int) -> Generator[None]:
-    devices = [*range(torch.cuda.device_count())] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
+    with randomness.forked():
         torch.manual_seed(seed)
         yield

@@ -10,10 +10,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from steelyard import registry, resident
+from steelyard.devices import asleep, on_gpu
 from steelyard.estimating._heap import LEAN, rules_of
 from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.in_words import size
-from steelyard.estimating.machines import free_bytes
+from steelyard.estimating.machines import CONTEXT, GIB, free_bytes
 from steelyard.estimating.probing import Probed, probe
 from steelyard.estimating.settings import Planning
 from steelyard.lever import Lever
@@ -58,7 +59,7 @@ class Candidate:
 
     @property
     def need(self) -> int:
-        """Bytes that a process on the CPU should be left for it."""
+        """Bytes that a process on the CPU, or a GPU, should be left for it."""
         return need(self.estimate, lean=self.lean)
 
     @property
@@ -118,20 +119,25 @@ CERTAIN = (
 
 
 def need(estimate: Estimate, *, lean: bool = False) -> int:
-    """Bytes that a process on the CPU should be left for a training, a reserve included."""
+    """Bytes that a process on the CPU, or a GPU, should be left for a training, a reserve included."""
     # An environment that sets its allocator has no other.
     given_back = lean or not rules_of().dynamic
     return estimate.lean_bytes if given_back and estimate.lean_bytes else estimate.safe_bytes
 
 
-def limit_of(settings: Planning) -> int:
-    """Bytes that training may take.
+def limit_of(config: DictConfig, settings: Planning) -> int:
+    """Bytes that training may take, of main memory or of the GPU that it will run on.
 
     Raises:
-        Refused: If none is given and this system does not say what is free.
+        Refused: If none is given and nobody says what is free.
     """
     if settings.gb is not None:
         return int(settings.gb * 1e9)
+    if on_gpu(config.get("trainer") or {}):
+        free = asleep()[0]
+        if free is None:
+            raise refuse("nobody says how much memory of the GPU is free: pip install nvidia-ml-py", fix="plan.gb=8")
+        return max(0, free - int(CONTEXT * GIB))
     free = free_bytes()
     if free is None:
         raise refuse("this system does not say how much memory is free", fix="plan.gb=8")
@@ -144,7 +150,7 @@ def advise(config: DictConfig, settings: Planning) -> Advice:
     Nothing is trained but a few steps of the config as it is, in a process of its own and only if it fits; with
     `settings.probe` also a few of the best.
     """
-    memory = limit_of(settings)
+    memory = limit_of(config, settings)
     sets = _lever_sets(config)
     works = {number: functools.partial(_fitted, config, one, memory) for number, one in enumerate(sets)}
     workers, threads = share(None, len(works))

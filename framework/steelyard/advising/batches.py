@@ -32,14 +32,15 @@ def largest_batch(config: DictConfig, settings: Planning) -> str:
     start = OmegaConf.select(config, PATH)
     if not isinstance(start, int):
         raise refuse(f"the data has no option {PATH}", fix="plan.largest_batch=false")
-    limit = _limit(settings)
+    limit = _limit(config, settings)
     estimated, most = functools.cache(functools.partial(_estimated, config)), _examples(config)
 
     def fitting(bytes_of: Callable[[Any], int], *, start: int) -> Found:
         return largest(lambda rows: bytes_of(estimated(rows)), start=start, most=most, limit=limit)
 
     if settings.machine is not None:
-        return in_words(fitting(lambda estimate: estimate.tensor_bytes, start=start), limit=limit)
+        card = machine(settings.machine)
+        return in_words(fitting(lambda estimate: estimate.gpu_bytes(card.major), start=start), limit=limit)
     found = fitting(need, start=start)
     text = in_words(found, limit=limit)
     if found.capped or not rules_of().dynamic or not estimated(found.rows or 1).held_lean:
@@ -63,12 +64,12 @@ def _with_lean(found: Found) -> str:
     return f"{'or':>15}  {before} steelyard run ... {more} ({found.looks} predictions, no step)"
 
 
-def _limit(settings: Planning) -> int:
+def _limit(config: DictConfig, settings: Planning) -> int:
     """Bytes that may be taken."""
     if settings.machine is not None:
         room = settings.gb * 1e9 if settings.gb is not None else (machine(settings.machine).gib - CONTEXT) * GIB
         return int(HEADROOM * room)
-    room = limit_of(settings)
+    room = limit_of(config, settings)
     return room if settings.gb is not None else int(HEADROOM * room)
 
 

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     FakeTensor,
-    FakeTensorDeviceMismatchError,
     FakeTensorMode,
     _DispatchCacheKey,
     unset_fake_temporarily,
@@ -225,6 +224,8 @@ class _World(FakeTensorMode):
 
 _PLAIN = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device, torch.layout, torch.memory_format})
 """Kinds of arguments that are what they look like."""
+_DEVICES_DIFFER = ("at least two devices", "two different devices")
+"""What torch says then, from 2.13 on and before; the error has a type of its own only since."""
 
 
 class _Answers(TorchDispatchMode):
@@ -249,14 +250,15 @@ class _Answers(TorchDispatchMode):
             return args[0].fake_device
         try:
             out = func(*args, **kwargs)
-        except FakeTensorDeviceMismatchError:
-            out = func(*tree_map_only(Tensor, _on_cpu, args), **tree_map_only(Tensor, _on_cpu, kwargs))
-        except RuntimeError:  # also of values, shapes and kernels that need numbers
-            answer = _ANSWERS.get(getattr(func, "overloadpacket", None))
-            if answer is None or not _without_numbers(args):
-                raise
-            self._assumed[func.overloadpacket.__name__] += 1
-            out = answer(*args, **kwargs)
+        except RuntimeError as error:  # also of values, shapes and kernels that need numbers
+            if any(words in str(error) for words in _DEVICES_DIFFER):
+                out = func(*tree_map_only(Tensor, _on_cpu, args), **tree_map_only(Tensor, _on_cpu, kwargs))
+            else:
+                answer = _ANSWERS.get(getattr(func, "overloadpacket", None))
+                if answer is None or not _without_numbers(args):
+                    raise
+                self._assumed[func.overloadpacket.__name__] += 1
+                out = answer(*args, **kwargs)
         if func is _GROUPS_BACK and out[0] is not None and out[0].dtype is not args[1].dtype:
             # Of numbers of two kinds torch's own shape of the first gradient is of the longer one; real kernels round.
             out = (torch.empty_like(args[1]), *out[1:])

@@ -23,6 +23,9 @@ from steelyard.estimating._onednn import (
 KINDS = ("weights", "gradients", "optimizer", "activations", "per-example gradients", "batch", "workspace")
 """What bytes are for: weights with buffers; activations are made in the forward pass; workspace is the rest."""
 
+BLOCK = 512
+"""Bytes by which torch's allocator on a GPU rounds up what is asked for."""
+
 
 class Ledger:
     """Books on memory. Bytes get their final kind at the end, when it is known what became of each tensor.
@@ -116,18 +119,26 @@ class Ledger:
         """Events so far."""
         return len(self._events)
 
-    def peak(self) -> dict[str, int]:
-        """Bytes by kind at the fullest moment."""
+    def peak(self, *, gpu: bool = False) -> dict[str, int]:
+        """Bytes by kind at the fullest moment.
+
+        Args:
+            gpu: On a GPU, whose allocator deals in blocks and whose kernels take nothing in passing that is known here.
+        """
+        sizes = [self._on_gpu(entry) for entry in range(len(self._sizes))] if gpu else self._sizes
         total, most, at = 0, -1, len(self._events)
         for number, event in enumerate(self._events):
-            total += self._sizes[event] if event >= 0 else -self._sizes[~event]
+            total += sizes[event] if event >= 0 else -sizes[~event]
             if total > most:
                 most, at = total, number
         now: Counter[str] = Counter()
         for event in self._events[: at + 1]:
             entry = event if event >= 0 else ~event
-            now[self._kinds[entry]] += self._sizes[entry] if event >= 0 else -self._sizes[entry]
+            now[self._kinds[entry]] += sizes[entry] if event >= 0 else -sizes[entry]
         return {kind: now[kind] for kind in KINDS}
+
+    def _on_gpu(self, entry: int) -> int:
+        return 0 if self._moments[entry] is Moment.PASSING else -(-self._sizes[entry] // BLOCK) * BLOCK
 
     def _kind(self, tensor: Tensor) -> str:
         shape = tuple(tensor.shape)

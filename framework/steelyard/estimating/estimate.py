@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from steelyard.devices import workspaces
 from steelyard.estimating._shapes import Shape, total
 
 ONCE = 2 * 2**20
@@ -12,6 +13,8 @@ else is unknown."""
 PAGES, MOST_PAGES = 16 * 2**20, 24 * 2**20
 """Bytes of files of libraries that a first step reads, 8 to 23 MiB on twelve models, and what is left for them. The
 kernel may take them back at any time, and training needs no memory for them."""
+SAFE_GPU = 1.15
+"""For the holes of torch's allocator on a GPU, and for kernels that take room of their own."""
 SAFE, SAFE_LEAN = 1.3, 1.03
 """Over the largest growth that was replayed, the real one was up to 1.24 of it; and under the lean settings."""
 
@@ -40,6 +43,9 @@ class Estimate:
         held_most: The same where chance is against it.
         held_lean: The same with an allocator that gives back what is freed (`_heap.LEAN`), or with the settings of this
             process's environment, if it has any.
+        gpu: Whether the training will run on a GPU of this machine.
+        on_gpu: What `memory` is on a GPU, in the blocks of torch's allocator and without what kernels of the CPU take
+            in passing.
     """
 
     flops: int
@@ -58,11 +64,21 @@ class Estimate:
     held: int = 0
     held_most: int = 0
     held_lean: int = 0
+    gpu: bool = False
+    on_gpu: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def tensor_bytes(self) -> int:
         """The peak."""
         return sum(self.memory.values())
+
+    def gpu_bytes(self, major: int | None = None) -> int:
+        """The peak of what torch's allocator gives out on a GPU.
+
+        Args:
+            major: Of its compute capability.
+        """
+        return (sum(self.on_gpu.values()) or self.tensor_bytes) + workspaces(major)
 
     def share(self, shapes: Sequence[Shape]) -> float:
         """The work of a step like these over that of the mean step; 1 where all steps are alike.
@@ -76,18 +92,24 @@ class Estimate:
 
     @property
     def process_bytes(self) -> int:
-        """By which a process on the CPU grows, pages of the files of libraries not counted."""
+        """By which a process on the CPU grows, pages of the files of libraries not counted; or what a GPU gives out."""
+        if self.gpu:
+            return self.gpu_bytes()
         return self.held + ONCE if self.held else self.tensor_bytes
 
     @property
     def safe_bytes(self) -> int:
-        """That a process on the CPU should be left, so that it fits whatever its heap comes to."""
+        """That a process on the CPU, or a GPU, should be left, so that it fits whatever its heap comes to."""
+        if self.gpu:
+            return int(SAFE_GPU * self.gpu_bytes())
         return int(SAFE * max(self.held_most + PAGES if self.held_most else 0, self.process_bytes, self.tensor_bytes))
 
     @property
     def lean_bytes(self) -> int:
-        """The same with an allocator that gives back what is freed; 0 where nobody has looked."""
-        return int(SAFE_LEAN * max(self.held_lean, self.tensor_bytes)) + MOST_PAGES if self.held_lean else 0
+        """The same with an allocator that gives back what is freed; 0 where nobody has looked, and on a GPU."""
+        if self.gpu or not self.held_lean:
+            return 0
+        return int(SAFE_LEAN * max(self.held_lean, self.tensor_bytes)) + MOST_PAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

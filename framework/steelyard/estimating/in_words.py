@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from steelyard.devices import asleep, workspaces
 from steelyard.estimating._heap import rules_of
 from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.machines import CONTEXT, GIB, Machine, free_bytes, own_bytes
@@ -30,7 +31,11 @@ def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, preci
     """Lines of two columns."""
     parts = [f"{kind} {size(count)}" for kind, count in estimate.memory.items() if count]
     yield "tensor memory", f"{size(estimate.tensor_bytes)} at the peak: {', '.join(parts)}"
-    if target is None:
+    if target is not None:
+        yield from _on(target, estimate, steps=steps, precision=precision)
+    elif estimate.gpu:
+        yield from _here(estimate)
+    else:
         need, free = process_bytes(estimate), free_bytes()
         rules = rules_of()
         most = CACHED if rules.dynamic and rules.kept else WITHIN
@@ -41,8 +46,6 @@ def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, preci
         if free is not None:
             more = need - own_bytes()
             yield ("fits", f"yes, {size(free)} are free") if more <= free else ("DOES NOT FIT", _short(more, free))
-    else:
-        yield from _on(target, estimate, steps=steps, precision=precision)
     shares = _shares(estimate)
     if shares:
         yield "FLOPs by module", ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
@@ -54,11 +57,21 @@ def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, preci
         yield "assumed", f"one, or true, wherever the training looks at a number: {', '.join(estimate.assumed)}"
 
 
+def _here(estimate: Estimate) -> Iterator[tuple[str, str]]:
+    free, major = asleep()
+    need = estimate.gpu_bytes(major)
+    taken = f"{size(sum(estimate.on_gpu.values()))} of tensors and {size(workspaces(major))} for cuBLAS"
+    yield "GPU memory", f"about {size(need)}: {taken}; the driver's own, some {CONTEXT:g} GiB, comes on top"
+    if free is not None:
+        more = need + CONTEXT * GIB
+        yield ("fits", f"yes, {size(free)} are free") if more <= free else ("DOES NOT FIT", _short(more, free))
+
+
 def _on(target: Machine, estimate: Estimate, *, steps: int | None, precision: str) -> Iterator[tuple[str, str]]:
     room = (target.gib - CONTEXT) * GIB
     yield "machine", f"{target.title}: {target.gib:g} GiB, {target.bandwidth / 1e12:g} TB/s ({target.source})"
-    fits = estimate.tensor_bytes <= room
-    yield ("fits", f"yes, in {size(room)}") if fits else ("DOES NOT FIT", _short(estimate.tensor_bytes, room))
+    need = estimate.gpu_bytes(target.major)
+    yield ("fits", f"yes, in {size(room)}") if need <= room else ("DOES NOT FIT", _short(need, room))
     peak = target.peak(precision)
     step = estimate.flops / peak
     text = f"{duration(step)} a step at the least ({peak / 1e12:g} TFLOP/s), {duration(step / 0.4)} at 40 % of the peak"

@@ -22,6 +22,7 @@ class Machine:
         bandwidth: Of the memory, bytes per second.
         flops: Dense peak by number format, per second; no sparsity.
         source: Where the figures stand.
+        major: Of CUDA's compute capability, from Hopper on; 0 before and for other makers.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Machine:
     bandwidth: float
     flops: Mapping[str, float]
     source: str
+    major: int = 0
 
     def peak(self, precision: str) -> float:
         """Dense peak for a precision as the Trainer calls it; a format that it lacks runs as float32."""
@@ -36,15 +38,19 @@ class Machine:
         return self.flops.get(wanted, self.flops["fp32"])
 
 
-def _machine(title: str, gib: float, terabytes: float, fp32: float, half: float | None, source: str) -> Machine:
+def _machine(
+    title: str, gib: float, terabytes: float, fp32: float, half: float | None, source: str, *, major: int = 0
+) -> Machine:
     flops = {"fp32": fp32 * 1e12} | ({} if half is None else {"bf16": half * 1e12})
-    return Machine(title=title, gib=gib, bandwidth=terabytes * 1e12, flops=flops, source=source)
+    return Machine(title=title, gib=gib, bandwidth=terabytes * 1e12, flops=flops, source=source, major=major)
 
 
 MACHINES: Mapping[str, Machine] = {
-    "b200": _machine("NVIDIA B200 (HGX)", 180, 8.0, 75, 2250, "NVIDIA HGX B200 data sheet; dense is half of sparse"),
-    "h200": _machine("NVIDIA H200 SXM", 141, 4.8, 67, 989, "NVIDIA H200 data sheet; dense is half of sparse"),
-    "h100": _machine("NVIDIA H100 SXM5", 80, 3.35, 67, 989, "NVIDIA H100 data sheet; dense is half of sparse"),
+    "b200": _machine(
+        "NVIDIA B200 (HGX)", 180, 8.0, 75, 2250, "NVIDIA HGX B200 data sheet; dense is half of sparse", major=10
+    ),
+    "h200": _machine("NVIDIA H200 SXM", 141, 4.8, 67, 989, "NVIDIA H200 data sheet; dense is half of sparse", major=9),
+    "h100": _machine("NVIDIA H100 SXM5", 80, 3.35, 67, 989, "NVIDIA H100 data sheet; dense is half of sparse", major=9),
     "a100": _machine("NVIDIA A100 SXM4 80 GB", 80, 2.039, 19.5, 312, "NVIDIA A100 data sheet"),
     "a100_40": _machine("NVIDIA A100 SXM4 40 GB", 40, 1.555, 19.5, 312, "NVIDIA A100 data sheet"),
     "l40s": _machine("NVIDIA L40S", 48, 0.864, 91.6, 362, "NVIDIA L40S data sheet; dense is half of sparse"),

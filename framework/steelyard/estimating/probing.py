@@ -11,11 +11,13 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, final
 
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
 from typing_extensions import override
 
 from steelyard import assembly, building, training
+from steelyard.devices import wait_for
 from steelyard.estimating._shapes import Shape, shape_of
 from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.forecasting import forecaster
@@ -168,7 +170,8 @@ class _Watch(Callback):
         self._estimate, self._size = estimate, size
         self._shapes: list[Shape] = []
         self._each = 1
-        self._since = _now()
+        self._device = torch.device("cpu")
+        self._since = _now(self._device)
         self._trained: list[_Spent] = []
         self._validated: list[_Spent] = []
         self._openings: list[_Spent] = []
@@ -213,8 +216,8 @@ class _Watch(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._each = trainer.accumulate_grad_batches
-        self._since = _now()
+        self._each, self._device = trainer.accumulate_grad_batches, pl_module.device
+        self._since = _now(self._device)
 
     @override
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -263,7 +266,7 @@ class _Watch(Callback):
 
     def _look(self) -> _Spent:
         """Since the last look."""
-        before, self._since = self._since, _now()
+        before, self._since = self._since, _now(self._device)
         return _Spent(self._since.wall - before.wall, self._since.cpu - before.cpu)
 
 
@@ -273,6 +276,7 @@ def _mean(values: Iterable[float]) -> float:
     return mean(found) if found else 0.0
 
 
-def _now() -> _Spent:
+def _now(device: torch.device) -> _Spent:
+    wait_for(device)
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return _Spent(time.perf_counter(), spent.ru_utime + spent.ru_stime)

@@ -18,6 +18,7 @@ from torch import Tensor
 from steelyard import assembly, randomness
 from steelyard._counting import parameters_in
 from steelyard.building import plain_list
+from steelyard.devices import on_gpu
 from steelyard.draft import STEP_SEAMS, Draft
 from steelyard.estimating import _fake
 from steelyard.estimating._batches import Batches, batches_of
@@ -183,6 +184,7 @@ class _Watch(Callback):
         self._flops = FlopCount()
         self._where = Where(draft.task)
         self._memory: dict[str, int] | None = None
+        self._for_gpu: dict[str, int] | None = None
         self._ends: list[int] = []
         self._programs: dict[Any, int] = {}
         self._steps: list[_Step] = []
@@ -243,7 +245,7 @@ class _Watch(Callback):
         if len(self._ends) > 1 and self._ends[1] - self._ends[0] > LONG:
             self.steps = min(self.steps, self.least)
         if len(self._steps) == self.steps:
-            self._memory = self._ledger.peak()
+            self._memory, self._for_gpu = self._ledger.peak(), self._ledger.peak(gpu=True)
             trainer.should_stop = True
             # No minimum of the user's may outvote it.
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = None, None
@@ -268,11 +270,13 @@ class _Watch(Callback):
             flops=flops,
             modules=dict(modules),
             memory=self._memory or self._ledger.peak(),
+            on_gpu=self._for_gpu or self._ledger.peak(gpu=True),
             work=counted,
             most=max(step.flops for step in self._steps),
             held=round(median(grown.now)),
             held_most=grown.now[-1],
             held_lean=grown.lean,
+            gpu=on_gpu(self._draft.trainer),
             parameters=parameters_in(self._draft.task),
             trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
             examples=self._examples,

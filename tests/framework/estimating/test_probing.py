@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from helpers import tiny
 from steelyard import planning
@@ -32,7 +33,7 @@ def test_the_rest_is_like_the_probe() -> None:
 def test_what_is_done_only_once_is_no_part_of_a_usual_batch(each: int, cpu: float) -> None:
     """Where several make a step, one has the optimizer's part, and so many count together."""
     watch: Any = probing._Watch(None, len)
-    watch.on_train_start(SimpleNamespace(accumulate_grad_batches=each), None)
+    watch.on_train_start(SimpleNamespace(accumulate_grad_batches=each), SimpleNamespace(device=torch.device("cpu")))
     watch._trained = [probing._Spent(9.0, 9.0), *(probing._Spent(spent, spent) for spent in (22.0, 2.0, 2.0, 2.0, 2.0))]
     watch._shapes = [None] * 6
     assert watch.probed().cpu == watch.probed().seconds == cpu
@@ -51,11 +52,11 @@ def test_a_step_that_was_slow_for_its_shape_does_not_make_the_mean_batch_slow() 
 
 def test_what_comes_with_every_epoch_is_told_apart_from_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count()
-    monkeypatch.setattr(probing, "_now", lambda: probing._Spent(*[float(next(clock))] * 2))
+    monkeypatch.setattr(probing, "_now", lambda _: probing._Spent(*[float(next(clock))] * 2))
     loops = SimpleNamespace(epoch_loop=SimpleNamespace())
     trainer: Any = SimpleNamespace(accumulate_grad_batches=1, sanity_checking=False, fit_loop=loops)
     watch: Any = probing._Watch(None, len)
-    watch.on_train_start(trainer, None)
+    watch.on_train_start(trainer, SimpleNamespace(device=torch.device("cpu")))
     for _ in range(2):
         for number in range(3):
             watch.on_train_batch_start(trainer, None, [0], number)

@@ -161,7 +161,7 @@ def test_energy_without_any_known_power_is_refused(monkeypatch: pytest.MonkeyPat
 
     walk = Walk(Budget(kwh=1), monkeypatch)
     monkeypatch.setattr(_spending, "meter_of", unmetered)
-    with pytest.raises(Refused, match="its power is not known") as caught:
+    with pytest.raises(Refused, match="device_watts does not say its power") as caught:
         walk.go()
     assert caught.value.problems[0].fix == "compute.budget.device_watts=300"
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from steelyard_compute._clock import KEPT, Clock, in_words, spread
+from steelyard_compute._clock import KEPT, Clock, Laps, in_words, spread
 
 
 def test_the_median_and_its_middle_half() -> None:
@@ -51,3 +51,54 @@ def test_the_clock_survives_a_checkpoint() -> None:
 def test_seconds_in_words() -> None:
     assert in_words(0.00123) == "1.23 ms"
     assert in_words(2.5) == "2.5 s"
+
+
+class Mark:
+    """A CUDA event of a queue that has come as far as `reached`."""
+
+    made, reached = 0, 0
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+        Mark.made += 1
+        self.number = Mark.made
+
+    def record(self, stream: str) -> None:
+        assert stream == "queue"
+
+    def query(self) -> bool:
+        return self.number <= Mark.reached
+
+    def elapsed_time(self, other: "Mark") -> float:
+        assert self.query()
+        assert other.query()
+        return 1000.0 * (other.number - self.number)
+
+
+def test_a_gpu_is_not_waited_for_and_tells_its_steps_when_it_has_come_to_their_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def synchronize(_: object) -> None:
+        Mark.reached = Mark.made
+
+    Mark.made = Mark.reached = 0
+    monkeypatch.setattr(torch.cuda, "Event", Mark)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: "queue")
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    clock = Clock()
+    laps = Laps(clock, torch.device("cuda"))
+    for told in (0, 1, 1):
+        laps.add(laps.mark(), laps.mark(), examples=5)
+        assert len(clock.steps) == told
+        Mark.reached = 3
+    laps.settle()
+    assert [*clock.steps] == [1.0] * 3
+    assert clock.examples == 15
+
+
+def test_on_the_cpu_a_step_is_told_at_once() -> None:
+    clock = Clock()
+    laps = Laps(clock, torch.device("cpu"))
+    laps.add(1.0, 1.5, examples=4)
+    assert [*clock.steps] == [0.5]
+    assert laps.mark() <= laps.mark()

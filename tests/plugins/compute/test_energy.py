@@ -4,9 +4,10 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from steelyard_compute import _energy, cost
-from steelyard_compute._energy import BusyCores, BusyDevice, Rapl, packages
+from steelyard_compute._energy import BusyCores, BusyDevice, Rapl, meter_for, missing, packages
 
 
 def zone(place: Path, name: str, count: int) -> Path:
@@ -108,3 +109,45 @@ def test_codecarbon_that_is_missing_is_refused_with_what_to_install(monkeypatch:
     (problem,) = cost.Cost(meter="codecarbon").preflight(SimpleNamespace(forecast=None))
     assert "pip install 'steelyard[energy]'" in problem.message
     assert problem.fix == "compute.cost.meter=own"
+
+
+class Library:
+    """What NVML's bindings offer, with a counter of our own."""
+
+    def __init__(self, **counts: list[int]) -> None:
+        self._counts = {f"GPU-{uuid}": iter(list) for uuid, list in counts.items()}
+
+    def nvmlInit(self) -> None: ...
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Any:
+        return self._counts[uuid]
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any) -> int:
+        return next(handle)
+
+
+def test_a_gpu_with_a_counter_is_measured_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    properties = SimpleNamespace(name="NVIDIA H200", uuid="one")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setitem(sys.modules, "pynvml", Library(other=[0], one=[5_000, 7_500, 9_000]))
+    meter = meter_for(torch.device("cuda", 1), core_watts=10, device_watts=700)
+    assert meter is not None
+    found = meter.read()
+    assert (found.joules, found.measured) == (2.5, True)
+    assert "NVIDIA H200 (NVML)" in found.how
+    assert meter.end().joules == 4.0
+
+
+def test_a_gpu_without_a_counter_takes_the_power_that_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(name="old", uuid="two"))
+    monkeypatch.setitem(sys.modules, "pynvml", Library(one=[0]))
+    assert isinstance(meter_for(torch.device("cuda"), core_watts=10, device_watts=300), BusyDevice)
+    assert meter_for(torch.device("cuda"), core_watts=10, device_watts=None) is None
+
+
+def test_what_gives_a_meter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_energy, "find_spec", lambda _: None)
+    said = missing(torch.device("cuda"), "compute.cost.device_watts")
+    assert "pip install nvidia-ml-py" in said
+    assert "compute.cost.device_watts" in said
+    assert "pip" not in missing(torch.device("mps"), "compute.cost.device_watts")
