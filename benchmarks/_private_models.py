@@ -1,9 +1,12 @@
 """The models of the private benchmark, of parts that every DP library knows."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+from opacus import PrivacyEngine
 from torch import nn
+from torch.utils.data import DataLoader
 
 Calling = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
@@ -61,6 +64,22 @@ def cnn() -> nn.Module:
 
 def words(length: int) -> Callable[[int], torch.Tensor]:
     return lambda count: torch.randint(0, 1000, (count, length))
+
+
+def by_opacus(model: nn.Module, data: DataLoader[Any], mode: str) -> tuple[nn.Module, Any, Any]:
+    """A model, its SGD and its loss, as Opacus makes them private; batches are not drawn anew."""
+    optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.01), nn.CrossEntropyLoss()
+    made: Any = PrivacyEngine().make_private(
+        module=model,
+        optimizer=optimizer,
+        data_loader=data,
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+        grad_sample_mode=mode,
+        poisson_sampling=False,
+        **({"criterion": criterion} if mode == "ghost" else {}),
+    )
+    return made[0], made[1], made[2] if mode == "ghost" else criterion
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], torch.Tensor], int]] = {

@@ -19,9 +19,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
-from _private_models import Transformer
+from _private_models import Transformer, by_opacus
 from compute import ZOO, Case, train
-from opacus import PrivacyEngine
 from pytorch_lightning import Callback, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -137,20 +136,7 @@ def private(make: Callable[[], nn.Module], data: DataLoader[Any], precision: str
 
 
 def opacus(make: Callable[[], nn.Module], data: DataLoader[Any], mode: str) -> float:
-    model, criterion = make().cuda(), nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    made: Any = PrivacyEngine().make_private(
-        module=model,
-        optimizer=optimizer,
-        data_loader=data,
-        noise_multiplier=1.0,
-        max_grad_norm=1.0,
-        grad_sample_mode=mode,
-        poisson_sampling=False,
-        **({"criterion": criterion} if mode == "ghost" else {}),
-    )
-    model, optimizer = made[:2]
-    criterion = made[2] if mode == "ghost" else criterion
+    model, optimizer, criterion = by_opacus(make().cuda(), data, mode)
     began, examples = 0.0, 0
     for number, (inputs, targets) in enumerate(data):
         if number == SKIPPED:
@@ -165,7 +151,7 @@ def opacus(make: Callable[[], nn.Module], data: DataLoader[Any], mode: str) -> f
     torch.cuda.synchronize()
     seconds = time.perf_counter() - began
     # The model and its hooks hold each other, with gigabytes of gradients.
-    del model, optimizer, made
+    del model, optimizer
     gc.collect()
     torch.cuda.empty_cache()
     return seconds / examples

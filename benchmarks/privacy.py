@@ -27,8 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
 from _private_floor import Floor
-from _private_models import MODELS
-from opacus import PrivacyEngine
+from _private_models import MODELS, by_opacus
 from pytorch_lightning import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
@@ -109,21 +108,7 @@ def private(make_model: Callable[[], nn.Module], data: DataLoader, **options: ob
 
 
 def opacus(make_model: Callable[[], nn.Module], data: DataLoader, mode: str) -> float:
-    model, criterion = make_model(), nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    options = {"criterion": criterion} if mode == "ghost" else {}
-    made = PrivacyEngine().make_private(
-        module=model,
-        optimizer=optimizer,
-        data_loader=data,
-        noise_multiplier=1.0,
-        max_grad_norm=1.0,
-        grad_sample_mode=mode,
-        poisson_sampling=False,
-        **options,
-    )
-    model, optimizer = made[:2]
-    criterion = made[2] if mode == "ghost" else criterion
+    model, optimizer, criterion = by_opacus(make_model(), data, mode)
     times, counts = [], []
     for inputs, targets in data:
         times.append(time.process_time())
@@ -134,7 +119,7 @@ def opacus(make_model: Callable[[], nn.Module], data: DataLoader, mode: str) -> 
         if len(times) == STEPS + WARM:
             break
     # The model and its hooks hold each other, with gigabytes of gradients.
-    del model, optimizer, made
+    del model, optimizer
     gc.collect()
     return per_example(times, counts, WARM)
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -42,15 +42,28 @@ def workspaces(major: int | None = None) -> int:
     return 2 * each + LIGHT
 
 
-def asleep() -> tuple[int | None, int | None]:
-    """Free bytes of the first GPU that CUDA may use, and the major version of its compute capability; it stays asleep.
+class Gpu(NamedTuple):
+    """What is known of a GPU; None where nobody says it.
 
-    Each is None where nobody says it: where nvidia-ml-py is not installed, or has no driver.
+    Attributes:
+        free: Bytes.
+        major: Of the compute capability.
+    """
+
+    free: int | None = None
+    major: int | None = None
+
+
+def first_gpu() -> Gpu:
+    """The first that CUDA may use, by the order of the bus; it is not woken.
+
+    Nobody says anything of it where nvidia-ml-py is not installed, or has no driver.
     """
     with suppress(Exception):
         nvml: Any = import_module("pynvml")
         nvml.nvmlInit()
         name = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
         handle = nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID(name)
-        return int(nvml.nvmlDeviceGetMemoryInfo(handle).free), int(nvml.nvmlDeviceGetCudaComputeCapability(handle)[0])
-    return None, None
+        free, major = nvml.nvmlDeviceGetMemoryInfo(handle).free, nvml.nvmlDeviceGetCudaComputeCapability(handle)[0]
+        return Gpu(int(free), int(major))
+    return Gpu()

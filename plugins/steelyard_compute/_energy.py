@@ -107,7 +107,7 @@ class Rapl:
         return {zone: int((zone / "energy_uj").read_text()) for zone in self._zones}
 
 
-class Counter:
+class Nvml:
     """The energy counter of an NVIDIA GPU, which its management library (NVML) reads in millijoules.
 
     Args:
@@ -204,7 +204,7 @@ def meter_for(device: torch.device, *, core_watts: float, device_watts: float | 
     if device.type == "cuda":
         # Whatever the driver, its library or the card lacks, they are without a meter.
         with suppress(Exception):
-            return Counter(device)
+            return Nvml(device)
     return None if device_watts is None else BusyDevice(device_watts, device.type)
 
 

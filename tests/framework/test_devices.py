@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from steelyard.advising.advice import limit_of, need
-from steelyard.devices import asleep, on_gpu, workspaces
+from steelyard.devices import first_gpu, on_gpu, workspaces
 from steelyard.estimating import in_words
 from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.machines import machine
@@ -69,15 +69,15 @@ def test_without_a_gpu_none_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_first_gpu_that_cuda_may_use_is_asked(cards: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert asleep() == (70 * GIB, 9)
+    assert first_gpu() == (70 * GIB, 9)
     for names in ("1,0", "GPU-second"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
-        assert asleep() == (20 * GIB, 8)
+        assert first_gpu() == (20 * GIB, 8)
 
 
 def test_nobody_knows_where_the_library_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert asleep() == (None, None)
+    assert first_gpu() == (None, None)
 
 
 def test_cublas_gets_two_workspaces_whose_size_goes_by_the_card() -> None:

@@ -7,23 +7,22 @@ import sys
 
 import pytest
 
-STEPS = """
-import ctypes, resource, sys
-from steelyard import resident
+from helpers.glibc import GLIBC
 
-library = ctypes.CDLL(None)
-library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-library.free.argtypes = [ctypes.c_void_p]
+STEPS = f"""
+{GLIBC}
+import resource, sys
+from steelyard import resident
 size = 4 * 2**20
 if sys.argv[1] == "kept":
     resident.keep()
 for step in range(6):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [library.malloc(size) for _ in range(6)]
+    blocks = [libc.malloc(size) for _ in range(6)]
     for block in blocks:
         ctypes.memset(block, 1, size)
     for block in blocks:
-        library.free(block)
+        libc.free(block)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 PAGES = 6 * 4 * 2**20 // 4096
@@ -52,24 +51,16 @@ def test_thresholds_in_the_environment_stay() -> None:
     assert faults("kept", MALLOC_TRIM_THRESHOLD_="65536", MALLOC_MMAP_THRESHOLD_="65536") > PAGES / 2
 
 
-WAITING = """
-import ctypes, sys
+WAITING = f"""
+{GLIBC}
+import sys
 from steelyard import resident
-
-class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in
-        "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
-
-library = ctypes.CDLL(None)
-library.mallinfo2.restype = Info
-library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-library.free.argtypes = [ctypes.c_void_p]
 if sys.argv[1] == "kept":
     resident.keep()
-before = library.mallinfo2().fsmblks
-for block in [library.malloc(40) for _ in range(100)]:
-    library.free(block)
-print(library.mallinfo2().fsmblks - before)
+before = libc.mallinfo2().fsmblks
+for block in [libc.malloc(40) for _ in range(100)]:
+    libc.free(block)
+print(libc.mallinfo2().fsmblks - before)
 """
 
 

@@ -28,6 +28,13 @@ def in_a_fork(work: Callable[[], Any]) -> Any:
     return json.loads(text)
 
 
+def say_much(send: Callable[[Any], None]) -> int:
+    """The work of a trial that has a lot to say, numbered."""
+    for number in range(500):
+        send({"number": number, "much": b"x" * 1000})
+    return 0
+
+
 class Forked:
     """A child of this process that runs `act` and ends with what it returns as its exit code.
 

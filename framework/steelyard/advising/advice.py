@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from steelyard import registry, resident
-from steelyard.devices import asleep, on_gpu
+from steelyard.devices import first_gpu, on_gpu
 from steelyard.estimating._heap import LEAN, rules_of
 from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.in_words import size
@@ -134,7 +134,7 @@ def limit_of(config: DictConfig, settings: Planning) -> int:
     if settings.gb is not None:
         return int(settings.gb * 1e9)
     if on_gpu(config.get("trainer") or {}):
-        free = asleep()[0]
+        free = first_gpu().free
         if free is None:
             raise refuse("nobody says how much memory of the GPU is free: pip install nvidia-ml-py", fix="plan.gb=8")
         return max(0, free - int(CONTEXT * GIB))

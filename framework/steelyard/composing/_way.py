@@ -22,7 +22,7 @@ class Base:
     """What Hydra composed, to be copied.
 
     Attributes:
-        config: The composition; never changed.
+        config: The composition; only a fork that spends it changes it.
         pickled: The same as bytes, the quickest way to a copy; None if something in it cannot be pickled.
         bare: The same without `hydra`.
         sketch: What its jobs have in common, once a job has been asked for.

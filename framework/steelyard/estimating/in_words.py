@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from steelyard.devices import asleep, workspaces
+from steelyard.devices import first_gpu, workspaces
 from steelyard.estimating._heap import rules_of
 from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.machines import CONTEXT, GIB, Machine, free_bytes, own_bytes
@@ -58,7 +58,7 @@ def rows(estimate: Estimate, *, steps: int | None, target: Machine | None, preci
 
 
 def _here(estimate: Estimate) -> Iterator[tuple[str, str]]:
-    free, major = asleep()
+    free, major = first_gpu()
     need = estimate.gpu_bytes(major)
     taken = f"{size(sum(estimate.on_gpu.values()))} of tensors and {size(workspaces(major))} for cuBLAS"
     yield "GPU memory", f"about {size(need)}: {taken}; the driver's own, some {CONTEXT:g} GiB, comes on top"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from helpers.glibc import GLIBC
 from steelyard.estimating._heap import LARGEST, NEVER, Heap, Rules, in_training, rules_of
 from steelyard.estimating._replay import PROGRAM, Trace, held
 from steelyard.estimating._shapes import Shape
@@ -19,18 +20,10 @@ JOINED = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"}
 LEAN_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 # The same requests to both, in a process of its own: aligned ones as torch makes them, with small ones between.
-ORACLE = """
-import ctypes, random, sys
+ORACLE = f"""
+{GLIBC}
+import random, sys
 from steelyard.estimating._heap import Heap, rules_of
-class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in
-        "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
-libc = ctypes.CDLL(None)
-libc.mallinfo2.restype = Info
-libc.malloc.restype = ctypes.c_void_p
-libc.free.argtypes = [ctypes.c_void_p]
-libc.posix_memalign.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t]
-libc.malloc.argtypes = [ctypes.c_size_t]
 draw, place, live, most = random.Random(int(sys.argv[1])), ctypes.c_void_p(), [], 0
 libc.malloc_trim(0)
 before, heap = libc.mallinfo2(), Heap(rules_of())

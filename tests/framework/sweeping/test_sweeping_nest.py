@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.forked import say_much
 from steelyard.sweeping import pool as pools
 from steelyard.sweeping.forked import Send
 from steelyard.sweeping.pool import Ended, Pool, Told
@@ -96,12 +97,7 @@ def test_ends_are_told(nested: Callable[..., Pool]) -> None:
 
 
 def test_words_arrive_in_order_and_before_the_end(nested: Callable[..., Pool]) -> None:
-    def work(send: Send) -> int:
-        for number in range(500):
-            send({"number": number, "much": b"x" * 1000})
-        return 0
-
-    *told, ended = carried_out(nested(work), 1)
+    *told, ended = carried_out(nested(say_much), 1)
     assert [event.what["number"] for event in told if isinstance(event, Told)] == list(range(500))
     assert isinstance(ended, Ended)
 

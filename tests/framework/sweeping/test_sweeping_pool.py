@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.forked import say_much
 from steelyard.sweeping import pool as pools
 from steelyard.sweeping import supply
 from steelyard.sweeping.forked import Send
@@ -71,12 +72,7 @@ def test_an_end_is_seen_where_the_system_has_nothing_to_wait_for(monkeypatch: py
 
 
 def test_words_arrive_in_order_and_before_the_end() -> None:
-    def work(send: Send) -> int:
-        for number in range(500):
-            send({"number": number, "much": b"x" * 1000})
-        return 0
-
-    *told, ended = one(work)
+    *told, ended = one(say_much)
     assert [event.what["number"] for event in told if isinstance(event, Told)] == list(range(500))
     assert isinstance(ended, Ended)
 
