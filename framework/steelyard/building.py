@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule, LightningModule
 
 from steelyard.adapters import Adapter, Facts, adapter_for, likely_modality
 from steelyard.draft import Draft
+from steelyard.kinds import mismatch
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import Problem, Refused, refuse
 from steelyard.spec import plain
@@ -36,6 +37,8 @@ def make_draft(config: DictConfig, data: LightningDataModule) -> Draft:
     Raises:
         Refused: If the config does not fit the classes that it names.
     """
+    if misfit := mismatch(config, data):
+        raise Refused([misfit])
     filled = fill(config, getattr(data, "sizes", {}))
     task_node = filled.task
     modality, own_adapter = task_node.pop("modality", None), task_node.pop("adapter", None)

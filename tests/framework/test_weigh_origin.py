@@ -51,6 +51,17 @@ def test_a_whole_config_needs_no_words_of_a_run(checkpoint: Path, workdir: Path)
     assert weighed(workdir).scorecard.overrides == (words[1],)
 
 
+def test_cfg_shows_what_would_be_weighed(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([f"ckpt={checkpoint}"], [f"config={checkpoint.parents[1] / 'config.yaml'}", f"ckpt={checkpoint}"]):
+        assert main(["weigh", *words, "--cfg", "job", "--package", "model.channels"]) == 0
+        assert capsys.readouterr().out == "# @package model.channels\n- 4\n"
+
+
+def test_a_look_at_the_config_needs_no_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["weigh", "--cfg", "job", "--package", "seed"]) == 0
+    assert capsys.readouterr().out == "# @package seed\n0\n"
+
+
 def test_a_checkpoint_that_was_taken_elsewhere_is_of_no_run(checkpoint: Path, tmp_path: Path) -> None:
     assert origin(Path(shutil.copy(checkpoint, tmp_path)), ()) is None
     (tmp_path / "config.yaml").write_text("model: 1")

@@ -30,6 +30,11 @@ class Flags:
     info: str | None
     folders: tuple[Path, ...]
 
+    @property
+    def looks(self) -> bool:
+        """True where something is printed in place of a run."""
+        return bool(self.cfg or self.info)
+
 
 def parser(verb: str) -> argparse.ArgumentParser:
     """The parser of one verb."""

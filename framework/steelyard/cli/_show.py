@@ -5,13 +5,19 @@ import sys
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from steelyard.cli._flags import Flags
-from steelyard.composing import compose, known_to_hydra
+from steelyard.composing import Composed, compose, known_to_hydra
 from steelyard.problem import refuse
 
 
-def print_config(flags: Flags) -> int:
+def show(flags: Flags, composed: Composed | None) -> int:
+    """Prints what `--cfg` or `--info` asks for: of the words, or of a config that was composed before."""
+    if flags.info or flags.cfg in ("hydra", "all"):
+        return _print_hydra(flags)
+    return _print_config(flags, composed or compose(*flags.words, folders=flags.folders))
+
+
+def _print_config(flags: Flags, composed: Composed) -> int:
     """Prints the config as the run folder would keep it; of a sweep, what its trials have in common."""
-    composed = compose(*flags.words, folders=flags.folders)
     with known_to_hydra(composed):
         node: object = composed.config
         if flags.package and flags.package != "_global_":
@@ -26,7 +32,7 @@ def print_config(flags: Flags) -> int:
     return 0
 
 
-def print_hydra(flags: Flags) -> int:
+def _print_hydra(flags: Flags) -> int:
     """Prints what Hydra itself knows."""
     from steelyard.composing import through_hydra
 

@@ -1,6 +1,7 @@
 """`steelyard run`, `weigh` and `plan`: one config, or a sweep of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,17 +27,7 @@ def main(verb: str, words: Sequence[str]) -> int:
         from steelyard.cli._help import print_help
 
         return print_help(verb, flags)
-    if flags.info or flags.cfg in ("hydra", "all"):
-        from steelyard.cli._show import print_hydra
-
-        return print_hydra(flags)
-    if flags.cfg:
-        from steelyard.cli._show import print_config
-
-        return print_config(flags)
     overrides, checkpoint = _checkpoint(verb, flags)
-    from steelyard.composing import compose
-
     made = _made(checkpoint, overrides)
     if made is not None:
         overrides = (*made.words, *overrides)
@@ -44,6 +35,12 @@ def main(verb: str, words: Sequence[str]) -> int:
             # The checkpoint is of one trial, also where the experiment is a sweep.
             overrides = (*overrides, "hydra.mode=RUN")
     again, overrides = _again(flags, overrides)
+    if flags.looks:
+        from steelyard.cli._show import show
+
+        return show(replace(flags, words=overrides), again)
+    from steelyard.composing import compose
+
     composed = again or (None if flags.multirun else compose(*overrides, folders=flags.folders))
     if made is not None and composed is not None:
         composed = made.marked(composed)
@@ -87,6 +84,8 @@ def _checkpoint(verb: str, flags: Flags) -> tuple[tuple[str, ...], Path | None]:
     if verb != "weigh":
         return flags.words, None
     paths = [word.removeprefix(CKPT) for word in flags.words if word.startswith(CKPT)]
+    if flags.looks and not paths:
+        return flags.words, None
     if len(paths) != 1 or not paths[0]:
         raise refuse("weigh needs one checkpoint", fix="ckpt=outputs/RUN/checkpoints/last.ckpt")
     checkpoint = Path(paths[0])

@@ -12,6 +12,7 @@ from steelyard.data.blank import Empty, check_empty
 from steelyard.data.csv_file import Rows, read_csv
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.sound_files import SoundFiles
+from steelyard.kinds import Kind
 from steelyard.problem import refuse
 
 
@@ -45,6 +46,7 @@ class AudioCSV(InMemory):
     """
 
     modality = "audio"
+    kind = Kind.AUDIO_TO_TEXT
     bounds = (-1.0, 1.0)
 
     def __init__(

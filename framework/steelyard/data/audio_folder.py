@@ -8,6 +8,7 @@ import torch
 
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.sound_files import SoundFiles
+from steelyard.kinds import Kind
 from steelyard.problem import refuse
 
 
@@ -33,6 +34,7 @@ class AudioFolder(InMemory):
     """
 
     modality = "audio"
+    kind = Kind.AUDIO_TO_CLASS
     bounds = (-1.0, 1.0)
 
     def __init__(

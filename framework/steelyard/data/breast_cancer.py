@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 
 from steelyard.data.in_memory import Corpus, InMemory
+from steelyard.kinds import Kind
 
 
 @final
@@ -20,6 +21,7 @@ class BreastCancer(InMemory):
     """
 
     modality = "table"
+    kind = Kind.TABLE_TO_CLASS
     bounds = None
 
     @property

@@ -13,6 +13,7 @@ from steelyard.data.coco_file import Annotations, Marked, read_annotations
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.detection.boxes import ROW
 from steelyard.ignored import IGNORED
+from steelyard.kinds import Kind
 from steelyard.problem import check_least, refuse
 
 SLACK = 1.0
@@ -38,6 +39,7 @@ class Coco(InMemory):
     """
 
     modality = "detection"
+    kind = Kind.IMAGE_TO_BOXES
     bounds = (0.0, 1.0)
 
     def __init__(

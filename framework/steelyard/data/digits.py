@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 
 from steelyard.data.in_memory import Corpus, InMemory
+from steelyard.kinds import Kind
 
 
 @final
@@ -17,6 +18,7 @@ class Digits(InMemory):
     """
 
     modality = "image"
+    kind = Kind.IMAGE_TO_CLASS
     bounds = (0.0, 1.0)
 
     def read(self) -> Corpus:

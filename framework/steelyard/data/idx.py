@@ -8,6 +8,7 @@ import torch
 
 from steelyard.data.idx_file import read_idx
 from steelyard.data.in_memory import Corpus, InMemory
+from steelyard.kinds import Kind
 from steelyard.problem import refuse
 
 HINT = "Fashion-MNIST is the Debian package dataset-fashion-mnist, in /usr/share/datasets/fashion-mnist"
@@ -30,6 +31,7 @@ class Idx(InMemory):
     """
 
     modality = "image"
+    kind = Kind.IMAGE_TO_CLASS
     bounds = (0.0, 1.0)
 
     def __init__(

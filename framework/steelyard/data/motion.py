@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from steelyard.data.in_memory import Corpus, InMemory
+from steelyard.kinds import Kind
 from steelyard.problem import check_least
 
 KINDS = ("right", "left", "down", "up", "grows", "shrinks")
@@ -30,6 +31,7 @@ class Motion(InMemory):
     """
 
     modality = "video"
+    kind = Kind.VIDEO_TO_CLASS
     bounds = (0.0, 1.0)
     names = KINDS
 

@@ -9,6 +9,7 @@ import torch
 
 from steelyard.data._pictures import read_picture
 from steelyard.data.in_memory import Corpus, InMemory
+from steelyard.kinds import Kind
 from steelyard.problem import check_least, refuse
 
 
@@ -50,6 +51,7 @@ class Pictures(InMemory):
     """
 
     modality = "image"
+    kind = Kind.IMAGE_TO_CLASS
     bounds = (0.0, 1.0)
 
     def __init__(self, *, size: int = 32, channels: int = 3, **options: Any) -> None:

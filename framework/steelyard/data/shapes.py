@@ -9,6 +9,7 @@ from torch import Tensor
 from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.detection.boxes import ROW
 from steelyard.ignored import IGNORED
+from steelyard.kinds import Kind
 from steelyard.problem import check_least
 
 KINDS = ("ellipse", "rectangle", "triangle")
@@ -36,6 +37,7 @@ class Shapes(InMemory):
     """
 
     modality = "detection"
+    kind = Kind.IMAGE_TO_BOXES
     bounds = (0.0, 1.0)
     names = KINDS
 

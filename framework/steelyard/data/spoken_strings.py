@@ -15,6 +15,7 @@ from steelyard.data.sound import fitted
 from steelyard.data.speakers import speakers
 from steelyard.data.speech_synthesiser import Utterance, spoken
 from steelyard.data.spoken_words import DIGITS, check_voices
+from steelyard.kinds import Kind
 from steelyard.problem import check_least, refuse
 
 HeldOut = Literal["variants", "speakers"]
@@ -52,6 +53,7 @@ class SpokenStrings(InMemory):
     """
 
     modality = "audio"
+    kind = Kind.AUDIO_TO_TEXT
     bounds = (-1.0, 1.0)
 
     def __init__(

@@ -11,6 +11,7 @@ from steelyard.data.in_memory import Corpus, InMemory
 from steelyard.data.sound import fitted
 from steelyard.data.speakers import VARIANTS, speakers
 from steelyard.data.speech_synthesiser import Utterance, spoken
+from steelyard.kinds import Kind
 from steelyard.problem import check_least, refuse
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -43,6 +44,7 @@ class SpokenWords(InMemory):
     """
 
     modality = "audio"
+    kind = Kind.AUDIO_TO_CLASS
     bounds = (-1.0, 1.0)
 
     def __init__(

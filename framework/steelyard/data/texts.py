@@ -15,6 +15,7 @@ from steelyard.data.records import Records
 from steelyard.data.splits import Splits, split
 from steelyard.data.tokens import IGNORED, ByLength, Padding, TokenExamples
 from steelyard.data.vocabulary import Tokens, Vocabulary
+from steelyard.kinds import Kind
 from steelyard.problem import check_least, refuse
 
 TooLong = Literal["cut", "refuse"]
@@ -128,6 +129,14 @@ class Texts(LightningDataModule, ABC):
             size=self.vocabulary_size,
             lowercase=self.lowercase,
         )
+
+    @final
+    @property
+    def kind(self) -> Kind:
+        """What the texts come with: classes, answers or nothing."""
+        if self.records.labels is not None:
+            return Kind.TEXT_TO_CLASS
+        return Kind.TEXT if self.records.answers is None else Kind.TEXT_TO_TEXT
 
     @final
     @property

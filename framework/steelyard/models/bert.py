@@ -6,6 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models import _transformers
 from steelyard.models.dropping import dropout_layers
 
@@ -28,6 +29,8 @@ class Bert(nn.Module):
             off.
         lora_alpha: Scale of these matrices, times the rank.
     """
+
+    does = frozenset({Kind.TEXT_TO_CLASS})
 
     def __init__(
         self,

@@ -6,11 +6,12 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models import _transformers
 from steelyard.models.writer import ended
 from steelyard.problem import refuse
 
-Kind = Literal["gpt_neox", "gpt2"]
+Family = Literal["gpt_neox", "gpt2"]
 FAMILIES: Mapping[str, str] = {"gpt_neox": "GPTNeoX", "gpt2": "GPT2"}
 
 
@@ -34,6 +35,8 @@ class Causal(nn.Module):
         lora_alpha: Scale of these matrices, times the rank.
     """
 
+    does = frozenset({Kind.TEXT})
+
     def __init__(
         self,
         *,
@@ -42,7 +45,7 @@ class Causal(nn.Module):
         eos_token_id: int,
         pad_token_id: int,
         max_length: int,
-        kind: Kind = "gpt_neox",
+        kind: Family = "gpt_neox",
         width: int = 128,
         layers: int = 2,
         heads: int = 4,

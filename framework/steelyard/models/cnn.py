@@ -6,6 +6,7 @@ from typing import Literal, final, get_args
 
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models.dropping import dropout_layers
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
@@ -28,6 +29,8 @@ class CNN(nn.Module):
         mean: Subtracted from the inputs.
         std: The inputs are divided by it.
     """
+
+    does = frozenset({Kind.IMAGE_TO_CLASS})
 
     def __init__(
         self,

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from steelyard.data.tokens import IGNORED
+from steelyard.kinds import Kind
 from steelyard.models import _transformers
 from steelyard.models.writer import ended
 from steelyard.problem import refuse
 
-Kind = Literal["bart", "t5"]
+Family = Literal["bart", "t5"]
 
 
 @final
@@ -34,6 +35,8 @@ class EncoderDecoder(nn.Module):
         lora_alpha: Scale of these matrices, times the rank.
     """
 
+    does = frozenset({Kind.TEXT_TO_TEXT})
+
     def __init__(
         self,
         *,
@@ -42,7 +45,7 @@ class EncoderDecoder(nn.Module):
         bos_token_id: int,
         eos_token_id: int,
         max_length: int,
-        kind: Kind = "bart",
+        kind: Family = "bart",
         width: int = 128,
         layers: int = 2,
         heads: int = 4,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from steelyard.kinds import NUMBERS_TO_CLASS
 from steelyard.models import _keras
 from steelyard.models._keras_optimizer import translated
 from steelyard.models.arranging import arrangement
@@ -44,6 +45,8 @@ class KerasModel(nn.Module):
     Raises:
         Refused: If there is no such model, or it does not fit the data or the task.
     """
+
+    does = NUMBERS_TO_CLASS
 
     def __init__(
         self,

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models.disguise import Disguise
 from steelyard.models.dropping import dropout_layers
 from steelyard.models.hearing import check_sound, levelled
@@ -37,6 +38,8 @@ class SoundEmbedding(nn.Module):
     Raises:
         Refused: If an example is no sound, or an option is out of range.
     """
+
+    does: ClassVar[frozenset[Kind]] = frozenset({Kind.AUDIO_TO_VECTOR})
 
     def __init__(
         self,
@@ -85,6 +88,8 @@ class KeywordCNN(SoundEmbedding):
         classes: Number of logits.
         options: See `SoundEmbedding`.
     """
+
+    does = frozenset({Kind.AUDIO_TO_CLASS})
 
     def __init__(self, *, classes: int, **options: Any) -> None:
         super().__init__(**options)

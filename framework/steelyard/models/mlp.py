@@ -6,6 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 
+from steelyard.kinds import NUMBERS_TO_CLASS
 from steelyard.models.dropping import dropout_layers
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
@@ -25,6 +26,8 @@ class MLP(nn.Module):
         mean: Subtracted from the inputs.
         std: The inputs are divided by it.
     """
+
+    does = NUMBERS_TO_CLASS
 
     def __init__(
         self,

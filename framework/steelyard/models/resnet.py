@@ -6,6 +6,7 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models import _vision
 from steelyard.models._pretrained import pretrained as stored
 from steelyard.models.dropping import dropout_layers
@@ -45,6 +46,8 @@ class ResNet(nn.Module):
     Raises:
         Refused: If the options or the weights do not fit the images.
     """
+
+    does = frozenset({Kind.IMAGE_TO_CLASS})
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from typing import Any, Literal, final, get_args
 
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models import _rt_detr, _vision
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
@@ -36,6 +37,8 @@ class RTDETR(nn.Module):
         mean: Subtracted from the inputs.
         std: The inputs are divided by it.
     """
+
+    does = frozenset({Kind.IMAGE_TO_BOXES})
 
     def __init__(
         self,

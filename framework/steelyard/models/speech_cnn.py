@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models.disguise import Disguise
 from steelyard.models.dropping import dropout_layers
 from steelyard.models.hearing import check_frames, check_sound, levelled, loudness
@@ -50,6 +51,8 @@ class SpeechCNN(nn.Module):
     Raises:
         Refused: If an example is no sound or has too few frames for the longest text, or an option is out of range.
     """
+
+    does = frozenset({Kind.AUDIO_TO_LETTERS})
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models import _speech
 from steelyard.models.griffin_lim import sound_of
 from steelyard.models.hearing import check_sound
@@ -86,6 +87,8 @@ class SpeechT5(nn.Module):
         Refused: If an example is no sound, a word has no letters, an option is out of range, or the weights cannot be
             loaded safely.
     """
+
+    does = frozenset({Kind.CLASS_TO_AUDIO})
 
     texts: Tensor
 

@@ -6,6 +6,7 @@ from typing import final
 
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
 
@@ -27,6 +28,8 @@ class TanhCNN(nn.Module):
         mean: Subtracted from the inputs.
         std: The inputs are divided by it.
     """
+
+    does = frozenset({Kind.IMAGE_TO_CLASS})
 
     def __init__(
         self,

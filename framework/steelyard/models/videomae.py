@@ -5,6 +5,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models import _vision
 from steelyard.models._pretrained import pretrained as stored
 from steelyard.models.normalise import Normalise
@@ -32,6 +33,8 @@ class VideoMAE(nn.Module):
     Raises:
         Refused: If the options or the weights do not fit the videos.
     """
+
+    does = frozenset({Kind.VIDEO_TO_CLASS})
 
     def __init__(
         self,

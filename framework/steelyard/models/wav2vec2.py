@@ -6,6 +6,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models import _speech
 from steelyard.models._pretrained import pretrained as stored
 from steelyard.models.hearing import check_frames, check_sound
@@ -40,6 +41,8 @@ class Wav2Vec2(nn.Module):
         Refused: If an example is no sound or has too few frames for the longest text, an option is out of range, or the
             weights cannot be loaded safely.
     """
+
+    does = frozenset({Kind.AUDIO_TO_LETTERS})
 
     def __init__(
         self,

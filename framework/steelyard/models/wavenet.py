@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.models.mu_law import compress, encode, place
 from steelyard.problem import check_least, refuse
 
@@ -71,6 +72,8 @@ class WaveNet(nn.Module):
     Raises:
         Refused: If a number is out of range.
     """
+
+    does = frozenset({Kind.CLASS_TO_AUDIO})
 
     def __init__(
         self,

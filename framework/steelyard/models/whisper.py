@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from steelyard.kinds import Kind
 from steelyard.models import _speech
 from steelyard.models._pretrained import pretrained as stored
 from steelyard.models.hearing import check_sound, levelled
@@ -45,6 +46,8 @@ class Whisper(nn.Module):
         Refused: If an example is no sound, an option is out of range, or the weights cannot be loaded safely or do not
             fit the data.
     """
+
+    does = frozenset({Kind.AUDIO_TO_TEXT})
 
     def __init__(
         self,

@@ -1,12 +1,13 @@
 """Classification of anything by any model that gives logits."""
 
-from collections.abc import Iterator
-from typing import Any, Literal, cast, final
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, cast, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from steelyard.kinds import TO_CLASS, Kind
 from steelyard.measurement import EXAMPLES, TARGET, Artefact, Better, Measurement, Status, Table
 from steelyard.narrowing import is_mapping
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
@@ -40,6 +41,8 @@ class Classification(Learning):
     Raises:
         Refused: If an option is out of range.
     """
+
+    learns: ClassVar[Mapping[Kind, Kind]] = {kind: kind for kind in TO_CLASS}
 
     def __init__(
         self,

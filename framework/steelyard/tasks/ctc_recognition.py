@@ -1,11 +1,13 @@
 """Speech recognition by CTC."""
 
-from typing import Any, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
 from steelyard.adapters import CTCScoring
 from steelyard.adapters.ctc_scoring import collapsed, ctc_losses
+from steelyard.kinds import Kind
 from steelyard.tasks._ctc_beams import best_text
 from steelyard.tasks.hearing import Hearing
 
@@ -19,6 +21,8 @@ class CTCRecognition(Hearing):
     Its model goes from samples (B, T) to logits (B, frames, tokens), where token 0 is the blank; one beam takes the
     best path. The options are those of `Hearing`.
     """
+
+    learns: ClassVar[Mapping[Kind, Kind]] = {Kind.AUDIO_TO_TEXT: Kind.AUDIO_TO_LETTERS}
 
     scoring = CTCScoring()
 

@@ -1,8 +1,8 @@
 """Finding objects in pictures."""
 
 import math
-from collections.abc import Iterator
-from typing import Any, Literal, Protocol, final, runtime_checkable
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from steelyard.detection._average_precision import Interval, intervals, ranked
 from steelyard.detection._coco import precision
 from steelyard.detection.loss import set_losses
 from steelyard.extras import require
+from steelyard.kinds import Kind
 from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import refuse
@@ -52,6 +53,8 @@ class Detection(Learning):
     Raises:
         Refused: If an option is out of range, or pycocotools is missing.
     """
+
+    learns: ClassVar[Mapping[Kind, Kind]] = {Kind.IMAGE_TO_BOXES: Kind.IMAGE_TO_BOXES}
 
     def __init__(
         self,

@@ -1,10 +1,12 @@
 """Speech recognition by sequence to sequence."""
 
-from typing import Any, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
 
 from torch import Tensor
 
 from steelyard.adapters import TokenScoring
+from steelyard.kinds import Kind
 from steelyard.tasks.hearing import Hearing
 from steelyard.tasks.learning import Judged
 
@@ -18,6 +20,8 @@ class Dictation(Hearing):
     Its model goes from samples (B, T) and texts (B, L) to logits (B, L, tokens), and its `write(samples, beams=...)`
     gives texts; one beam takes the likeliest token. The options are those of `Hearing`.
     """
+
+    learns: ClassVar[Mapping[Kind, Kind]] = {Kind.AUDIO_TO_TEXT: Kind.AUDIO_TO_TEXT}
 
     scoring = TokenScoring(forced=True)
 

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from steelyard.adapters import IGNORED, TokenScoring
+from steelyard.kinds import Kind
 from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.runs import Predictions, Run
@@ -37,6 +38,8 @@ class LanguageModel(Learning):
     Raises:
         Refused: If an option is out of range.
     """
+
+    learns: ClassVar[Mapping[Kind, Kind]] = {Kind.TEXT: Kind.TEXT}
 
     def __init__(
         self,

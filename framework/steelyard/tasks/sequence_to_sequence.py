@@ -1,13 +1,14 @@
 """Sequence to sequence: translation, summarisation, and every other answer that is a text."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from steelyard.adapters import IGNORED, TokenScoring
+from steelyard.kinds import Kind
 from steelyard.measurement import Artefact, Better, Measurement, Table
 from steelyard.models.writer import Writer
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
@@ -47,6 +48,8 @@ class SequenceToSequence(Learning):
     Raises:
         Refused: If an option is out of range, or the model cannot write.
     """
+
+    learns: ClassVar[Mapping[Kind, Kind]] = {Kind.TEXT_TO_TEXT: Kind.TEXT_TO_TEXT}
 
     def __init__(
         self,

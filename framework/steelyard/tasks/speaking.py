@@ -1,13 +1,14 @@
 """What the tasks that make speech share: how it is weighed."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 
+from steelyard.kinds import Kind
 from steelyard.measurement import Artefact, Measurement
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import check_least, refuse
@@ -35,6 +36,8 @@ class Speaking(Learning):
     Raises:
         Refused: If an option is out of range.
     """
+
+    learns: ClassVar[Mapping[Kind, Kind]] = {Kind.AUDIO_TO_CLASS: Kind.CLASS_TO_AUDIO}
 
     def __init__(
         self,

@@ -1,13 +1,14 @@
 """Search by voice: a spoken query finds recordings of the same word by other voices."""
 
-from collections.abc import Iterator
-from typing import Any, Literal, final
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from steelyard.data.in_memory import InMemory
+from steelyard.kinds import Kind
 from steelyard.measurement import Artefact, Better, Measurement, Table
 from steelyard.optimisation.configured import MakeOptimizer, MakeScheduler
 from steelyard.problem import refuse
@@ -44,6 +45,8 @@ class VoiceSearch(Learning):
     Raises:
         Refused: If the model has no width, or an option is out of range.
     """
+
+    learns: ClassVar[Mapping[Kind, Kind]] = {Kind.AUDIO_TO_CLASS: Kind.AUDIO_TO_VECTOR}
 
     def __init__(
         self,
