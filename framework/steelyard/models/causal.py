@@ -55,9 +55,9 @@ class Causal(nn.Module):
         lora_alpha: float = 16,
     ) -> None:
         super().__init__()
-        if kind not in get_args(Kind):
+        if kind not in get_args(Family):
             raise refuse(
-                f"model.kind is {kind!r}, must be one of {', '.join(get_args(Kind))}", fix="model.kind=gpt_neox"
+                f"model.kind is {kind!r}, must be one of {', '.join(get_args(Family))}", fix="model.kind=gpt_neox"
             )
         of = "AutoModelForCausalLM"
         if pretrained is not None:

@@ -55,8 +55,8 @@ class EncoderDecoder(nn.Module):
         lora_alpha: float = 16,
     ) -> None:
         super().__init__()
-        if kind not in get_args(Kind):
-            raise refuse(f"model.kind is {kind!r}, must be one of {', '.join(get_args(Kind))}", fix="model.kind=bart")
+        if kind not in get_args(Family):
+            raise refuse(f"model.kind is {kind!r}, must be one of {', '.join(get_args(Family))}", fix="model.kind=bart")
         of = "AutoModelForSeq2SeqLM"
         if pretrained is not None:
             self.body: Any = _transformers.loaded(pretrained, of=of, vocabulary=vocab_size, longest=max_length)
