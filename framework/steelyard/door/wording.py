@@ -5,7 +5,12 @@ import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import resources
+from typing import Any
 
+import yaml
+
+from steelyard.composing.source import PACKAGE
 from steelyard.door.translating import LIFTED
 from steelyard.problem import Refused
 
@@ -14,8 +19,10 @@ _QUOTES = ("'", '"')
 _HEADS = {"seed": "seed_everything", "logger": "trainer.logger", "task": "model"} | {
     name: f"model.{name}" for name in LIFTED
 }
-_PRESETS = ("data", "experiment", "logger", "task", *LIFTED)
-"""Groups whose options are files of ours, which have no name at this door."""
+_PRESETS = ("data", "task", *LIFTED)
+"""Groups whose options are files of ours, which stand for a class at this door."""
+_NAMELESS = ("experiment", "logger")
+"""Groups whose options have no name here."""
 _TRAINERS = {
     "default": "--trainer.strategy auto",
     "gpu": "--trainer.accelerator gpu",
@@ -53,7 +60,22 @@ def _typed(word: str) -> str | None:
     if key == "trainer":
         return _TRAINERS.get(value)
     head, _, rest = key.partition(".")
-    if head == "hydra" or (not rest and head in _PRESETS):
+    if head == "hydra" or (not rest and head in _NAMELESS):
         return None
+    if not rest and head in _PRESETS:
+        return _class_of(head, value)
     name = ".".join(part for part in (_HEADS.get(head, head), *rest.split(".")) if part not in ("", "_target_"))
     return f"--{name} {value if value[:1] in _QUOTES else shlex.quote(value)}"
+
+
+def _class_of(group: str, option: str) -> str | None:
+    """The class of a preset, with the options of one that is not ours; ours have them by default."""
+    file = resources.files(PACKAGE) / group / f"{option}.yaml"
+    node: Any = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    target = node.pop("_target_", "???")
+    if target == "???":
+        return None
+    ours = target.partition(".")[0] == __name__.partition(".")[0]
+    options = {} if ours else {name: value for name, value in node.items() if not name.startswith("_")}
+    words = [f"{group}._target_={target}", *(f"{group}.{name}={value}" for name, value in options.items())]
+    return " ".join(typed for word in words if (typed := _typed(word)))

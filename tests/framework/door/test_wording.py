@@ -23,6 +23,12 @@ DIGITS = ["--model=Classification", "--model.model=MLP", "--model.optimizer=SGD"
         ("privacy=dp_sgd", "--privacy dp_sgd"),
         ("privacy=[dp_sgd,membership]", "--privacy '[dp_sgd,membership]'"),
         ("privacy.dp_sgd.target_epsilon=3", "--privacy.dp_sgd.target_epsilon 3"),
+        ("model=resnet", "--model.model steelyard.models.ResNet"),
+        ("task=detection model=rt_detr", "--model steelyard.tasks.Detection --model.model steelyard.models.RTDETR"),
+        (
+            "optimizer=adam",
+            "--model.optimizer torch.optim.Adam --model.optimizer.lr 0.001 --model.optimizer.weight_decay 0.0",
+        ),
         ("trainer=fsdp2", "--trainer.strategy fsdp2"),
         ("trainer=default trainer.devices=1", "--trainer.strategy auto --trainer.devices 1"),
     ],
@@ -37,7 +43,9 @@ def test_overrides_are_given_as_options(fix: str, typed: str) -> None:
         "",
         "pip install 'steelyard[deepspeed]'",
         "--ckpt_path outputs/RUN/checkpoints/last.ckpt",
-        "model=resnet",
+        "model=custom",
+        "data=nowhere",
+        "experiment=first_look",
         "trainer=ema",
         "hydra/sweeper=random",
         "seed=1 (or leave it out)",
@@ -52,6 +60,16 @@ def test_every_problem_of_a_refusal_is_put_so() -> None:
         raise refuse("too many devices", fix="trainer.devices=1", party="ranks")
     (problem,) = told.value.problems
     assert (problem.message, problem.fix, problem.party) == ("too many devices", "--trainer.devices 1", "ranks")
+
+
+def test_what_does_not_go_together_is_mended_by_what_is_pasted(
+    workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data=Shapes", "--data.limit=8", "--model=Classification", "--model.model=MLP", "--model.optimizer=SGD"]
+    assert main(["lightning", "fit", *words]) == 2
+    mended = ["--model", "steelyard.tasks.Detection", "--model.model", "steelyard.models.RTDETR"]
+    assert " ".join(mended) in " ".join(capsys.readouterr().err.split())
+    assert main(["lightning", "fit", *words, *mended, "--trainer.max_steps=1"]) == 0
 
 
 def test_stage_3_is_refused_in_one_message(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
