@@ -29,7 +29,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning import seed_everything
+from pytorch_lightning import Callback, seed_everything
 
 from steelyard import assembly, building, resident, training
 from steelyard.advising.advice import need
@@ -128,14 +128,13 @@ def child(left: int, line: list[str]) -> None:
     # What a lever imports is no memory of the training.
     assembly.attach(plugins_of(config), building.make_draft(config, data))
     gc.collect()
-    resident.settle()
-    before = resident.held() - resident.files()
+    growth = resident.Growth()
     status = Path("/proc/self/status").read_text().splitlines()
     segment = next(int(row.split()[1]) * 1024 for row in status if row.startswith("VmData:"))
     resource.setrlimit(resource.RLIMIT_DATA, (segment + left, resource.RLIM_INFINITY))
     try:
-        train(config, data)
-        grown = resident.peak() - resident.files() - before
+        train(config, data, watch=_Looks(growth))
+        grown = growth.bytes()
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
@@ -151,13 +150,29 @@ def child(left: int, line: list[str]) -> None:
     print(json.dumps({"grown": grown, "tensors": int(most)}))
 
 
-def train(config: DictConfig, data: Any) -> None:
+class _Looks(Callback):
+    """Pages of files are told from others only while they come."""
+
+    def __init__(self, growth: resident.Growth) -> None:
+        self._growth = growth
+
+    def on_before_backward(self, *_: object) -> None:
+        self._growth.look()
+
+    def on_after_backward(self, *_: object) -> None:
+        self._growth.look()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self._growth.look()
+
+
+def train(config: DictConfig, data: Any, watch: Callback | None = None) -> None:
     seed_everything(0, verbose=False)
     draft = building.make_draft(config, data)
     selected = plugins_of(config)
     attachments = assembly.attach(selected, draft)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = training.make_trainer(config, draft, selected, attachments, Path(folder))
+        trainer = training.make_trainer(config, draft, selected, attachments, Path(folder), watch=watch)
         training.fit(trainer, draft, None)
 
 

@@ -14,6 +14,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _LARGEST_WAITING = -1, -3, 1
 """Numbers of glibc's `mallopt`; the last is M_MXFAST."""
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _PAGES = "/proc/self/statm"
+NEAR = 2**20
+"""Bytes by which two marks of one moment may differ."""
 
 
 def settle() -> bool:
@@ -72,8 +74,38 @@ def peak() -> int:
     told = _told("VmHWM:")
     if told is not None:
         return told
-    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return mark if sys.platform == "darwin" else mark * 1024
+    return _most()
+
+
+class Growth:
+    """By how much this process grows from now on at most, pages of files not counted.
+
+    The kernel keeps the mark of all pages and says how many are of files only now: they come when code first runs,
+    which may be long after the fullest moment. Who looks while the mark rises knows how many there were then.
+
+    Attributes:
+        whole: Whether it was the mark of just now that everything is counted from; if not, it may be an older one.
+        before: Bytes held at the start.
+    """
+
+    def __init__(self) -> None:
+        self.whole = settle()
+        self.before = held()
+        self._files = self._read = files()
+        self._seen = 0
+        # Asking this way takes no reading of files, but what was before this program began in its process counts.
+        self._quick = sys.platform == "linux" and _most() <= self.before + NEAR
+
+    def look(self) -> None:
+        """To be called often, such as in each step before and after the fullest moments."""
+        mark = _most() if self._quick else peak()
+        if mark > self._seen:
+            self._seen, self._read = mark, files()
+
+    def bytes(self) -> int:
+        """So far."""
+        self.look()
+        return max(peak() - self.before - max(self._read - self._files, 0), 0)
 
 
 def files() -> int:
@@ -95,6 +127,11 @@ def held() -> int:
         return int(os.read(file, 200).split()[1]) * resource.getpagesize()
     finally:
         os.close(file)
+
+
+def _most() -> int:
+    mark = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return mark if sys.platform == "darwin" else mark * 1024
 
 
 def _told(name: str) -> int | None:

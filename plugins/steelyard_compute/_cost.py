@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from torch import Tensor
 
 from steelyard._counting import parameters_in
 from steelyard.adapters import Adapter
@@ -107,11 +108,20 @@ class CostAttachment(Attachment):
             self._operations.open(batch, rows=self._examples(batch), more=not self._receipt.watching)
         self._began = self._laps.mark()
 
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Looks at the mark."""
+        self._look()
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the mark."""
+        self._look()
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Ends what `on_train_batch_start` began."""
         ended = self._laps.mark()
+        self._look()
         examples = self._examples(batch)
         # A counted step is slower by the counting: its time is not kept.
         if self._operations.close():
@@ -170,6 +180,10 @@ class CostAttachment(Attachment):
 
     def _examples(self, batch: Any) -> int:
         return self._adapter.size(batch)
+
+    def _look(self) -> None:
+        if self._memory is not None:
+            self._memory.look()
 
     def _settle(self) -> None:
         self._laps.settle()

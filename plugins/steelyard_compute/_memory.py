@@ -42,10 +42,14 @@ class HighWater:
         self._device = device
         tensors = {id(tensor): tensor for tensor in [*task.parameters(), *task.buffers()]}
         self._model = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        self._fresh = device.type == "cuda" or resident.settle()
-        self._before, self._files = resident.held(), resident.files()
+        self._growth = resident.Growth()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+
+    def look(self) -> None:
+        """To be called often while training runs, since pages of files are told from others only now."""
+        if self._device.type != "cuda":
+            self._growth.look()
 
     def read(self) -> Peak:
         """The mark so far."""
@@ -55,18 +59,17 @@ class HighWater:
                 of=f"tensors on {torch.cuda.get_device_name(self._device)}, from the start to the end of training",
                 process=None,
             )
-        if not self._fresh:
+        if not self._growth.whole:
             # The mark may be from before the training.
             return Peak(
                 mib=resident.peak() / MIB,
                 of="the whole process (resident) since it began; this system does not say what training added",
                 process=resident.peak() / MIB,
             )
-        read = max(resident.files() - self._files, 0)
-        added = max(resident.peak() - self._before - read, 0)
+        before = self._growth.before
         return Peak(
-            mib=(self._model + added) / MIB,
+            mib=(self._model + self._growth.bytes()) / MIB,
             of=f"{self._model / MIB:.2f} MiB of the model, and what training added to the process (resident); "
-            f"the {max(self._before - self._model, 0) / MIB:.0f} MiB of libraries, data and parent are not in it",
+            f"the {max(before - self._model, 0) / MIB:.0f} MiB of libraries, data and parent are not in it",
             process=resident.peak() / MIB,
         )

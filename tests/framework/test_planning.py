@@ -4,7 +4,7 @@ import torch
 from helpers import tiny
 from helpers.plugins import Fake
 from steelyard import planning
-from steelyard.estimating.forecasting import count_steps
+from steelyard.estimating.forecasting import count_epoch, count_steps, validates_each_epoch
 from steelyard.problem import Problem, Refused
 from steelyard.selection import Selected
 
@@ -37,6 +37,25 @@ def test_the_figures_of_the_mlp_are_those_on_paper(monkeypatch: pytest.MonkeyPat
 )
 def test_steps(trainer: dict[str, object], steps: int | None) -> None:
     assert count_steps(tiny.draft(trainer=trainer)) == steps
+
+
+def test_an_epoch_has_as_many_steps_however_many_are_to_be_taken() -> None:
+    assert count_epoch(tiny.draft(trainer={"max_steps": 1})) == 3
+    assert count_epoch(tiny.draft(), batches=2) == count_epoch(tiny.draft(trainer={"accumulate_grad_batches": 2})) == 2
+
+
+@pytest.mark.parametrize(
+    ("trainer", "each"),
+    [
+        ({}, True),
+        ({"limit_val_batches": 1}, True),
+        ({"limit_val_batches": 0}, False),
+        ({"check_val_every_n_epoch": 2}, False),
+        ({"val_check_interval": 0.5}, False),
+    ],
+)
+def test_whether_each_epoch_ends_with_a_validation(trainer: dict[str, object], each: bool) -> None:
+    assert validates_each_epoch(tiny.draft(trainer=trainer)) is each
 
 
 def test_no_weight_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:

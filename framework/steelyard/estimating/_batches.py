@@ -25,6 +25,8 @@ class Batches(Protocol):
     Attributes:
         steps: To be taken with them.
         least: Of these, what the operations of all others can be told from.
+        steady: Number of the step that all later ones are like: the second has the optimizer's state; where a loader
+            draws its batches, those who make it look once more at what they do, and it is the third.
         seen: How many batches of each shape an epoch has, where they differ.
         told: The same in words.
         order: Shapes of the first steps after the first, where they differ; of batches that are put together to a step,
@@ -33,6 +35,7 @@ class Batches(Protocol):
 
     steps: int
     least: int
+    steady: int
     seen: Counter[Shape]
     told: str
 
@@ -75,7 +78,8 @@ def batches_of(inner: Any, fakes: Fakes, *, size: Callable[[Any], int], steps: i
             break
     largest = max(seen, key=lambda shape: (shape.size, shape.rows))
     others = [shape for shape in spread_out([*seen]) if shape.lengths != largest.lengths]
-    chosen = [shapes[0], largest, *(others or [largest])]
+    smallest = min(seen, key=lambda shape: (shape.size, shape.rows))
+    chosen = [shapes[0], largest, *(others or [smallest])]
     return _Chosen(
         inner,
         fakes,
@@ -113,6 +117,7 @@ class _Chosen:
     seen: Counter[Shape] = field(default_factory=Counter[Shape])
     told: str = ""
     order: Sequence[Shape] = ()
+    steady: int = 1
 
     @property
     def batch_size(self) -> Any:
@@ -135,7 +140,7 @@ class _AsTheyCome:
         self._size = size
         self._shapes: list[Shape] = []
         self.batch_size = getattr(inner, "batch_size", None)
-        self.steps, self.least, self.told = steps, steps, ""
+        self.steps, self.least, self.steady, self.told = steps, steps, steps - 1, ""
         self.seen = Counter[Shape]()
 
     @property

@@ -140,6 +140,10 @@ class Heap:
         waiting = self._cache.get(chunk)
         return waiting.pop() if waiting else self._place(chunk)
 
+    def map(self, size: int) -> int:
+        """Pages that never are the allocator's, such as of code; gives the handle for `give`."""
+        return self._map(size, size)
+
     def give(self, handle: int) -> None:
         """Frees what a request was given."""
         if handle >= 0:

@@ -1,7 +1,7 @@
 """Every tensor's bytes, from when they are made to when they are freed."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -114,6 +114,10 @@ class Ledger:
     def moments(self) -> Sequence[Moment]:
         """When each request came."""
         return self._moments
+
+    def gradients(self) -> Collection[int]:
+        """Of the requests those that are gradients of weights."""
+        return frozenset(entry for entry, kind in enumerate(self._kinds) if kind == "gradients")
 
     def now(self) -> int:
         """Events so far."""

@@ -5,31 +5,20 @@ A tensor comes with small objects (`_company.py`), and it matters for the holes 
 
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from steelyard.estimating._company import BEFORE, COMPANIES, HOLES, STAYS, Company, Moment
 from steelyard.estimating._heap import CACHED, Heap, Rules
 from steelyard.estimating._onednn import Written
+from steelyard.estimating._programs import KEPT, Program, Programs
 from steelyard.estimating._shapes import Shape
 
 SMALL = 1024
 """Bytes below which a tensor is a scalar or a list of sizes, and has no company of its own here."""
-PROGRAM, CONVOLUTION, GELU = 224 * 1024, 62 * 1024, 16 * 1024
-"""Bytes that a program of oneDNN and the lists beside it add to the process, by what it is for. One of a product takes
-196 KiB in an MLP, 226 in a BERT in many shapes; one of a convolution 62 to 64 in a CNN and a narrow ResNet, and 31 in a
-wider one; one of GELU 10 to 16. It has 256 KiB of its own, most of which are never written to."""
-OF_GELU, OF_PRODUCT = 2, 3
-"""Programs: of GELU, and of a product in 16 bits; 264 came of 28 products of a T5 in three shapes, two of 252 KiB and
-one of 256 KiB for nearly each."""
-KEPT = 1024 * OF_PRODUCT
-"""Programs that oneDNN keeps: its cache has room for the products or convolutions of 1,024 shapes."""
 STEPS, EVENTS = 24, 24_000
 """Steps that are replayed at most, and requests about; what others write is counted all the same."""
 REPLAYS, ALL = 15, 60_000
@@ -49,20 +38,31 @@ class Trace:
         shapes: Of the batches of each step.
         moments: When each request came; at rest where nobody says.
         written: Of requests that are not written to as a whole.
-        programs: Bytes of each program that oneDNN writes in a step for its products, once for a shape.
+        programs: That oneDNN writes.
+        gradients: Of the requests, those that are gradients of weights.
+        epoch: Steps after which they are freed, since validation follows; 0 where they stay.
+        steady: Number of the step that all later ones are like.
     """
 
     events: Sequence[int]
     sizes: Sequence[int]
     ends: Sequence[int]
     shapes: Sequence[Shape]
-    programs: Sequence[int] = ()
+    programs: Programs = field(default_factory=lambda: Programs((), ()))
     moments: Sequence[Moment] = ()
     written: Mapping[int, Written] = field(default_factory=dict[int, Written])
+    gradients: Collection[int] = ()
+    epoch: int = 0
+    steady: int = 1
 
     def step(self, number: int) -> Sequence[int]:
         """The events of a step."""
         return self.events[self.ends[number - 1] if number else 0 : self.ends[number]]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether there is a steady step."""
+        return len(self.ends) > self.steady
 
 
 def held(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) -> int:
@@ -88,7 +88,7 @@ def spread(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) ->
     once = _peak(_Replay(trace, rules), trace, order, steps=most)
     if once < LITTLE:
         return [once]
-    each = len(trace.step(0)) + (most * len(trace.step(1)) if len(trace.ends) > 1 else 0)
+    each = len(trace.step(0)) + (most * len(trace.step(trace.steady)) if trace.repeats else 0)
     times = max(3, min(REPLAYS, ALL // max(1, each)))
     again = (_peak(_Replay(trace, rules, number), trace, order, steps=most) for number in range(1, times))
     return sorted([once, *again])
@@ -104,16 +104,20 @@ def _whole(trace: Trace, order: Sequence[Shape], steps: int) -> Sequence[Shape]:
 
 def _most(trace: Trace, steps: int) -> int:
     """Steps after the first that are replayed."""
-    return max(1, min(steps - 1, STEPS, EVENTS // max(1, len(trace.step(1))))) if len(trace.ends) > 1 else 0
+    if not trace.repeats:
+        return 0
+    return max(1, min(steps - 1, STEPS, EVENTS // max(1, len(trace.step(trace.steady)))))
 
 
 def _peak(replay: "_Replay", trace: Trace, order: Sequence[Shape], *, steps: int) -> int:
     replay.first()
-    if len(trace.ends) > 1:
-        shapes = order or [trace.shapes[1]] * steps
+    if trace.repeats:
+        shapes = order or [trace.shapes[trace.steady]] * steps
         chosen = _chosen(trace, shapes, most=steps)
         for place, shape in enumerate(shapes):
             if place in chosen:
+                if trace.epoch and (place + trace.steady) % trace.epoch == 0:
+                    replay.validated()
                 replay.again(shape)
             else:
                 replay.write(shape)
@@ -123,11 +127,12 @@ def _peak(replay: "_Replay", trace: Trace, order: Sequence[Shape], *, steps: int
 def _chosen(trace: Trace, order: Sequence[Shape], *, most: int) -> frozenset[int]:
     """Which steps are replayed: the first, and of the others those in which most may be held at once."""
     first = min(len(order), (most + 1) // 2)
-    each = _fullest(trace.step(1), trace.sizes) / max(1, trace.shapes[1].size)
-    written, held = set[Shape](), list[float]()
+    each = _fullest(trace.step(trace.steady), trace.sizes) / max(1, trace.shapes[trace.steady].size)
+    written, held = dict[Hashable, int](), list[float]()
     for shape in order:
-        written.add(shape)
-        held.append(each * shape.size + sum(trace.programs) * min(len(written), KEPT / max(1, len(trace.programs))))
+        new = [one for one in trace.programs.of(shape).items() if one[0] not in written]
+        written |= {key: program.size for key, program in new[: KEPT - len(written)]}
+        held.append(each * shape.size + sum(written.values()))
     others = sorted(range(first, len(order)), key=lambda place: held[place], reverse=True)
     return frozenset([*range(first), *others[: most - first]])
 
@@ -145,7 +150,9 @@ class _Replay:
     """Takes and gives as a trace says, from a heap like that of a process which has its libraries.
 
     The steps of a training are alike, small objects included, so that its heap comes to the same again and again: what
-    lies beside the tensor at one place of a step is drawn once.
+    lies beside the tensor at one place of a step is drawn once. Only the first and those that write programs have small
+    objects of their own: of 438 requests for tensors in a step of a ResNet all came with the same ones in each step
+    but for the first two, which had twice as many.
 
     Args:
         trace: What to do.
@@ -161,16 +168,16 @@ class _Replay:
         self._draw = random.Random(number)  # noqa: S311 (small objects, no secrets)
         self.heap = self._worn(rules)
         self.before = self.heap.resident
-        self._drawn: dict[tuple[Moment, int], tuple[Company, Sequence[bool]]] = {}
+        self._drawn: dict[tuple[int, Moment, int], tuple[Company, Sequence[bool]]] = {}
+        self._steps = self._manner = 0
         self._place: Counter[Moment] = Counter()
         self._moment = Moment.REST
         self._graph: list[int] = []
         self._trace = trace
-        self._carried: defaultdict[int, deque[list[int]]] = defaultdict(deque)
-        self._written: set[Shape] = set()
-        self._left: list[int] = []
+        self._carried: defaultdict[tuple[int, bool], deque[list[int]]] = defaultdict(deque)
+        self._written: set[Hashable] = set()
+        self._left: list[Program] = []
         self._every, self._count = 1, 0
-        self._room = KEPT
 
     def _worn(self, rules: Rules) -> Heap:
         """A heap with small holes, and with some small chunks in the cache."""
@@ -188,77 +195,92 @@ class _Replay:
         return heap
 
     def first(self) -> None:
-        """All until the end of the first step, and the books on what the second frees of it."""
+        """All until the steps are alike, and the books on what the next one frees of it."""
         live: dict[int, list[int]] = {}
-        self._begin(self._trace.shapes[0], self._trace.step(0))
-        for event in self._trace.step(0):
-            if event >= 0:
-                live[event] = self._take(event, self._trace.sizes[event])
-            elif ~event in live:
-                self._give(live.pop(~event))
-        self._end()
-        if len(self._trace.ends) > 1:
-            for event in self._trace.step(1):
+        for number in range(min(self._trace.steady, len(self._trace.ends))):
+            self._begin(self._trace.programs.of_step(number), self._trace.step(number))
+            for event in self._trace.step(number):
+                if event >= 0:
+                    live[event] = self._take(event, self._trace.sizes[event])
+                elif ~event in live:
+                    self._give(live.pop(~event))
+            self._end()
+        if self._trace.repeats:
+            for event in self._trace.step(self._trace.steady):
                 if event < 0 and ~event in live:
-                    self._carried[self._trace.sizes[~event]].append(live.pop(~event))
+                    self._carried[self._known_by(~event)].append(live.pop(~event))
 
     def again(self, shape: Shape) -> None:
-        """The second step, in sizes that suit a batch; what a step leaves, the next one frees."""
-        sizes = self._sizes(shape)
-        self._begin(shape, self._trace.step(1))
+        """A steady step, in sizes that suit a batch; what a step leaves, the next one frees."""
+        sizes, steady = self._sizes(shape), self._trace.step(self._trace.steady)
+        self._begin(self._trace.programs.of(shape), steady)
         live: dict[int, list[int]] = {}
-        for place, event in enumerate(self._trace.step(1)):
+        for place, event in enumerate(steady):
             if event >= 0:
                 live[event] = self._take(event, sizes[place])
             elif ~event in live:
                 self._give(live.pop(~event))
-            elif self._carried[self._trace.sizes[~event]]:
-                self._give(self._carried[self._trace.sizes[~event]].popleft())
+            elif self._carried[self._known_by(~event)]:
+                self._give(self._carried[self._known_by(~event)].popleft())
         self._end()
         for event, handles in live.items():
-            self._carried[self._trace.sizes[event]].append(handles)
+            self._carried[self._known_by(event)].append(handles)
+
+    def validated(self) -> None:
+        """Frees the gradients, as Lightning does before it validates."""
+        for (_, gradient), waiting in self._carried.items():
+            while gradient and waiting:
+                self._give(waiting.popleft())
 
     def write(self, shape: Shape) -> None:
-        """Of a step what it leaves alone: its programs, if its shape is new."""
-        for size in self._new(shape):
+        """Of a step what it leaves alone: its programs."""
+        for program in self._new(self._trace.programs.of(shape)):
+            self._keep(program)
+
+    def _known_by(self, event: int) -> tuple[int, bool]:
+        """By what a later step finds a request that it frees: its size, and whether it is a gradient."""
+        return self._trace.sizes[event], event in self._trace.gradients
+
+    def _keep(self, program: Program) -> None:
+        for size in program.requests:
             self.heap.take(size)
+        self.heap.map(program.code)
 
     def _sizes(self, shape: Shape) -> Sequence[int]:
-        """Of each request of the second step: those of the steps whose batches are next larger and smaller, mixed."""
+        """Of each request of a steady step: those of the steps whose batches are next larger and smaller, mixed."""
         at, rows = self._known
         return [round(size) for size in _between(at, rows, float(shape.size))]
 
     @cached_property
     def _known(self) -> tuple[list[float], list[list[float]]]:
         """Sizes of batches, rising, and the requests of steps that do the same with them."""
-        second, found = self._trace.step(1), dict[float, list[float]]()
-        for number in range(1, len(self._trace.ends)):
+        outline, found = _outline(self._trace.step(self._trace.steady)), dict[float, list[float]]()
+        for number in range(self._trace.steady, len(self._trace.ends)):
             step = self._trace.step(number)
-            if _outline(step) == _outline(second):
+            if _outline(step) == outline:
                 wanted = [float(self._trace.sizes[max(event, ~event)]) for event in step]
                 found.setdefault(float(self._trace.shapes[number].size), wanted)
         ordered = sorted(found)
         return ordered, [found[size] for size in ordered]
 
-    def _begin(self, shape: Shape, step: Sequence[int]) -> None:
-        """Programs for a shape that is new come one by one during the step."""
-        self._left = self._new(shape)
+    def _begin(self, programs: Mapping[Hashable, Program], step: Sequence[int]) -> None:
+        """Programs that are new come one by one during the step."""
+        self._steps += 1
+        self._left = self._new(programs)
+        self._manner = self._steps if self._left or self._steps <= self._trace.steady else 0
         self._every, self._count = max(1, len(step) // 2 // max(1, len(self._left))), 0
         self._place.clear()
 
-    def _new(self, shape: Shape) -> list[int]:
-        """Programs to write for a shape, the first last, while there is room for them."""
-        if shape in self._written:
-            return []
-        self._written.add(shape)
-        found = [*self._trace.programs[: self._room]]
-        self._room -= len(found)
-        return found[::-1]
+    def _new(self, programs: Mapping[Hashable, Program]) -> list[Program]:
+        """Programs to write, the first last, while there is room for them."""
+        new = [key for key in programs if key not in self._written][: KEPT - len(self._written)]
+        self._written.update(new)
+        return [programs[key] for key in reversed(new)]
 
     def _take(self, event: int, size: int) -> list[int]:
         self._count += 1
         if self._left and self._count % self._every == 0:
-            self.heap.take(self._left.pop())
+            self._keep(self._left.pop())
         if (part := self._trace.written.get(event)) is not None:
             scale = size / max(1, self._trace.sizes[event]) if size else 1.0
             return [self.heap.take(round(scale * part.of), round(scale * part.bytes))]
@@ -277,7 +299,7 @@ class _Replay:
     def _company(self, moment: Moment) -> tuple[Company, Sequence[bool]]:
         """Of the next tensor of a step: which it has, and which nodes of it stay."""
         self._place[moment] += 1
-        place = moment, self._place[moment]
+        place = self._manner, moment, self._place[moment]
         if place not in self._drawn:
             company = self._draw.choice(COMPANIES[moment])
             self._drawn[place] = company, [self._draw.random() < STAYS for _ in company.graph]
@@ -286,7 +308,7 @@ class _Replay:
     def _end(self) -> None:
         """Programs beyond the requests of a step are written, too."""
         while self._left:
-            self.heap.take(self._left.pop())
+            self._keep(self._left.pop())
         self._drop()
 
     def _drop(self) -> None:
@@ -297,23 +319,6 @@ class _Replay:
     def _give(self, handles: Sequence[int]) -> None:
         for handle in handles:
             self.heap.give(handle)
-
-
-def programs(func: Any, args: Any, kwargs: Any) -> Mapping[Any, int]:
-    """The programs that oneDNN writes for an operation, once for a shape: convolutions, GELU, and products in 16 bits.
-
-    Returns:
-        What each is known by, with its bytes.
-    """
-    name = getattr(getattr(func, "overloadpacket", None), "__name__", "")
-    key = (name, *(tuple(one.shape) for one in args if isinstance(one, Tensor)))
-    if "convolution" in name:
-        return {(*key, part): CONVOLUTION for part in (("data", "weights") if "backward" in name else ("",))}
-    if name in ("gelu", "gelu_backward") and kwargs.get("approximate", "none") == "none":
-        return {(*key, part): GELU for part in range(OF_GELU)}
-    half = any(isinstance(one, Tensor) and one.dtype in (torch.bfloat16, torch.float16) for one in args)
-    product = half and name in ("mm", "addmm", "bmm", "baddbmm")
-    return {(*key, part): PROGRAM for part in range(OF_PRODUCT)} if product else {}
 
 
 def _outline(step: Sequence[int]) -> list[int]:

@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
 from steelyard.draft import Draft
 from steelyard.estimating.estimate import Estimate, Forecast
 from steelyard.problem import Problem
@@ -48,23 +50,37 @@ def count_steps(draft: Draft, *, batches: int | None = None) -> int | None:
         batches: To a step, where a plugin will change that.
     """
     trainer = draft.trainer
-    try:
-        loaded = len(draft.data.train_dataloader())
-    except TypeError:
-        loaded = None
-    limit = trainer.get("limit_train_batches")
-    if loaded is not None and limit is not None:
-        loaded = int(loaded * limit) if isinstance(limit, float) else min(loaded, int(limit))
     most = trainer.get("max_steps")
     steps = None if most in (None, -1) else int(most)
     epochs = trainer.get("max_epochs")
     if epochs is None and steps is None:
         epochs = 1000
-    if epochs not in (None, -1) and loaded is not None:
-        each = batches or int(trainer.get("accumulate_grad_batches") or 1)
-        by_epochs = int(epochs) * math.ceil(loaded / each)
+    each = count_epoch(draft, batches=batches)
+    if epochs not in (None, -1) and each is not None:
+        by_epochs = int(epochs) * each
         steps = by_epochs if steps is None else min(steps, by_epochs)
     return steps
+
+
+def count_epoch(draft: Draft, *, batches: int | None = None) -> int | None:
+    """Optimizer steps of an epoch, or None where the loader has no length. The arguments are those of `count_steps`."""
+    try:
+        loaded = len(draft.data.train_dataloader())
+    except TypeError:
+        return None
+    limit = draft.trainer.get("limit_train_batches")
+    if limit is not None:
+        loaded = int(loaded * limit) if isinstance(limit, float) else min(loaded, int(limit))
+    return math.ceil(loaded / (batches or int(draft.trainer.get("accumulate_grad_batches") or 1)))
+
+
+def validates_each_epoch(draft: Draft) -> bool:
+    """Whether each epoch ends with a validation, and there is none before."""
+    trainer = draft.trainer
+    asked = all(trainer.get(name) in (None, 1) for name in ("check_val_every_n_epoch", "val_check_interval"))
+    if not asked or trainer.get("limit_val_batches") in (0, 0.0):
+        return False
+    return is_overridden("validation_step", draft.task) and is_overridden("val_dataloader", draft.data)
 
 
 def smaller_than_a_batch(loader: Any) -> Problem | None:

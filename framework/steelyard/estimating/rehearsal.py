@@ -26,11 +26,12 @@ from steelyard.estimating._company import Moment
 from steelyard.estimating._flops import FlopCount
 from steelyard.estimating._heap import LEAN, in_training, rules_of
 from steelyard.estimating._ledger import Ledger, tensors_in
-from steelyard.estimating._replay import Trace, held, programs, spread
+from steelyard.estimating._programs import Call, Programs, calls
+from steelyard.estimating._replay import Trace, held, spread
 from steelyard.estimating._shapes import Shape, shape_of, total
 from steelyard.estimating._where import Where
 from steelyard.estimating.estimate import Estimate
-from steelyard.estimating.forecasting import count_steps
+from steelyard.estimating.forecasting import count_epoch, count_steps, validates_each_epoch
 from steelyard.seam import Seam
 from steelyard.selection import Selected
 
@@ -186,7 +187,7 @@ class _Watch(Callback):
         self._memory: dict[str, int] | None = None
         self._for_gpu: dict[str, int] | None = None
         self._ends: list[int] = []
-        self._programs: dict[Any, int] = {}
+        self._calls: list[list[Call]] = [[]]
         self._steps: list[_Step] = []
         self._shape = Shape(rows=0, numbers=())
         self._examples = 0
@@ -198,8 +199,7 @@ class _Watch(Callback):
         flops = self._flops.add(func, args, kwargs, out)
         if flops:
             self._where.add(flops, forward=self._ledger.moment is Moment.FORWARD)
-        if len(self._steps) == 1:
-            self._programs |= programs(func, args, kwargs or {})
+        self._calls[-1] += calls(func, args, kwargs or {})
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)
@@ -242,6 +242,7 @@ class _Watch(Callback):
             self._steps.append(_Step(self._shape, self._flops.total, self._where.taken()))
             self._flops.total = 0
             self._ends.append(self._ledger.now())
+            self._calls.append([])
         if len(self._ends) > 1 and self._ends[1] - self._ends[0] > LONG:
             self.steps = min(self.steps, self.least)
         if len(self._steps) == self.steps:
@@ -290,14 +291,18 @@ class _Watch(Callback):
     def _held(self, batches: Batches) -> _Held:
         events, sizes = self._ledger.events()
         shapes = [step.shape for step in self._steps]
+        steady = min(batches.steady, max(1, len(shapes) - 1))
         trace = Trace(
             events=events,
             sizes=sizes,
             ends=self._ends,
             shapes=shapes,
-            programs=[*self._programs.values()],
+            programs=Programs(self._calls[:-1], shapes, steady=steady),
             moments=self._ledger.moments(),
             written=self._ledger.written(),
+            gradients=self._ledger.gradients(),
+            steady=steady,
+            epoch=(count_epoch(self._draft) or 0) if validates_each_epoch(self._draft) else 0,
         )
         steps = count_steps(self._draft) or STEPS_UNKNOWN
         rules, lean = in_training(rules_of()), in_training(rules_of({**os.environ, **LEAN}))

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from steelyard.estimating._fake import Fakes
 from steelyard.estimating._ledger import Ledger
-from steelyard.estimating._replay import CONVOLUTION, GELU, OF_GELU, OF_PRODUCT, PROGRAM, programs
 
 CASES = {
     "few channels": (nn.Conv2d(3, 16, 3), (32, 3, 12, 12)),
@@ -107,20 +106,6 @@ def test_one_example_and_double_precision_are_another_kernel_s() -> None:
         with fakes.entered(ledger.see):
             kept = fake(given)
         assert ledger.peak()["workspace"] == kept.numel() * kept.element_size()
-
-
-def test_programs_are_written_once_for_a_shape_and_each_kind_has_its_size() -> None:
-    aten = torch.ops.aten
-    half, single, image = torch.zeros(2, 2, dtype=torch.bfloat16), torch.zeros(2, 2), torch.zeros(2, 2, 5, 5)
-    assert [*programs(aten.mm.default, (half, half), {}).values()] == [PROGRAM] * OF_PRODUCT
-    assert programs(aten.mm.default, (half, half), {}) == programs(aten.mm.default, (half + 1, half), {})
-    assert not programs(aten.mm.default, (single, single), {})
-    assert [*programs(aten.gelu.default, (single,), {}).values()] == [GELU] * OF_GELU
-    assert not programs(aten.gelu.default, (single,), {"approximate": "tanh"})
-    assert not programs(aten.relu.default, (single,), {})
-    # The gradient of the data and that of the weights are two.
-    assert [*programs(aten.convolution.default, (image, image), {}).values()] == [CONVOLUTION]
-    assert [*programs(aten.convolution_backward.default, (image, image, image), {}).values()] == [CONVOLUTION] * 2
 
 
 WRITTEN = """

@@ -1,6 +1,7 @@
 """A heap is left to chance: several replays of one training, and what a forecast makes of them."""
 
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import Fakes
 from steelyard.estimating._heap import LEAN, Rules, rules_of
 from steelyard.estimating._onednn import Written
-from steelyard.estimating._replay import PROGRAM, Trace, held, spread
+from steelyard.estimating._programs import PRODUCT, Call, Programs
+from steelyard.estimating._replay import Trace, held, spread
 from steelyard.estimating._shapes import Shape
 from steelyard.estimating.estimate import MOST_PAGES, ONCE, PAGES, SAFE, SAFE_LEAN, Estimate
 
@@ -76,12 +78,19 @@ def test_an_allocator_that_gives_back_what_is_freed_leaves_nothing_to_chance() -
     assert held(trace, [], rules_of(LEAN), steps=9) == pytest.approx(found[0], rel=0.01)
 
 
+def written(count: int) -> Programs:
+    """As many products to a step, whose shapes all grow with the length of a batch."""
+    shapes = [Shape(rows=1, numbers=(size,)) for size in (1000, 2000)]
+    steps = [[Call(("mm", number), (shape.size,), PRODUCT) for number in range(count)] for shape in shapes]
+    return Programs(steps, shapes)
+
+
 def test_the_programs_of_steps_that_are_not_replayed_are_counted_up_to_those_that_are_kept() -> None:
-    trace = replace(layers(20, MIB), programs=[PROGRAM] * 10)
+    trace = replace(layers(20, MIB), programs=written(2))
     order = [Shape(rows=1, numbers=(size,)) for size in range(1, 301)]
     few, many = (held(trace, order[:count], rules_of(LEAN), steps=1000) for count in (20, 300))
-    assert many - few == pytest.approx(280 * 10 * PROGRAM, rel=0.05)
-    trace = replace(trace, programs=[PROGRAM] * 100)
+    assert many - few == pytest.approx(280 * 2 * PRODUCT.size, rel=0.05)
+    trace = replace(trace, programs=written(100))
     assert held(trace, order, rules_of(LEAN), steps=1000) == pytest.approx(
         held(trace, order[:40], rules_of(LEAN), steps=1000), rel=0.05
     )
@@ -129,6 +138,12 @@ def test_of_batches_that_are_put_together_the_largest_is_replayed() -> None:
     found = batches_of(loader, Fakes(), size=one, steps=3, each=2)
     # Steps of (5, 9), (3, 7), (8, 2) and (4, 6) numbers; the first is rehearsed as it is.
     assert [shape.size for shape in found.order] == [7, 8, 6]
+
+
+def test_a_small_last_batch_is_rehearsed() -> None:
+    loader: DataLoader[Tensor] = DataLoader([torch.zeros(4)] * 11, batch_size=4)  # type: ignore[arg-type]
+    found = batches_of(loader, Fakes(), size=len, steps=2, each=1)
+    assert [len(batch) for batch in islice(found, found.steps)] == [4, 4, 3]
 
 
 def test_of_a_request_that_is_not_written_to_as_a_whole_its_part_is_replayed_in_each_step() -> None:

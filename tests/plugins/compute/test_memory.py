@@ -129,3 +129,36 @@ def test_pages_of_files_that_are_read_meanwhile_are_not_in_it(tmp_path: Path) ->
         after = mark.read()
     assert after.process - before.process > 55
     assert after.mib - before.mib < 8
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells pages of files from others")
+def test_pages_of_files_that_are_read_after_the_fullest_moment_are_not_taken_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "library"
+    path.write_bytes(bytes(60 * MIB))
+    mark = HighWater(nn.Identity(), CPU)
+    before = mark.read().mib
+    held = torch.ones(64 * MIB // 4)
+    mark.look()
+    del held
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert not any(pages[place] for place in range(0, len(pages), 4096))
+        assert 60 < mark.read().mib - before < 90
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_growth_is_the_same_however_the_mark_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick: bool
+) -> None:
+    """What a program used before another began in its place cannot be forgotten; the kernel is asked otherwise then."""
+    if not quick:
+        monkeypatch.setattr(resident, "NEAR", -(2**40))
+    path = tmp_path / "library"
+    path.write_bytes(bytes(32 * MIB))
+    growth = resident.Growth()
+    assert growth.whole
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert not any(pages[place] for place in range(0, len(pages), 4096))
+        held = torch.ones(64 * MIB // 4)
+        growth.look()
+        del held
+    assert 60 * MIB < growth.bytes() < 90 * MIB

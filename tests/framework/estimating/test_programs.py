@@ -1,0 +1,154 @@
+"""Programs that oneDNN writes: for which operations, of what size, and for which shapes once more."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from helpers.glibc import GLIBC
+from steelyard.estimating._programs import (
+    CONVOLUTION,
+    GELU,
+    OF_DATA,
+    OF_SPREAD_DATA,
+    OF_WEIGHTS,
+    PRODUCT,
+    Call,
+    Programs,
+    calls,
+)
+from steelyard.estimating._shapes import Shape, shape_of
+
+aten = torch.ops.aten
+
+
+def test_each_kind_of_operation_has_its_own_and_others_none() -> None:
+    half, single, small = torch.zeros(32, 32).bfloat16(), torch.zeros(32, 32), torch.zeros(16, 16).bfloat16()
+
+    def of(func: object, *args: object, **kwargs: object) -> list[object]:
+        return [call.program for call in calls(func, args, kwargs)]
+
+    assert of(aten.mm.default, half, half) == [PRODUCT]
+    assert of(aten.addmm.default, half[0], half, half) == [PRODUCT]
+    # A small product, and one in 32 bits, are torch's own.
+    assert of(aten.mm.default, small, small) == of(aten.mm.default, single, single) == []
+    assert of(aten.gelu.default, single) == [GELU]
+    assert of(aten.gelu.default, single, approximate="tanh") == of(aten.relu.default, single) == []
+    image, weight = torch.zeros(2, 3, 5, 5), torch.zeros(4, 3, 3, 3)
+
+    def back(stride: int, data: bool, weights: bool) -> list[object]:
+        rest = (None, [stride] * 2, [0, 0], [1, 1], False, [0, 0], 1, [data, weights, False])
+        return of(aten.convolution_backward.default, image, image, weight, *rest)
+
+    assert of(aten.convolution.default, image, weight) == [CONVOLUTION]
+    assert back(1, True, True) == [OF_DATA, OF_WEIGHTS]
+    assert back(2, True, True) == [OF_SPREAD_DATA, OF_WEIGHTS]
+    # In a first layer nobody asks for the gradient of the data.
+    assert back(1, False, True) == [OF_WEIGHTS]
+
+
+def test_a_product_of_the_same_shapes_in_another_order_of_memory_has_its_own() -> None:
+    half = torch.zeros(32, 32).bfloat16()
+    plain, turned = (calls(aten.mm.default, (half, other), {})[0] for other in (half, half.t()))
+    assert plain.key != turned.key
+    assert plain.key == calls(aten.mm.default, (half + 1, half), {})[0].key
+
+
+class Watched(TorchDispatchMode):
+    """What a step asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        del types
+        self.calls += calls(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
+def step(source: Tensor, target: Tensor) -> None:
+    """Attention of one text to another between products, forward and back."""
+    torch.manual_seed(0)
+    weights = [torch.zeros(64, 64, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
+    words, asked = (torch.zeros(*text.shape, 64, dtype=torch.bfloat16) for text in (source, target))
+    keys, values, queries = words @ weights[0], words @ weights[1], asked @ weights[2]
+    found = torch.bmm(torch.bmm(queries, keys.transpose(1, 2)), values)
+    torch.nn.functional.gelu(found).sum().backward()
+
+
+def watched(rows: int, source: int, target: int) -> tuple[list[Call], Shape]:
+    batch = torch.zeros(rows, source), torch.zeros(rows, target)
+    with Watched() as mode:
+        step(*batch)
+    return mode.calls, shape_of(batch, rows=rows)
+
+
+def test_the_programs_of_any_shape_are_told_from_those_of_a_few() -> None:
+    steps = [watched(*sizes) for sizes in ((32, 9, 12), (32, 20, 17), (32, 9, 7), (20, 13, 12))]
+    told = Programs([calls for calls, _ in steps], [shape for _, shape in steps])
+    for number, (_, shape) in enumerate(steps):
+        assert told.of(shape) == told.of_step(number)
+    for sizes in ((32, 14, 14), (11, 20, 8), (32, 9, 17)):
+        asked, shape = watched(*sizes)
+        assert [*told.of(shape)] == [*dict.fromkeys(call.key for call in asked)]
+    # Shapes share what only one of their lengths decides.
+    first, second = (set(told.of(watched(32, 9, length)[1])) for length in (12, 13))
+    assert len(first & second) > 0 < len(first - second)
+
+
+def test_from_one_shape_numbers_grow_with_the_examples_where_they_are_a_multiple_of_them() -> None:
+    shape, other = Shape(rows=24, numbers=(24,)), Shape(rows=30, numbers=(30,))
+    told = Programs([[Call("mm", (48, 10), PRODUCT)]] * 2, [shape, shape])
+    assert [*told.of(other)] == [("mm", (60, 10))]
+
+
+def test_a_number_that_grows_with_nothing_known_has_its_own_program_for_each_shape() -> None:
+    shapes = [Shape(rows=10, numbers=(size,)) for size in (10, 20, 30)]
+    told = Programs([[Call("mm", (number,), PRODUCT)] for number in (7, 3, 11)], shapes)
+    assert len({key for shape in shapes for key in told.of(shape)}) == 3
+
+
+# Heap and code beside it before and after new shapes, in a process that does nothing else.
+LEFT = f"""
+{GLIBC}
+import gc, sys, torch
+torch.set_num_threads(1)
+def product(rows):
+    torch.ones(rows, 256, dtype=torch.bfloat16) @ torch.ones(256, 256, dtype=torch.bfloat16)
+def gelu(rows):
+    inputs = torch.ones(rows, 64, requires_grad=True)
+    torch.nn.functional.gelu(inputs).sum().backward()
+def convolution(rows):
+    inputs = torch.ones(rows, 32, 8, 8, requires_grad=True)
+    layer = torch.nn.Conv2d(32, 32, 3, padding=1)
+    layer(inputs).sum().backward()
+work = dict(product=product, gelu=gelu, convolution=convolution)[sys.argv[1]]
+def used():
+    gc.collect()
+    libc.malloc_trim(0)
+    now = libc.mallinfo2()
+    return now.uordblks + now.hblkhd
+for rows in range(100, 104):
+    work(rows)
+before = used()
+for rows in range(104, 114):
+    work(rows)
+print((used() - before) / 10)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own numbers")
+@pytest.mark.parametrize(
+    ("kind", "programs"),
+    [("product", (PRODUCT,)), ("gelu", (GELU, GELU)), ("convolution", (CONVOLUTION, OF_DATA, OF_WEIGHTS))],
+)
+def test_what_is_left_on_the_heap_is_what_a_new_shape_takes(kind: str, programs: tuple) -> None:
+    if kind == "product" and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("this processor has no products in 16 bits")
+    done = subprocess.run([sys.executable, "-c", LEFT, kind], capture_output=True, text=True, check=True)
+    expected = sum(sum(program.requests) for program in programs)
+    assert float(done.stdout) == pytest.approx(expected, rel=0.25)
