@@ -109,11 +109,21 @@ class Gathering:
         self._sums.clear()
         self._keep_small()
 
-    def _listener(self, place: int, number: int) -> Callable[[tuple[Tensor | None, ...]], None]:
-        def listen(gradients: tuple[Tensor | None, ...]) -> None:
-            back = gradients[number]
-            if back is not None:
+    def _listener(
+        self, place: int, number: int
+    ) -> Callable[[tuple[Tensor | None, ...]], tuple[Tensor | None, ...] | None]:
+        def listen(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...] | None:
+            back, call = gradients[number], self._calls[place]
+            if back is None:
+                return None
+            assert call is not None
+            if call.moments is None or back.is_contiguous():
                 self._take(place, back)
+                return None
+            # Group normalisation would copy it into this order, too: once is enough for both.
+            back = back.contiguous()
+            self._take(place, back)
+            return (*gradients[:number], back, *gradients[number + 1 :])
 
         return listen
 

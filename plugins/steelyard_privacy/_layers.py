@@ -18,7 +18,7 @@ from steelyard.registry import did_you_mean
 from steelyard_privacy._comparison import Comparison
 from steelyard_privacy._convolution import AS_WEIGHT, at_once, convolution_samples
 from steelyard_privacy._gathering import Gathering
-from steelyard_privacy._moments import Moments
+from steelyard_privacy._moments import Gradients, Moments, gradients_of
 from steelyard_privacy._recording import Call, Record, Recording
 from steelyard_privacy._shares import SMALL, Instantiated, Products, Reordered, Rows, Share
 from steelyard_privacy._sums import Layout
@@ -194,21 +194,27 @@ def _embedding(layer: Any, back: Tensor, names: Tensor) -> list[Share]:
 
 def _norm(layer: Any, back: Tensor, inputs: Tensor, moments: Moments | None) -> list[Share]:
     weight, bias, found = layer.weight, layer.bias, list[Share]()
+    if moments is not None and moments.mean.dtype == back.dtype == inputs.dtype:
+        samples = gradients_of(back, inputs, moments)
+    else:
+        samples = _gradients(layer, back, inputs)
+    if weight.requires_grad:
+        found.append(Instantiated(weight, samples.weight))
+    if bias.requires_grad:
+        found.append(Instantiated(bias, samples.bias))
+    return found
+
+
+def _gradients(layer: Any, back: Tensor, inputs: Tensor) -> Gradients:
+    """Those of a norm layer, whose input is normalised once more."""
     if isinstance(layer, nn.LayerNorm):
         start, stop = 1, back.ndim - len(layer.normalized_shape)
     else:
         start, stop = 2, back.ndim
     over = tuple(range(start, stop))
-    sums = back.sum(dim=over) if over else back
-    if weight.requires_grad:
-        if moments is None or moments.mean.dtype != back.dtype:
-            samples = _normalised_products(layer, back, inputs, start=start, stop=stop)
-        else:
-            samples = _centred_products(back, inputs, sums, moments)
-        found.append(Instantiated(weight, samples))
-    if bias.requires_grad:
-        found.append(Instantiated(bias, sums))
-    return found
+    return Gradients(
+        _normalised_products(layer, back, inputs, start=start, stop=stop), back.sum(dim=over) if over else back
+    )
 
 
 def _normalised_products(layer: Any, back: Tensor, inputs: Tensor, *, start: int, stop: int) -> Tensor:
@@ -224,26 +230,6 @@ def _normalised_products(layer: Any, back: Tensor, inputs: Tensor, *, start: int
         else:
             normed = functional.group_norm(some, layer.num_groups, eps=layer.eps)
         torch.sum(normed.mul_(mine), dim=over, out=into) if over else torch.mul(normed, mine, out=into)
-    return samples
-
-
-def _centred_products(back: Tensor, inputs: Tensor, sums: Tensor, moments: Moments) -> Tensor:
-    """Of group normalisation, (n, c): sum_t back_t (input_t - mean) scale, as torch's own gradient of the weight.
-
-    Args:
-        back: (n, c, *places).
-        inputs: (n, c, *places).
-        sums: Of `back` over the places, (n, c).
-        moments: By which the input was normalised.
-    """
-    back, inputs = (one.reshape(*sums.shape, -1) for one in (back, inputs))
-    samples = torch.empty_like(sums)
-    number = at_once(back[0].numel())
-    for mine, some, into in zip(back.split(number), inputs.split(number), samples.split(number), strict=True):
-        torch.linalg.vecdot(mine, some, out=into)
-    groups = moments.mean.shape
-    samples.view(*groups, -1).addcmul_(sums.view(*groups, -1), moments.mean[..., None], value=-1)
-    samples.view(*groups, -1).mul_(moments.scale[..., None])
     return samples
 
 
