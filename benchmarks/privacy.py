@@ -1,9 +1,11 @@
 """What a private step costs, against the same run without privacy, and against every mode of Opacus.
 
-Non-private and private training go through `Trainer.fit`; Opacus trains in a bare loop, which flatters it. All in one
-process, interleaved, CPU time, one thread, noise on, median of paired ratios. The first steps do not count: in four of
-them the engine is held against the ordinary gradient, and in the others oneDNN makes its programs for each size of a
-batch that it meets for the first time. Epsilon is logged every 50 steps, Lightning's pace.
+Non-private and private training go through `Trainer.fit`; Opacus trains in a bare loop, which flatters it. CPU time,
+one thread, noise on, median of paired ratios, twice: in one process, one fit after the other, where Opacus has the
+allocator as a training of the command sets it; and in a process for each, by turns of some steps, where it has glibc's
+as it comes, as who uses Opacus has. The first steps do not count: in four of them the engine is held against the
+ordinary gradient, and in the others oneDNN makes its programs for each size of a batch that it meets for the first
+time. Epsilon is logged every 50 steps, Lightning's pace.
 Run: python benchmarks/privacy.py  (with --memory: the peaks instead, each in a process of its own; with --pieces: what
 batches in pieces cost; with --floor: the least that such a step needs without hooks, draws, controls and Lightning)
 
@@ -11,13 +13,11 @@ Goals: geometric mean at most 1.25, no model above 1.55; at most 0.62 of the bes
 0.4 ms a step whatever the model; 16 physical batches at most 1.10 of one.
 """
 
-import gc
 import os
-import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import exp, log
 from pathlib import Path
 from statistics import mean, median
@@ -27,12 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import torch
 from _private_floor import Floor
-from _private_models import MODELS, by_opacus
-from pytorch_lightning import Trainer
+from _private_memory import memory, told_memory
+from _private_models import MODELS
+from _private_trainings import SKIPPED, SOONER, WARM, loader, opacus, plain, private, seconds, small, tiny
+from _private_turns import Turn, Worker, turns
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
-from private_runs import Examples, Task, fit, make_draft, objective
+from private_runs import objective
 from steelyard import resident
 from steelyard_privacy._accounting import Mechanism
 from steelyard_privacy._draw_test import DrawTest
@@ -40,19 +42,13 @@ from steelyard_privacy._engine import HookEngine
 from steelyard_privacy._randomness import Randomness
 from steelyard_privacy._sampling import PoissonLoader, population_of
 from steelyard_privacy._sums import Layout, Sums
-from steelyard_privacy.dp_sgd import DPSGD
 
 PAIRS = int(os.environ.get("PAIRS", "5"))
-STEPS = int(os.environ.get("STEPS", "12"))
-SKIPPED = int(os.environ.get("SKIPPED", "41"))
-WARM = 3
-"""Steps of Opacus that do not count, since its batches are of one size."""
+ROUNDS = int(os.environ.get("ROUNDS", "9"))
+"""Turns of each process."""
 BARE, FIRST = 40, 12
 """Steps without Lightning, and those before them that do not count."""
 ROWS = 10_000_000
-EPOCHS = 20
-"""That are planned, of which one is trained, so that the ledger is written to as rarely as in a whole training."""
-LIGHTNING = {"max_epochs": EPOCHS, "log_every_n_steps": 50}
 MODES = ("hooks", "functorch", "ghost")
 
 
@@ -64,64 +60,6 @@ PIECES = {
     "CNN 3 conv, GroupNorm 32x32, B 32": (32, 256),
 }
 """Sizes of drawn batches: of the table, and where plain training in pieces costs no more than whole."""
-
-
-class Clocked(Task):
-    """Notes the CPU time and the number of examples of each step."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model, lr=0.01)
-        self.times: list[float] = []
-        self.counts: list[int] = []
-
-    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        self.trainer.should_stop = len(self.times) + 1 == STEPS + SKIPPED
-        self.times.append(time.process_time())
-        self.counts.append(len(batch[0]))
-
-    def training_step(self, batch: object, batch_idx: int) -> torch.Tensor:
-        return nn.functional.cross_entropy(self(batch[0]), batch[1])
-
-
-def per_example(times: list[float], counts: list[int], skipped: int = SKIPPED) -> float:
-    """Seconds an example, from the start of the first step that counts to the start of the last."""
-    return (times[-1] - times[skipped]) / sum(counts[skipped:-1])
-
-
-def loader(make: Callable[[int], torch.Tensor], batch_size: int) -> DataLoader:
-    torch.manual_seed(0)
-    count = batch_size * (STEPS + SKIPPED)
-    return DataLoader(TensorDataset(make(count), torch.randint(0, 10, (count,))), batch_size=batch_size, shuffle=True)
-
-
-def plain(make_model: Callable[[], nn.Module], data: DataLoader) -> float:
-    task = Clocked(make_model())
-    draft = make_draft(task, Examples(lambda: data), **LIGHTNING)
-    Trainer(**draft.trainer).fit(task, data)
-    return per_example(task.times, task.counts)
-
-
-def private(make_model: Callable[[], nn.Module], data: DataLoader, **options: object) -> float:
-    task = Clocked(make_model())
-    fit(DPSGD(target_epsilon=None, noise_multiplier=1.0, **options), task, Examples(lambda: data), **LIGHTNING)
-    return per_example(task.times, task.counts)
-
-
-def opacus(make_model: Callable[[], nn.Module], data: DataLoader, mode: str) -> float:
-    model, optimizer, criterion = by_opacus(make_model(), data, mode)
-    times, counts = [], []
-    for inputs, targets in data:
-        times.append(time.process_time())
-        counts.append(len(inputs))
-        optimizer.zero_grad()
-        criterion(model(inputs), targets).backward()
-        optimizer.step()
-        if len(times) == STEPS + WARM:
-            break
-    # The model and its hooks hold each other, with gigabytes of gradients.
-    del model, optimizer
-    gc.collect()
-    return per_example(times, counts, WARM)
 
 
 def sampler() -> float:
@@ -176,7 +114,7 @@ def bare(
             engine.add_clipped(sums, piece, count=len(piece[0]), objective=loss, max_norm=1.0)
         sums.total()
 
-    def seconds(run: Callable[[int], None], pieces: int) -> float:
+    def took(run: Callable[[int], None], pieces: int) -> float:
         start = time.process_time()
         for _ in range(max(1, 2560 // count)):
             model.zero_grad()
@@ -185,72 +123,70 @@ def bare(
 
     found: list[float] = []
     for run in (plainly, privately):
-        seconds(run, number)
-        found.append(median(seconds(run, number) / seconds(run, 1) for _ in range(PAIRS)))
+        took(run, number)
+        found.append(median(took(run, number) / took(run, 1) for _ in range(PAIRS)))
     return found[0], found[1]
 
 
-def tiny() -> nn.Module:
-    return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 10))
-
-
-def ratios(name: str, runs: dict[str, Callable[[], float]]) -> dict[str, float]:
-    found: dict[str, list[float]] = {key: [] for key in runs}
+def ratios(name: str) -> dict[str, float]:
+    """To plain training, one fit after the other in this process."""
+    make_model, make, _ = MODELS[name]
+    data = loader(make, MODELS[name][2])
+    found: dict[str, list[float]] = {key: [] for key in sides()}
+    # The first fits of a process ask for memory that the others find, and make programs for sizes of batches.
+    for run in (plain, private):
+        seconds(run, make_model, data, skipped=skipped(name))
     for _ in range(PAIRS):
-        for key, run in runs.items():
-            found[key].append(run())
+        for key, values in found.items():
+            if key in MODES:
+                values.append(seconds(opacus, make_model, data, mode=key))
+            else:
+                values.append(seconds(plain if key == "plain" else private, make_model, data, skipped=skipped(name)))
+    return against_plain(found, name)
+
+
+def ratios_by_turns(name: str) -> dict[str, float]:
+    """The same with a process for each: Opacus has glibc's allocator as it comes, as who uses it has."""
+    words = [sys.executable, __file__, "--turns", name]
+    workers = {key: Worker([*words, key], warm=WARM if key in MODES else skipped(name)) for key in sides()}
+    found = turns(workers, rounds=ROUNDS)
+    for worker in workers.values():
+        worker.end()
+    return against_plain(found, name)
+
+
+def work(name: str, side: str) -> None:
+    """Trains as long as the other process asks for it."""
+    make_model, make, batch_size = MODELS[name]
+    data = loader(make, batch_size)
+    if side in MODES:
+        opacus(make_model, data, Turn(), side)
+    else:
+        resident.keep()
+        (plain if side == "plain" else private)(make_model, data, Turn())
+
+
+def skipped(name: str) -> int:
+    return SOONER if "transformer" in name else SKIPPED
+
+
+def sides() -> tuple[str, ...]:
+    return ("plain", "dp_sgd") if os.environ.get("QUICK") else ("plain", "dp_sgd", *MODES)
+
+
+def against_plain(found: dict[str, list[float]], name: str) -> dict[str, float]:
     base = found["plain"]
     row = {key: median(a / b for a, b in zip(values, base, strict=True)) for key, values in found.items()}
     row["ms"] = 1e3 * median(base) * MODELS[name][2]
+    row["of best"] = row["dp_sgd"] / min((row[mode] for mode in MODES if mode in row), default=float("nan"))
     return row
 
 
-def memory(name: str, side: str) -> float:
-    """Bytes that a fit takes at its peak beside the interpreter and the data; to be asked in a process of its own.
-
-    The first steps count, in which the engine is held against the ordinary gradient. `cut` works on no more examples
-    at once than a step without privacy has, where Poisson sampling draws more; `drawn` is the run without privacy on
-    batches of such sizes.
-    """
-    make_model, make, batch_size = MODELS[name]
-    largest = {"dp_sgd": None, "cut": batch_size, "halves": batch_size // 2}
-    run = plain if side in ("plain", "drawn") else lambda m, d: private(m, d, max_physical_batch_size=largest[side])
-    # What is loaded late is loaded before.
-    run(tiny, loader(lambda count: torch.randn(count, 8), 8))
-    data = loader(make, batch_size)
-    if side == "drawn":
-        steps = STEPS + SKIPPED
-        places = (torch.rand(steps, len(data.dataset)) * steps < 1).unbind()
-        data = DataLoader(data.dataset, batch_sampler=[place.nonzero()[:, 0].tolist() for place in places])
-    resident.settle()
-    before = resident.held()
-    run(make_model, data)
-    return resident.peak() - before
-
-
-GIVES_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-"""glibc's allocator then gives memory back as soon as it is free: what is left is what was held. As a training sets it,
-it keeps what batches of ever new sizes have left behind, with or without privacy."""
-
-
-def told_memory(name: str) -> None:
-    sides = ("plain", "drawn", "dp_sgd", "cut", "halves")
-    for how, settings in (("what is held", GIVES_BACK), ("allocator as a training sets it", {})):
-        found: dict[str, float] = {}
-        for side in sides:
-            words = [sys.executable, __file__, "--memory", name, side]
-            runs = [
-                subprocess.run(
-                    words, capture_output=True, check=True, text=True, env={**os.environ, "SKIPPED": "11", **settings}
-                )
-                for _ in range(PAIRS)
-            ]
-            found[side] = median(float(run.stdout) for run in runs)
-        plain_mib = found["plain"] / 2**20
-        told = " | ".join(f"{side} {found[side] / found['plain']:.2f}" for side in sides[1:])
-        alike = found["dp_sgd"] / found["drawn"]
-        print(f"{name:36} peak memory, {how}: plain {plain_mib:.0f} MiB | {told} (goal 1.25)", flush=True)
-        print(f"{'':36} dp_sgd of drawn, whose batches are of such sizes, too: {alike:.2f}", flush=True)
+def told_rows(how: str, rows: Sequence[dict[str, float]]) -> None:
+    found, best = (exp(mean(log(row[key]) for row in rows)) for key in ("dp_sgd", "of best"))
+    print(
+        f"geometric mean, {how}: {found:.3f} of non-private (goal 1.25), {best:.2f} of the best Opacus mode (goal 0.62)"
+    )
 
 
 def told_floor(name: str) -> tuple[float, float]:
@@ -273,7 +209,8 @@ def told_floor(name: str) -> tuple[float, float]:
     )
     told, base = "", median(times["plain"][FIRST:])
     if not os.environ.get("QUICK"):
-        best = min(median(opacus(make_model, loader(make, count), mode) for _ in range(PAIRS)) for mode in MODES)
+        data = loader(make, count)
+        best = min(median(seconds(opacus, make_model, data, mode=mode) for _ in range(PAIRS)) for mode in MODES)
         told = f" | of the best Opacus mode {least * base / best / count:.2f}, {engine * base / best / count:.2f}"
     rules = ", ".join(sorted({rule.__name__ for rule in floor.rules.values()}))
     print(f"{name:36} plain {1e3 * base:6.1f} ms | floor {least:.3f} | engine {engine:.3f}{told} | {rules}", flush=True)
@@ -285,7 +222,8 @@ def told_pieces(name: str, batch_size: int) -> None:
     make_model, make, _ = MODELS[name]
     data, largest = loader(make, batch_size), -(-batch_size // NUMBER)
     cut = median(
-        private(make_model, data, max_physical_batch_size=largest) / private(make_model, data) for _ in range(PAIRS)
+        seconds(private, make_model, data, max_physical_batch_size=largest) / seconds(private, make_model, data)
+        for _ in range(PAIRS)
     )
     plainly, privately = bare(make_model, make, batch_size, NUMBER)
     print(
@@ -297,6 +235,9 @@ def told_pieces(name: str, batch_size: int) -> None:
 
 def main() -> None:
     only = sys.argv[1:]
+    if only[:1] == ["--turns"]:
+        work(*only[1:])
+        return
     # As at the start of every training of the command, private or not; Opacus has it, too.
     resident.keep()
     if only[:1] == ["--pieces"]:
@@ -314,33 +255,25 @@ def main() -> None:
             print(memory(*only[1:]))
         else:
             for name in MODELS:
-                told_memory(name)
+                told_memory(name, PAIRS)
         return
-    rows: dict[str, dict[str, float]] = {}
-    for name, (make_model, make, batch_size) in MODELS.items():
-        if only and not any(word in name for word in only):
-            continue
-        data = loader(make, batch_size)
-        runs: dict[str, Callable[[], float]] = {
-            "plain": lambda m=make_model, d=data: plain(m, d),
-            "dp_sgd": lambda m=make_model, d=data: private(m, d),
-        }
-        if not os.environ.get("QUICK"):
-            for mode in MODES:
-                runs[mode] = lambda m=make_model, d=data, k=mode: opacus(m, d, k)
-        rows[name] = ratios(name, runs)
-        row = rows[name]
-        best = min((row[mode] for mode in MODES if mode in row), default=float("nan"))
-        told = "".join(f" | {key} {row[key]:.2f}" for key in ("dp_sgd", *MODES) if key in row)
-        print(
-            f"{name:36} plain {row['ms']:6.1f} ms{told} | of the best Opacus mode {row['dp_sgd'] / best:.2f}",
-            flush=True,
-        )
-    print(f"geometric mean {exp(mean(log(row['dp_sgd']) for row in rows.values())):.3f} of non-private (goal 1.25)")
+    names = [name for name in MODELS if not only or any(word in name for word in only)]
+    found: dict[str, list[dict[str, float]]] = {"one process": [], "one each": []}
+    for name in names:
+        for (how, rows), measure in zip(found.items(), (ratios, ratios_by_turns), strict=True):
+            row = measure(name)
+            rows.append(row)
+            told = "".join(f" | {key} {row[key]:.2f}" for key in sides()[1:])
+            print(
+                f"{name:34} {how:11} plain {row['ms']:6.1f} ms{told} | of the best Opacus mode {row['of best']:.2f}",
+                flush=True,
+            )
+    for how, rows in found.items():
+        told_rows(how, rows)
     if only:
         return
-    small = loader(lambda count: torch.randn(count, 8), 8)
-    overhead = median(8e3 * (private(tiny, small) - plain(tiny, small)) for _ in range(PAIRS))
+    few = small()
+    overhead = median(8e3 * (seconds(private, tiny, few) - seconds(plain, tiny, few)) for _ in range(PAIRS))
     print(
         f"sampler of {ROWS:,} rows: {sampler():.3f} ms a step (goal 1); live epsilon {live():.1f} us a step (goal 50)"
     )

@@ -44,3 +44,37 @@ def test_gradients_of_group_normalisation_need_no_second_one(
         for one in (HookEngine(model, layout), MicrobatchEngine())
     )
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+class Turned(nn.Module):
+    """Its gradient comes back with the channels last in memory, as some convolutions give it."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        turned = inputs * 1
+        if turned.requires_grad:
+            turned.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+        return turned
+
+
+def test_a_gradient_may_come_back_in_another_order_in_memory() -> None:
+    torch.manual_seed(0)
+    parts = [nn.Conv2d(2, 4, 1), nn.GroupNorm(2, 4), Turned(), nn.Flatten(), nn.Linear(4 * 36, CLASSES)]
+    model = nn.Sequential(*parts).double()
+    inputs, targets = examples(COUNT, shape=(2, 6, 6)).tensors
+    batch, layout = (inputs.double(), targets), Layout(list(model.parameters()))
+    seen: list[bool] = []
+
+    def see(module: nn.Module, args: object, output: torch.Tensor) -> None:
+        if output.requires_grad:
+            node = output.grad_fn
+            assert node is not None
+            node.register_prehook(lambda gradients: seen.append(gradients[0].is_contiguous()))
+
+    expected, norms = clipped(MicrobatchEngine(), layout, batch, objective(model), max_norm=0.1)
+    engine = HookEngine(model, layout)
+    with parts[1].register_forward_hook(see):
+        found, others = clipped(engine, layout, batch, objective(model), max_norm=0.1)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(others, norms, rtol=1e-10, atol=1e-12)
+    # What the engine is shown first.
+    assert seen == [False]
