@@ -187,9 +187,8 @@ def add_weighed(parts: list[Share], sums: Sums, weights: Tensor) -> None:
     """Adds weight times gradient of every example whose weight is not 0; the list is emptied on the way."""
     rows = None if bool(weights.all()) else weights.nonzero()[:, 0]
     weights = weights if rows is None else weights[rows]
-    parts.reverse()
     while parts:
-        # One after the other lets go of what it holds.
+        # The last one first, which is still in the cache; one after the other lets go of what it holds.
         part = parts.pop()
         (part if rows is None else part.only(rows)).add_to(sums, weights)
 
