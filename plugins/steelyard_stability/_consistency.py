@@ -14,7 +14,7 @@ from steelyard.attachment import Attachment
 from steelyard.measurement import Artefact, Better, Measurement
 from steelyard.runs import Run
 from steelyard.statistics import proportion
-from steelyard_stability._rewriting import retold, rewritten, writer_of
+from steelyard_stability._rewriting import retold, rewritten, writing_of
 from steelyard_stability._symmetries import columns, moved, pairs
 from steelyard_stability.consistency import Consistency
 
@@ -80,12 +80,12 @@ class ConsistencyAttachment(Attachment):
                 note=f"largest shift of a probability {shift[way]:.2g}",
                 meaning=f"share of the test examples whose answer changes when the example {words}",
             )
-        model = writer_of(run)
-        if model is not None and self._plugin.writings:
-            yield from rewritten(run, model, self._plugin)
+        writing = writing_of(run, self._plugin)
+        if writing is not None and self._plugin.writings:
+            yield from rewritten(run, writing, self._plugin)
         if self._plugin.paraphrases is not None:
             texts = columns(pairs(self._plugin.paraphrases))
-            yield _retold(run, texts) if model is None else retold(run, model, texts, self._plugin)
+            yield _retold(run, texts) if writing is None else retold(run, writing, texts)
 
 
 def _under(run: Run, batch: Any, decisions: Tensor, name: str) -> Answers:

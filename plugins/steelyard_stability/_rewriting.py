@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -37,15 +38,36 @@ class Difference(NamedTuple):
     shared: float
 
 
-def writer_of(run: Run) -> Writer | None:
-    """The model of the run, if it writes."""
+class Writing(NamedTuple):
+    """How answers come about.
+
+    Attributes:
+        answers: A batch -> the tokens of each answer.
+        how: In words.
+    """
+
+    answers: Callable[[Any], list[Row]]
+    how: str
+
+
+def writing_of(run: Run, plugin: Consistency) -> Writing | None:
+    """How the model of the run writes, if it does; a task that hears has a way of its own."""
     model: Any = getattr(run.task, "model", None)
-    return model if isinstance(model, Writer) else None
+    if not isinstance(model, Writer):
+        return None
+    transcribe: Any = getattr(run.task, "transcribe", None)
+    if transcribe is None:
+        return Writing(partial(_greedy, model, plugin.tokens), f"greedy, at most {plugin.tokens} tokens")
+
+    def heard(batch: Any) -> list[Row]:
+        return [tuple(text) for text in transcribe(run.adapter.inputs(run.task, batch))]
+
+    return Writing(heard, "written as the task transcribes")
 
 
 @torch.no_grad()
-def rewritten(run: Run, model: Writer, plugin: Consistency) -> Iterator[Measurement]:
-    """The share of the answers that change, for each way of asking for them; greedy, token by token."""
+def rewritten(run: Run, writing: Writing, plugin: Consistency) -> Iterator[Measurement]:
+    """The share of the answers that change, for each way of asking for them; token by token."""
     found = {way: [Difference(0, 0.0)] for way in WAYS}
     count = 0
     size = run.loader(SPLIT).batch_size or 1
@@ -53,17 +75,17 @@ def rewritten(run: Run, model: Writer, plugin: Consistency) -> Iterator[Measurem
         numbers = [*range(count, min(count + size, plugin.writings, _population(run)))]
         if not numbers:
             break
-        ask = _asking(run, model, numbers, plugin)
+        ask = _asking(run, writing, numbers, plugin)
         first = ask["again"]()
         for way in WAYS:
             found[way].append(_difference(first, ask[way]()))
         count += len(numbers)
     for way, words in WAYS.items():
-        yield _row(found[way], count, at=way, split=SPLIT, plugin=plugin, words=f"when it {words}")
+        yield _row(found[way], count, at=way, split=SPLIT, writing=writing, words=f"when it {words}")
 
 
 @torch.no_grad()
-def retold(run: Run, model: Writer, pairs: tuple[list[str], list[str]], plugin: Consistency) -> Measurement:
+def retold(run: Run, writing: Writing, pairs: tuple[list[str], list[str]]) -> Measurement:
     """What the model writes after each of two texts that mean the same."""
     adapter = run.adapter
     if not isinstance(adapter, TextAdapter) or adapter.tokenise is None:
@@ -71,16 +93,16 @@ def retold(run: Run, model: Writer, pairs: tuple[list[str], list[str]], plugin: 
     size, count, found = run.loader(SPLIT).batch_size or 1, len(pairs[0]), [Difference(0, 0.0)]
     for start in range(0, count, size):
         one, other = (
-            _written(run, model, _begun(run, adapter.tokenise(texts[start : start + size])), plugin, seed=run.seed)
+            _written(writing, _begun(run, adapter.tokenise(texts[start : start + size])), seed=run.seed)
             for texts in pairs
         )
         found.append(_difference(one, other))
     words = "between two texts that mean the same, from the user's file"
-    return _row(found, count, at="paraphrase", split=None, plugin=plugin, words=words)
+    return _row(found, count, at="paraphrase", split=None, writing=writing, words=words)
 
 
 def _row(
-    found: Sequence[Difference], count: int, *, at: str, split: str | None, plugin: Consistency, words: str
+    found: Sequence[Difference], count: int, *, at: str, split: str | None, writing: Writing, words: str
 ) -> Measurement:
     shared = sum(one.shared for one in found) / max(count, 1)
     return proportion(
@@ -90,14 +112,16 @@ def _row(
         better=Better.LOWER,
         split=split,
         at={"way": at},
-        note=f"greedy, at most {plugin.tokens} tokens; on average the first {shared:.0%} of an answer stay",
+        note=f"{writing.how}; on average the first {shared:.0%} of an answer stay",
         meaning=f"share of the answers written by the model that change {words}",
     )
 
 
-def _asking(run: Run, model: Writer, numbers: Sequence[int], plugin: Consistency) -> dict[str, Callable[[], list[Row]]]:
+def _asking(
+    run: Run, writing: Writing, numbers: Sequence[int], plugin: Consistency
+) -> dict[str, Callable[[], list[Row]]]:
     def ask(places: Sequence[int], *, seed: int = run.seed) -> list[Row]:
-        return _written(run, model, _opened(run.batch(SPLIT, places), plugin), plugin, seed=seed)
+        return _written(writing, _opened(run.batch(SPLIT, places), plugin), seed=seed)
 
     return {
         "again": lambda: ask(numbers),
@@ -107,9 +131,13 @@ def _asking(run: Run, model: Writer, numbers: Sequence[int], plugin: Consistency
     }
 
 
-def _written(run: Run, model: Writer, batch: Mapping[str, Tensor], plugin: Consistency, *, seed: int) -> list[Row]:
+def _written(writing: Writing, batch: Any, *, seed: int) -> list[Row]:
     with _seeded(seed):
-        rows = model.write(batch, beams=1, most=plugin.tokens)
+        return writing.answers(batch)
+
+
+def _greedy(model: Writer, tokens: int, batch: Mapping[str, Tensor]) -> list[Row]:
+    rows = model.write(batch, beams=1, most=tokens)
     return [tuple(int(token) for token in row if token != IGNORED) for row in rows.cpu()]
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from small_runs import bits, frozen, same_bits, streams
-from steelyard.adapters import IGNORED, TextAdapter, TokenScoring
+from steelyard.adapters import IGNORED, AudioAdapter, TextAdapter, TokenScoring
 from steelyard.measurement import Measurement
-from steelyard.tasks import LanguageModel
+from steelyard.tasks import Dictation, LanguageModel
 from steelyard_stability import Consistency
 from steelyard_stability._consistency import ConsistencyAttachment
 
@@ -123,3 +123,32 @@ def test_texts_that_mean_the_same_are_gone_on_from(tmp_path: Path) -> None:
 
     assert (row.value, row.count) == (pytest.approx(1 / 3), 3)
     assert "on average the first 67% of an answer stay" in row.note
+
+
+class Ears(nn.Module):
+    """Writes the sound that it hears; in a crowd each sound one step higher."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, samples: Tensor, texts: Tensor) -> Tensor:
+        return nn.functional.one_hot(texts.clamp(min=0), WORDS).float() + 0 * samples.sum()
+
+    def write(self, samples: Tensor, *, beams: int) -> Tensor:
+        assert beams == 2
+        return torch.cat([samples.long() + min(len(samples) - 1, 1), torch.zeros(len(samples), 1).long()], dim=1)
+
+
+class Sounds(LightningDataModule):
+    def test_dataloader(self) -> Any:
+        return DataLoader([(torch.full((3,), one), torch.tensor([1, 0])) for one in (2.0, 3.0, 4.0)], batch_size=3)
+
+
+def test_what_hears_writes_as_its_task_transcribes() -> None:
+    task = Dictation(model=Ears(), optimizer=partial(torch.optim.SGD, lr=0.1), beams=2)
+    run = frozen(task, Sounds(), adapter=AudioAdapter(scoring=TokenScoring(forced=True), bounds=(-1.0, 1.0)))
+    found = ConsistencyAttachment(Consistency()).measure(run)
+    rows = {row.at["way"]: row for row in found if isinstance(row, Measurement) and row.name == "rewritten"}
+    assert {way: row.value for way, row in rows.items()} == {"again": 0, "another_seed": 0, "alone": 1, "order": 0}
+    assert all("written as the task transcribes" in row.note for row in rows.values())
