@@ -131,16 +131,18 @@ class Programs:
     def of(self, shape: Shape) -> Mapping[Hashable, Program]:
         """Those of a steady step with a batch of this shape, in order."""
         if shape not in self._known:
+            features = _features(shape)
             self._known[shape] = {
-                (call.kind, tuple(_number(rule, shape) for rule in rules)): call.program for call, rules in self._rules
+                (kind, tuple(_number(rule, shape, features) for rule in rules)): program
+                for (kind, rules), program in self._rules.items()
             }
         return self._known[shape]
 
     @cached_property
-    def _rules(self) -> Sequence[tuple[Call, Sequence["_Rule"]]]:
-        """Of each call of a steady step what its numbers grow with."""
+    def _rules(self) -> Mapping[tuple[Hashable, tuple["_Rule", ...]], Program]:
+        """Of each call of a steady step what its numbers grow with; once where several have the same."""
         if not self._calls:
-            return ()
+            return {}
         steady = self._calls[self._steady]
         kinds = [call.kind for call in steady]
         alike = [
@@ -150,12 +152,11 @@ class Programs:
         ]
         features = [_features(self._shapes[number]) for number in alike]
         known = dict[tuple[Any, ...], _Rule]()
-        found: list[tuple[Call, Sequence[_Rule]]] = []
+        found = dict[tuple[Hashable, tuple[_Rule, ...]], Program]()
         for at, call in enumerate(steady):
             rows = zip(*(self._calls[number][at].numbers for number in alike), strict=True)
-            found.append(
-                (call, [known[row] if row in known else known.setdefault(row, _rule(row, features)) for row in rows])
-            )
+            rules = tuple(known[row] if row in known else known.setdefault(row, _rule(row, features)) for row in rows)
+            found.setdefault((call.kind, rules), call.program)
         return found
 
 
@@ -187,5 +188,5 @@ def _rule(values: Sequence[Any], features: Sequence[Sequence[float]]) -> _Rule:
     return _Rule(None, 0.0)
 
 
-def _number(rule: _Rule, shape: Shape) -> Hashable:
-    return shape if rule.feature is None else round(rule.times * _features(shape)[rule.feature])
+def _number(rule: _Rule, shape: Shape, features: Sequence[float]) -> Hashable:
+    return shape if rule.feature is None else round(rule.times * features[rule.feature])
