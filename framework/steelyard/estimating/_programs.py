@@ -23,7 +23,7 @@ class Program:
     """What one leaves.
 
     Attributes:
-        requests: Bytes of each request to the heap.
+        requests: Bytes of each request to the heap, in order: they come one by one, between tensors.
         code: Bytes that are written to of pages of its own.
     """
 
@@ -36,20 +36,33 @@ class Program:
         return sum(self.requests) + self.code
 
 
+def _mixed(large: Sequence[int], *small: int) -> Sequence[int]:
+    """Large requests with small ones between them."""
+    each = -(-len(small) // len(large))
+    return [one for at, size in enumerate(large) for one in (size, *small[at * each : (at + 1) * each])]
+
+
+_LISTS = (104, 48, 24, 104, 224, 48, 24, 104, 136, 104, 48, 24, 88, 104, 224, 472, 56, 104, 48, 24, 136, 263, 104, 436)
+"""Small requests of a program, in bytes."""
 PRODUCT = Program(
-    requests=(258_376, 258_376, 6_032, 3_904, 3_864, 3_424, 3_200, 2_216, 2_144, 2_144, 2_144), code=12 * 1024
+    requests=_mixed(
+        (258_376, 258_376, 6_032, 3_904, 3_864, 3_424, 3_200, 2_216, 2_144, 2_144, 2_144), *_LISTS, 768, 768
+    ),
+    code=12 * 1024,
 )
 """Of a product in 16 bits: 546 to 570 KiB of the heap in thirteen kinds of it, and 8 to 23 of code."""
-CONVOLUTION = Program(requests=(13_552, 13_552, 6_560, 5_496, 4_664, 4_592, 3_664, 3_664, 2_216), code=12 * 1024)
+CONVOLUTION = Program(
+    requests=_mixed((13_552, 13_552, 6_560, 5_496, 4_664, 4_592, 3_664, 2_216), *_LISTS), code=12 * 1024
+)
 """Of a convolution, what copies its tensors into another layout included, as below: 47 to 90 KiB in ten kinds of layers
 in 32 and in 16 bits, 71 in the mean."""
-OF_WEIGHTS = Program(requests=(13_552, 5_496, 4_592, 3_664), code=16 * 1024)
+OF_WEIGHTS = Program(requests=_mixed((13_552, 5_496, 4_592), *_LISTS), code=16 * 1024)
 """Of the gradient of its weights: 25 to 61 KiB in them, 43 in the mean."""
-OF_DATA = Program(requests=(13_552, 13_552, 6_560, 4_616, 4_592, 3_664), code=8 * 1024)
+OF_DATA = Program(requests=_mixed((13_552, 13_552, 6_560, 4_616, 4_592), *_LISTS), code=8 * 1024)
 """Of the gradient of its input: 44 to 64 KiB in six, 53 in the mean."""
-OF_SPREAD_DATA = Program(requests=(*[13_552] * 8, *[6_560] * 4), code=40 * 1024)
+OF_SPREAD_DATA = Program(requests=_mixed((*[13_552] * 8, *[6_560] * 3), *_LISTS * 2), code=40 * 1024)
 """The same where it goes in steps of more than one: 161 to 190 KiB in three."""
-GELU = Program(requests=(9_264, 7_728, 6_352, 4_824, 3_856), code=8 * 1024)
+GELU = Program(requests=_mixed((8_496, 5_588, 3_856), *_LISTS[:8], *[56] * 226), code=8 * 1024)
 """Of GELU or its gradient: 35 and 50 KiB."""
 KEPT = 1024
 """oneDNN keeps those of so many shapes."""

@@ -176,8 +176,8 @@ class _Replay:
         self._trace = trace
         self._carried: defaultdict[tuple[int, bool], deque[list[int]]] = defaultdict(deque)
         self._written: set[Hashable] = set()
-        self._left: list[Program] = []
-        self._every, self._count = 1, 0
+        self._left: deque[int] = deque()
+        self._share, self._due = 0.0, 0.0
 
     def _worn(self, rules: Rules) -> Heap:
         """A heap with small holes, and with some small chunks in the cache."""
@@ -234,17 +234,19 @@ class _Replay:
 
     def write(self, shape: Shape) -> None:
         """Of a step what it leaves alone: its programs."""
-        for program in self._new(self._trace.programs.of(shape)):
-            self._keep(program)
+        self._left.extend(self._new(self._trace.programs.of(shape)))
+        self._keep(len(self._left))
 
     def _known_by(self, event: int) -> tuple[int, bool]:
         """By what a later step finds a request that it frees: its size, and whether it is a gradient."""
         return self._trace.sizes[event], event in self._trace.gradients
 
-    def _keep(self, program: Program) -> None:
-        for size in program.requests:
-            self.heap.take(size)
-        self.heap.map(program.code)
+    def _keep(self, count: float) -> None:
+        """So many of the requests of programs that are left."""
+        while count > 0 and self._left:
+            size = self._left.popleft()
+            _ = self.heap.take(size) if size >= SMALL else self.heap.take_small(size)
+            count -= 1
 
     def _sizes(self, shape: Shape) -> Sequence[int]:
         """Of each request of a steady step: those of the steps whose batches are next larger and smaller, mixed."""
@@ -264,23 +266,26 @@ class _Replay:
         return ordered, [found[size] for size in ordered]
 
     def _begin(self, programs: Mapping[Hashable, Program], step: Sequence[int]) -> None:
-        """Programs that are new come one by one during the step."""
+        """Requests of programs that are new come one by one during the step."""
         self._steps += 1
-        self._left = self._new(programs)
+        self._left.extend(self._new(programs))
         self._manner = self._steps if self._left or self._steps <= self._trace.steady else 0
-        self._every, self._count = max(1, len(step) // 2 // max(1, len(self._left))), 0
+        self._share, self._due = len(self._left) / max(1, len(step) // 2), 0.0
         self._place.clear()
 
-    def _new(self, programs: Mapping[Hashable, Program]) -> list[Program]:
-        """Programs to write, the first last, while there is room for them."""
+    def _new(self, programs: Mapping[Hashable, Program]) -> list[int]:
+        """Requests of the programs to write, while there is room for them; pages of code are none of the heap's."""
         new = [key for key in programs if key not in self._written][: KEPT - len(self._written)]
         self._written.update(new)
-        return [programs[key] for key in reversed(new)]
+        for key in new:
+            self.heap.map(programs[key].code)
+        return [size for key in new for size in programs[key].requests]
 
     def _take(self, event: int, size: int) -> list[int]:
-        self._count += 1
-        if self._left and self._count % self._every == 0:
-            self._keep(self._left.pop())
+        self._due += self._share
+        whole = int(self._due)
+        self._keep(whole)
+        self._due -= whole
         if (part := self._trace.written.get(event)) is not None:
             scale = size / max(1, self._trace.sizes[event]) if size else 1.0
             return [self.heap.take(round(scale * part.of), round(scale * part.bytes))]
@@ -307,8 +312,7 @@ class _Replay:
 
     def _end(self) -> None:
         """Programs beyond the requests of a step are written, too."""
-        while self._left:
-            self._keep(self._left.pop())
+        self._keep(len(self._left))
         self._drop()
 
     def _drop(self) -> None:
