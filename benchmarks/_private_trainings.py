@@ -19,7 +19,7 @@ from steelyard_privacy.dp_sgd import DPSGD
 STEPS = int(os.environ.get("STEPS", "24"))
 SKIPPED, SOONER = int(os.environ.get("SKIPPED", "41")), 14
 """Steps that do not count, and those of a model without convolutions whose steps are long."""
-FEW, WARM = 8, 3
+FEW, WARM = 6, 3
 """Steps of Opacus, and those that do not count, since its batches are of one size."""
 EPOCHS = 20
 """That are planned, of which one is trained, so that the ledger is written to as rarely as in a whole training."""
