@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from steelyard.estimating._batches import batches_of, drawn
 from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import Fakes
-from steelyard.estimating._heap import LEAN, Rules, rules_of
+from steelyard.estimating._heap import LEAN, Rules, in_training, rules_of
 from steelyard.estimating._onednn import Written
 from steelyard.estimating._programs import PRODUCT, Call, Programs
 from steelyard.estimating._replay import Trace, held, spread
@@ -96,6 +96,15 @@ def test_the_programs_of_steps_that_are_not_replayed_are_counted_up_to_those_tha
     )
     # A training of 20 steps comes to no more of them.
     assert held(trace, order, rules_of(LEAN), steps=20) == held(trace, order[:19], rules_of(LEAN), steps=20)
+
+
+def test_what_programs_leave_comes_between_tensors_so_that_a_heap_grows_by_more() -> None:
+    # Five for the shape of the first step, and five for that of all others.
+    plain, own = layers(20, MIB), 10 * PRODUCT.size
+    with_them = replace(plain, programs=written(5))
+    kept, lean = in_training(Rules(kept=0)), in_training(rules_of(LEAN))
+    assert held(with_them, [], kept, steps=9) - held(plain, [], kept, steps=9) > 1.3 * own
+    assert held(with_them, [], lean, steps=9) - held(plain, [], lean, steps=9) == pytest.approx(own, rel=0.1)
 
 
 def test_a_large_batch_late_in_a_long_epoch_is_replayed() -> None:
