@@ -16,7 +16,8 @@ kernel may take them back at any time, and training needs no memory for them."""
 SAFE_GPU = 1.15
 """For the holes of torch's allocator on a GPU, and for kernels that take room of their own."""
 SAFE, SAFE_LEAN = 1.3, 1.03
-"""Over the largest growth that was replayed, the real one was up to 1.24 of it; and under the lean settings."""
+"""Over the largest growth that was replayed, the real one was up to 1.21 of it, and 1.35 in a private CNN of 28 MiB,
+for which what is left for pages of files is enough; and under the lean settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
