@@ -59,16 +59,18 @@ class Clocked(Task):
         return nn.functional.cross_entropy(self(batch[0]), batch[1])
 
 
-def loader(make: Callable[[int], torch.Tensor], batch_size: int) -> DataLoader:
+def loader(make: Callable[[int], torch.Tensor], batch_size: int, *, steps: int = STEPS) -> DataLoader:
     torch.manual_seed(0)
-    count = batch_size * (STEPS + SKIPPED)
+    count = batch_size * (steps + SKIPPED)
     return DataLoader(TensorDataset(make(count), torch.randint(0, 10, (count,))), batch_size=batch_size, shuffle=True)
 
 
 def plain(make_model: Callable[[], nn.Module], data: DataLoader, clock: Clock | Turn) -> None:
     task = Clocked(make_model(), clock)
-    draft = make_draft(task, Examples(lambda: data), **LIGHTNING)
-    Trainer(**draft.trainer).fit(task, data)
+    module = Examples(lambda: data)
+    draft = make_draft(task, module, **LIGHTNING)
+    # A data module has hooks that Lightning asks for in each step; the private run has one, too.
+    Trainer(**draft.trainer).fit(task, datamodule=module)
 
 
 def private(make_model: Callable[[], nn.Module], data: DataLoader, clock: Clock | Turn, **options: object) -> None:
@@ -93,13 +95,15 @@ def tiny() -> nn.Module:
     return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 10))
 
 
-def small() -> DataLoader:
-    """Examples for it."""
-    return loader(lambda count: torch.randn(count, 8), 8)
+def small(*, steps: int = STEPS) -> DataLoader:
+    """Batches of 8 examples for it."""
+    return loader(lambda count: torch.randn(count, 8), 8, steps=steps)
 
 
-def seconds(run: Callable[..., None], *words: object, skipped: int = SKIPPED, **options: object) -> float:
+def seconds(
+    run: Callable[..., None], *words: object, steps: int = STEPS, skipped: int = SKIPPED, **options: object
+) -> float:
     """CPU time an example."""
-    clock = Clock(FEW, WARM) if run is opacus else Clock(STEPS, skipped)
+    clock = Clock(FEW, WARM) if run is opacus else Clock(steps, skipped)
     run(*words, clock, **options)
     return clock.per_example()
