@@ -64,7 +64,6 @@ MODELS = {
     Kind.TEXT: "gpt",
 }
 """What a model does -> the preset of one that does it."""
-"""What a model does -> the preset of one that does it."""
 
 
 def mismatch(config: DictConfig, data: LightningDataModule) -> Problem | None:
