@@ -5,12 +5,13 @@ A tensor comes with small objects (`_company.py`), and it matters for the holes 
 
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from steelyard.estimating._buffers import Buffers
 from steelyard.estimating._company import BEFORE, COMPANIES, HOLES, STAYS, Company, Moment
 from steelyard.estimating._heap import CACHED, Heap, Rules
 from steelyard.estimating._onednn import Written
@@ -39,6 +40,8 @@ class Trace:
         moments: When each request came; at rest where nobody says.
         written: Of requests that are not written to as a whole.
         programs: That oneDNN writes.
+        products: Whose factors MKL packs into buffers of its own.
+        validated: Shapes of the batches that a validation has been through before the training.
         gradients: Of the requests, those that are gradients of weights.
         epoch: Steps after which they are freed, since validation follows; 0 where they stay.
         steady: Number of the step that all later ones are like.
@@ -49,6 +52,8 @@ class Trace:
     ends: Sequence[int]
     shapes: Sequence[Shape]
     programs: Programs = field(default_factory=lambda: Programs((), ()))
+    products: Programs = field(default_factory=lambda: Programs((), ()))
+    validated: Sequence[Shape] = ()
     moments: Sequence[Moment] = ()
     written: Mapping[int, Written] = field(default_factory=dict[int, Written])
     gradients: Collection[int] = ()
@@ -176,8 +181,12 @@ class _Replay:
         self._trace = trace
         self._carried: defaultdict[tuple[int, bool], deque[list[int]]] = defaultdict(deque)
         self._written: set[Hashable] = set()
-        self._left: deque[int] = deque()
+        self._buffers = Buffers()
+        self._left: deque[Written] = deque()
         self._share, self._due = 0.0, 0.0
+        for shape in trace.validated:
+            self._written.update(trace.programs.validated(shape))
+            self._buffers.new(trace.products.validated(shape))
 
     def _worn(self, rules: Rules) -> Heap:
         """A heap with small holes, and with some small chunks in the cache."""
@@ -198,7 +207,8 @@ class _Replay:
         """All until the steps are alike, and the books on what the next one frees of it."""
         live: dict[int, list[int]] = {}
         for number in range(min(self._trace.steady, len(self._trace.ends))):
-            self._begin(self._trace.programs.of_step(number), self._trace.step(number))
+            products = self._trace.products.of_step(number)
+            self._begin(self._trace.programs.of_step(number), products, self._trace.step(number))
             for event in self._trace.step(number):
                 if event >= 0:
                     live[event] = self._take(event, self._trace.sizes[event])
@@ -213,7 +223,7 @@ class _Replay:
     def again(self, shape: Shape) -> None:
         """A steady step, in sizes that suit a batch; what a step leaves, the next one frees."""
         sizes, steady = self._sizes(shape), self._trace.step(self._trace.steady)
-        self._begin(self._trace.programs.of(shape), steady)
+        self._begin(self._trace.programs.of(shape), self._trace.products.of(shape), steady)
         live: dict[int, list[int]] = {}
         for place, event in enumerate(steady):
             if event >= 0:
@@ -233,8 +243,8 @@ class _Replay:
                 self._give(waiting.popleft())
 
     def write(self, shape: Shape) -> None:
-        """Of a step what it leaves alone: its programs."""
-        self._left.extend(self._new(self._trace.programs.of(shape)))
+        """Of a step what it leaves alone: its programs and buffers."""
+        self._left.extend(self._new(self._trace.programs.of(shape), self._trace.products.of(shape)))
         self._keep(len(self._left))
 
     def _known_by(self, event: int) -> tuple[int, bool]:
@@ -242,10 +252,10 @@ class _Replay:
         return self._trace.sizes[event], event in self._trace.gradients
 
     def _keep(self, count: float) -> None:
-        """So many of the requests of programs that are left."""
+        """So many of the requests of programs and buffers that are left."""
         while count > 0 and self._left:
-            size = self._left.popleft()
-            _ = self.heap.take(size) if size >= SMALL else self.heap.take_small(size)
+            one = self._left.popleft()
+            _ = self.heap.take(one.of, one.bytes) if one.of >= SMALL else self.heap.take_small(one.of)
             count -= 1
 
     def _sizes(self, shape: Shape) -> Sequence[int]:
@@ -265,21 +275,25 @@ class _Replay:
         ordered = sorted(found)
         return ordered, [found[size] for size in ordered]
 
-    def _begin(self, programs: Mapping[Hashable, Program], step: Sequence[int]) -> None:
-        """Requests of programs that are new come one by one during the step."""
+    def _begin(self, programs: Mapping[Hashable, Program], products: Iterable[Hashable], step: Sequence[int]) -> None:
+        """Requests of programs and buffers that are new come one by one during the step."""
         self._steps += 1
-        self._left.extend(self._new(programs))
+        self._left.extend(self._new(programs, products))
         self._manner = self._steps if self._left or self._steps <= self._trace.steady else 0
         self._share, self._due = len(self._left) / max(1, len(step) // 2), 0.0
         self._place.clear()
 
-    def _new(self, programs: Mapping[Hashable, Program]) -> list[int]:
-        """Requests of the programs to write, while there is room for them; pages of code are none of the heap's."""
+    def _new(self, programs: Mapping[Hashable, Program], products: Iterable[Hashable]) -> list[Written]:
+        """Requests of the programs to write, while there is room for them, and of buffers.
+
+        Pages of code are none of the heap's.
+        """
         new = [key for key in programs if key not in self._written][: KEPT - len(self._written)]
         self._written.update(new)
         for key in new:
             self.heap.map(programs[key].code)
-        return [size for key in new for size in programs[key].requests]
+        buffers = [Written(one.size, one.written) for one in self._buffers.new(products)]
+        return [*buffers, *(Written(size, size) for key in new for size in programs[key].requests)]
 
     def _take(self, event: int, size: int) -> list[int]:
         self._due += self._share

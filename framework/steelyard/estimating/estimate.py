@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from steelyard.devices import workspaces
 from steelyard.estimating._shapes import Shape, total
 
-ONCE = 2 * 2**20
-"""Bytes that kernels set up once and keep; 0 to 4 MiB for most of twelve models under the lean settings, where nothing
-else is unknown."""
+ONCE = 160 * 1024
+"""Bytes of what else a process sets up once; 0 to 0.3 MiB beside nine tiny models of as many kinds of layers, under the
+lean settings, where nothing else is unknown."""
 PAGES, MOST_PAGES = 16 * 2**20, 24 * 2**20
 """Bytes of files of libraries that a first step reads, 8 to 23 MiB on twelve models, and what is left for them. The
 kernel may take them back at any time, and training needs no memory for them."""

@@ -75,10 +75,15 @@ def count_epoch(draft: Draft, *, batches: int | None = None) -> int | None:
 
 
 def validates_each_epoch(draft: Draft) -> bool:
-    """Whether each epoch ends with a validation, and there is none before."""
+    """Whether each epoch ends with a validation, whatever is tried before the first."""
     trainer = draft.trainer
     asked = all(trainer.get(name) in (None, 1) for name in ("check_val_every_n_epoch", "val_check_interval"))
-    if not asked or trainer.get("limit_val_batches") in (0, 0.0):
+    return asked and validates(draft)
+
+
+def validates(draft: Draft) -> bool:
+    """Whether there is a validation at all."""
+    if draft.trainer.get("limit_val_batches") in (0, 0.0):
         return False
     return is_overridden("validation_step", draft.task) and is_overridden("val_dataloader", draft.data)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from statistics import median
 from typing import Any, final
 
@@ -22,6 +23,7 @@ from steelyard.devices import on_gpu
 from steelyard.draft import STEP_SEAMS, Draft
 from steelyard.estimating import _fake
 from steelyard.estimating._batches import Batches, batches_of
+from steelyard.estimating._buffers import products
 from steelyard.estimating._company import Moment
 from steelyard.estimating._flops import FlopCount
 from steelyard.estimating._heap import LEAN, in_training, rules_of
@@ -31,7 +33,7 @@ from steelyard.estimating._replay import Trace, held, spread
 from steelyard.estimating._shapes import Shape, shape_of, total
 from steelyard.estimating._where import Where
 from steelyard.estimating.estimate import Estimate
-from steelyard.estimating.forecasting import count_epoch, count_steps, validates_each_epoch
+from steelyard.estimating.forecasting import count_epoch, count_steps, validates, validates_each_epoch
 from steelyard.seam import Seam
 from steelyard.selection import Selected
 
@@ -41,6 +43,8 @@ STEPS_UNKNOWN = 10**6
 """Of a training whose end is open."""
 STEPS = 2
 """Where batches differ in shape, there are more, for their operations and their requests."""
+TRIED = 2
+"""Batches of the validation that Lightning tries before the training by itself; of more no more are looked at."""
 LONG = 5_000
 """Events of memory in a step from which on there are no more steps than the operations need."""
 
@@ -49,8 +53,9 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
     """Trains a few steps of the draft, with its plugins, on tensors without numbers.
 
     The draft, its data, every random stream and the machine's memory stay as they are; three batches are loaded for
-    their shapes, and where these differ a whole epoch, up to a limit: memory is then that of the largest, operations
-    are the mean. A task that asks for numbers (`.item()`, a condition, a matching) is told "one", and that is noted.
+    their shapes, and where these differ a whole epoch, up to a limit, and two of the validation that is tried before
+    the training. Memory is that of the largest batch then, operations are the mean. A task that asks for numbers
+    (`.item()`, a condition, a matching) is told "one", and that is noted.
 
     Args:
         selected: The plugins.
@@ -81,6 +86,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
             each = int(mine.trainer.get("accumulate_grad_batches") or 1)
             loader = batches_of(mine.data.train_dataloader(), fakes, size=mine.adapter.size, steps=STEPS, each=each)
             watch.steps, watch.least = loader.steps, loader.least
+            before = _looked_at_first(mine)
             with fakes.entered(watch.see):
                 trainer = Trainer(
                     **_arguments(mine.trainer, steps=loader.steps),
@@ -95,7 +101,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
                     trainer.fit(mine.task, train_dataloaders=loader)
                 finally:
                     watch.stop()
-        return watch.estimate(fakes.assumed, loader)
+        return watch.estimate(fakes.assumed, loader, before)
 
 
 def _arguments(trainer: Mapping[str, Any], *, steps: int) -> dict[str, Any]:
@@ -126,6 +132,18 @@ def _arguments(trainer: Mapping[str, Any], *, steps: int) -> dict[str, Any]:
         "max_steps": -1 if most in (None, -1) else max(int(most), steps),
         "detect_anomaly": False,
     }
+
+
+def _looked_at_first(draft: Draft) -> Sequence[Shape]:
+    """Shapes of the batches with which Lightning tries a validation before the training; none where it has none."""
+    wanted = draft.trainer.get("num_sanity_val_steps")
+    if not validates(draft):
+        return ()
+    try:
+        batches = islice(draft.data.val_dataloader(), min(TRIED, TRIED if wanted in (None, -1) else int(wanted)))
+        return [shape_of(batch, rows=draft.adapter.size(batch)) for batch in batches]
+    except Exception:  # whatever is wrong with it, the run will say so
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +206,8 @@ class _Watch(Callback):
         self._for_gpu: dict[str, int] | None = None
         self._ends: list[int] = []
         self._calls: list[list[Call]] = [[]]
+        self._products: list[list[Call]] = [[]]
+        self._forward: dict[int, tuple[int, int]] = {}
         self._steps: list[_Step] = []
         self._shape = Shape(rows=0, numbers=())
         self._examples = 0
@@ -200,6 +220,7 @@ class _Watch(Callback):
         if flops:
             self._where.add(flops, forward=self._ledger.moment is Moment.FORWARD)
         self._calls[-1] += calls(func, args, kwargs or {})
+        self._products[-1] += products(func, args)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)
@@ -223,6 +244,7 @@ class _Watch(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         self._ledger.phase, self._ledger.moment = "workspace", Moment.BACKWARD
+        self._forward.setdefault(len(self._calls) - 1, (len(self._calls[-1]), len(self._products[-1])))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         self._ledger.moment = Moment.REST
@@ -243,6 +265,7 @@ class _Watch(Callback):
             self._flops.total = 0
             self._ends.append(self._ledger.now())
             self._calls.append([])
+            self._products.append([])
         if len(self._ends) > 1 and self._ends[1] - self._ends[0] > LONG:
             self.steps = min(self.steps, self.least)
         if len(self._steps) == self.steps:
@@ -251,8 +274,8 @@ class _Watch(Callback):
             # No minimum of the user's may outvote it.
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = None, None
 
-    def estimate(self, assumed: Counter[str], batches: Batches) -> Estimate:
-        """What was seen."""
+    def estimate(self, assumed: Counter[str], batches: Batches, validated: Sequence[Shape]) -> Estimate:
+        """What was seen, and what a validation did before it with batches of some shapes."""
         if not self._steps:
             raise RuntimeError("no step was taken: the training data holds no batch")
         # Those before it may have tried something.
@@ -265,7 +288,7 @@ class _Watch(Callback):
             share = flops / (self._steps[-1].flops or 1)
             modules = Counter({name: round(share * count) for name, count in modules.items()})
         weights = list(self._draft.task.parameters())
-        grown = self._held(batches)
+        grown = self._held(batches, validated)
         notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
         return Estimate(
             flops=flops,
@@ -288,16 +311,19 @@ class _Watch(Callback):
             assumed=tuple(f"{name} ({count} times)" for name, count in sorted(assumed.items())),
         )
 
-    def _held(self, batches: Batches) -> _Held:
+    def _held(self, batches: Batches, validated: Sequence[Shape]) -> _Held:
         events, sizes = self._ledger.events()
         shapes = [step.shape for step in self._steps]
         steady = min(batches.steady, max(1, len(shapes) - 1))
+        forward = self._forward.get(steady, (0, 0))
         trace = Trace(
             events=events,
             sizes=sizes,
             ends=self._ends,
             shapes=shapes,
-            programs=Programs(self._calls[:-1], shapes, steady=steady),
+            programs=Programs(self._calls[:-1], shapes, steady=steady, forward=forward[0]),
+            products=Programs(self._products[:-1], shapes, steady=steady, forward=forward[1]),
+            validated=validated,
             moments=self._ledger.moments(),
             written=self._ledger.written(),
             gradients=self._ledger.gradients(),

@@ -13,6 +13,7 @@ from steelyard.estimating._programs import (
     CONVOLUTION,
     GELU,
     OF_DATA,
+    OF_RECURRENT,
     OF_SPREAD_DATA,
     OF_WEIGHTS,
     PRODUCT,
@@ -110,6 +111,35 @@ def test_a_number_that_grows_with_nothing_known_has_its_own_program_for_each_sha
     shapes = [Shape(rows=10, numbers=(size,)) for size in (10, 20, 30)]
     told = Programs([[Call("mm", (number,), PRODUCT)] for number in (7, 3, 11)], shapes)
     assert len({key for shape in shapes for key in told.of(shape)}) == 3
+
+
+def test_a_validation_needs_what_goes_forward_in_its_own_shape() -> None:
+    """A product of an LSTM and a layer on it, and their gradients."""
+    steps = [
+        [
+            Call("mm", (rows, 8), PRODUCT),
+            Call("lstm", (), OF_RECURRENT),
+            Call("mm", (2 * rows, 8), PRODUCT),
+            Call("mm", (3 * rows, 8), PRODUCT),
+        ]
+        for rows in (32, 32)
+    ]
+    told = Programs(steps, [Shape(rows=rows, numbers=(5 * rows,)) for rows in (32, 32)], forward=3)
+    # What an LSTM writes, it writes in training alone.
+    assert told.validated(Shape(rows=20, numbers=(100,))) == [("mm", (20, 8)), ("mm", (40, 8))]
+    assert Programs(steps, [], forward=0).validated(Shape(rows=20, numbers=(100,))) == []
+
+
+def test_all_layers_of_an_lstm_share_one() -> None:
+    found = list[Call]()
+    layers = torch.nn.LSTM(8, 16, 2, batch_first=True)
+    with Watched() as mode, torch.no_grad():
+        for rows in (4, 6):
+            layers(torch.zeros(rows, 5, 8))
+        found += mode.calls
+    assert len(found) == 4
+    assert {call.key for call in found} == {("mkldnn_rnn_layer", ())}
+    assert found[0].program is OF_RECURRENT
 
 
 # Heap and code beside it before and after new shapes, in a process that does nothing else.

@@ -38,6 +38,13 @@ def test_memory_by_kind_is_that_on_paper() -> None:
     assert estimate.tensor_bytes > 4 * weights
 
 
+def test_what_the_validation_before_a_training_sets_up_is_none_of_its_growth() -> None:
+    """Of that model MKL's buffers for the way there, where the batches of the validation are as large."""
+    untried = wide(trainer={"num_sanity_val_steps": 0})
+    assert untried.held - wide().held > 100 * 1024
+    assert untried.memory == wide().memory
+
+
 def test_flops_are_those_on_paper_and_belong_to_modules() -> None:
     estimate = wide()
     assert estimate.flops == 2 * 64 * (2 * 64 * 256 + 3 * 256 * 10)

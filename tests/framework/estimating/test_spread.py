@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from steelyard.estimating._batches import batches_of, drawn
+from steelyard.estimating._buffers import buffer
 from steelyard.estimating._company import Moment
 from steelyard.estimating._fake import Fakes
 from steelyard.estimating._heap import LEAN, Rules, in_training, rules_of
 from steelyard.estimating._onednn import Written
-from steelyard.estimating._programs import PRODUCT, Call, Programs
+from steelyard.estimating._programs import PRODUCT, Call, Program, Programs
 from steelyard.estimating._replay import Trace, held, spread
 from steelyard.estimating._shapes import Shape
 from steelyard.estimating.estimate import MOST_PAGES, ONCE, PAGES, SAFE, SAFE_LEAN, Estimate
@@ -39,6 +40,21 @@ def test_steps_are_alike_so_that_a_heap_comes_to_the_same_again_and_again() -> N
     trace = layers(20, MIB)
     short, long = (held(trace, [], Rules(kept=0), steps=steps) for steps in (5, 40))
     assert long == pytest.approx(short, rel=0.02)
+
+
+def test_buffers_are_taken_once_and_not_where_a_validation_took_them_before() -> None:
+    trace = layers(20, MIB)
+    products = Programs([[Call("product", (512, 512, 512), Program(requests=(), code=0))]] * 3, trace.shapes, forward=1)
+    packed = buffer(512, 512, 512)
+    assert packed is not None
+    lean, plain = rules_of(LEAN), Rules(kept=0)
+    taken, before = replace(trace, products=products), replace(trace, products=products, validated=trace.shapes[:1])
+    grown = held(taken, [], lean, steps=5) - held(trace, [], lean, steps=5)
+    assert grown == pytest.approx(packed.written, rel=0.02)
+    # In a heap it may lie in a hole in part.
+    assert 0 < held(taken, [], plain, steps=5) - held(trace, [], plain, steps=5) <= packed.size
+    for rules in (lean, plain):
+        assert held(before, [], rules, steps=5) == held(trace, [], rules, steps=5)
 
 
 def test_the_graph_goes_with_each_backward_pass_of_a_step() -> None:
