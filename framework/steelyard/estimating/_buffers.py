@@ -7,13 +7,13 @@ written to, to 28 KiB, as it was seen in the resident memory.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from steelyard.estimating._onednn import Written
 from steelyard.estimating._programs import Call, Program
 
 OWN = 672 + 16 * 1024
@@ -29,19 +29,6 @@ KEPT = 5
 _PACKED = Program(requests=(), code=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """One that stays.
-
-    Attributes:
-        size: Bytes of the request.
-        written: Of these, written to.
-    """
-
-    size: int
-    written: int
-
-
 def products(func: Any, args: Any) -> Sequence[Call]:
     """The call of a product in float32, known by its rows, by what it sums over, and by its columns."""
     name = getattr(getattr(func, "overloadpacket", None), "__name__", "")
@@ -53,14 +40,14 @@ def products(func: Any, args: Any) -> Sequence[Call]:
     return [Call("product", (left.shape[-2], left.shape[-1], right.shape[-1]), _PACKED)]
 
 
-def buffer(rows: int, deep: int, columns: int) -> Buffer | None:
+def buffer(rows: int, deep: int, columns: int) -> Written | None:
     """What a product (rows, deep) x (deep, columns) is packed into; None where it is too small."""
     if rows < LEAST_ROWS or columns < LEAST_COLUMNS:
         return None
     rows, columns = min(rows, ROWS), min(-(-columns // 16) * 16, COLUMNS)
     each = deep if deep <= DEEPEST else min(deep // 2, DEEPEST)
     room = max(DEEP, each) if deep <= DEEPEST else each
-    return Buffer(OWN + 4 * room * (columns + 2 * rows), 4 * each * (columns + rows))
+    return Written(OWN + 4 * room * (columns + 2 * rows), 4 * each * (columns + rows))
 
 
 class Buffers:
@@ -69,25 +56,25 @@ class Buffers:
     def __init__(self) -> None:
         self._largest = 0
         self._count = 0
-        self._goes = Buffer(0, 0)
+        self._goes = Written(0, 0)
 
-    def new(self, keys: Iterable[Any]) -> Sequence[Buffer]:
+    def new(self, keys: Iterable[Any]) -> Sequence[Written]:
         """Those that are made for calls of `products`, known by their keys, in order.
 
         Of one that comes for another only what it is larger by.
         """
-        found: list[Buffer] = []
+        found: list[Written] = []
         for _, numbers in keys:
             # Of a number that grows with nothing known nobody can tell how large it is.
             one = buffer(*numbers) if all(isinstance(number, int) for number in numbers) else None
-            if one is not None and one.size > self._largest:
-                self._largest = one.size
+            if one is not None and one.of > self._largest:
+                self._largest = one.of
                 found.append(self._added(one))
         return found
 
-    def _added(self, one: Buffer) -> Buffer:
+    def _added(self, one: Written) -> Written:
         self._count += 1
-        gone = self._goes if self._count > KEPT else Buffer(0, 0)
+        gone = self._goes if self._count > KEPT else Written(0, 0)
         if self._count == 1 or self._count > KEPT:
             self._goes = one
-        return Buffer(one.size - gone.size, max(0, one.written - gone.written))
+        return Written(one.of - gone.of, max(0, one.bytes - gone.bytes))

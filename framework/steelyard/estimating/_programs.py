@@ -96,13 +96,13 @@ class Call:
 
 
 def calls(func: Any, args: Any, kwargs: Any) -> Sequence[Call]:
-    """Those of an operation: a convolution, GELU, or a product in 16 bits."""
+    """Those of an operation: a convolution, GELU, a layer of an LSTM, or a product in 16 bits."""
     name = getattr(getattr(func, "overloadpacket", None), "__name__", "")
+    if name == RECURRENT:
+        return [Call(name, (), OF_RECURRENT)]
     found = _programs(name, args, kwargs)
     if not found:
         return ()
-    if name == RECURRENT:
-        return [Call(name, (), OF_RECURRENT)]
     tensors = [one for one in args if isinstance(one, Tensor)]
     kind = (name, *((one.dtype, one.dim()) for one in tensors))
     numbers = tuple(number for one in tensors for number in (*one.shape, *one.stride()))
@@ -117,8 +117,6 @@ def _programs(name: str, args: Any, kwargs: Any) -> Mapping[str, Program]:
         return {part: program for part, program, asked in parts if asked}
     if name == "convolution":
         return {"": CONVOLUTION}
-    if name == RECURRENT:
-        return {"": OF_RECURRENT}
     if name in ("gelu", "gelu_backward") and kwargs.get("approximate", "none") == "none":
         return {"": GELU}
     if name not in ("mm", "addmm", "bmm", "baddbmm"):

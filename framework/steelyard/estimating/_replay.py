@@ -292,8 +292,7 @@ class _Replay:
         self._written.update(new)
         for key in new:
             self.heap.map(programs[key].code)
-        buffers = [Written(one.size, one.written) for one in self._buffers.new(products)]
-        return [*buffers, *(Written(size, size) for key in new for size in programs[key].requests)]
+        return [*self._buffers.new(products), *(Written(size, size) for key in new for size in programs[key].requests)]
 
     def _take(self, event: int, size: int) -> list[int]:
         self._due += self._share

@@ -136,13 +136,14 @@ def _arguments(trainer: Mapping[str, Any], *, steps: int) -> dict[str, Any]:
 
 def _looked_at_first(draft: Draft) -> Sequence[Shape]:
     """Shapes of the batches with which Lightning tries a validation before the training; none where it has none."""
-    wanted = draft.trainer.get("num_sanity_val_steps")
     if not validates(draft):
         return ()
+    wanted = draft.trainer.get("num_sanity_val_steps")
+    count = TRIED if wanted in (None, -1) else min(TRIED, int(wanted))
     try:
-        batches = islice(draft.data.val_dataloader(), min(TRIED, TRIED if wanted in (None, -1) else int(wanted)))
+        batches = islice(draft.data.val_dataloader(), count)
         return [shape_of(batch, rows=draft.adapter.size(batch)) for batch in batches]
-    except Exception:  # whatever is wrong with it, the run will say so
+    except Exception:  # a forecast of the training does without; the run will say what is wrong with it
         return ()
 
 

@@ -1,5 +1,6 @@
 """The buffers into which MKL packs the factors of a product: for which, how large, and when there is a new one."""
 
+import platform
 import subprocess
 import sys
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from helpers.glibc import GLIBC
-from steelyard.estimating._buffers import Buffer, Buffers, buffer, products
+from steelyard.estimating._buffers import Buffers, buffer, products
+from steelyard.estimating._onednn import Written
 
 aten = torch.ops.aten
 
@@ -28,7 +30,7 @@ aten = torch.ops.aten
 )
 def test_a_buffer_is_as_large_as_mkl_asked_for(sizes: tuple[int, int, int], request_: int, kib: float) -> None:
     """As they were logged; what is written to is rounded up to pages there, with some pages beside it."""
-    assert buffer(*sizes) == Buffer(request_, int(1024 * kib))
+    assert buffer(*sizes) == Written(request_, int(1024 * kib))
 
 
 def test_small_products_go_without() -> None:
@@ -70,7 +72,7 @@ for rows, deep, columns in eval(sys.argv[1]):
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's own numbers")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="its own numbers")
 def test_the_heap_grows_by_the_buffers_that_are_new() -> None:
     if not torch.backends.mkl.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         pytest.skip("other processors have other blocks")
@@ -78,7 +80,7 @@ def test_the_heap_grows_by_the_buffers_that_are_new() -> None:
     # A sixth takes the place of the first, and a seventh that of the sixth.
     sizes += [(4096, 4096, 4096), (8192, 4096, 8192)]
     buffers = Buffers()
-    expected = [sum(one.size for one in buffers.new([("product", one)])) for one in sizes]
+    expected = [sum(one.of for one in buffers.new([("product", one)])) for one in sizes]
     done = subprocess.run([sys.executable, "-c", LEFT, repr(sizes)], capture_output=True, text=True, check=True)
     assert expected[4] == 0 < min(expected[:4] + expected[5:])
     for told, wanted in zip(map(int, done.stdout.split()), expected, strict=True):
