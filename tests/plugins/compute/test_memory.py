@@ -161,4 +161,6 @@ def test_growth_is_the_same_however_the_mark_is_asked_for(
         held = torch.ones(64 * MIB // 4)
         growth.look()
         del held
+        # The kernel counts in steps of some pages and may raise the mark once more when they are given back.
+        growth.look()
     assert 60 * MIB < growth.bytes() < 90 * MIB
