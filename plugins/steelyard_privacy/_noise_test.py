@@ -10,7 +10,7 @@ from torch import Tensor
 FALSE_ALARM = 1e-6
 KEPT = 64
 """Steps that are looked at before they are added up."""
-WINDOW = 2**16
+WINDOW = 2**13
 """Weights looked at in one step. The window moves on from step to step, so that no weight is left out."""
 FEW = 2**12
 """So few are kept as they are until they are added up, which is one operation less a step."""

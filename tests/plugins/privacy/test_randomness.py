@@ -62,6 +62,24 @@ def test_the_smallest_word_gives_no_infinite_number() -> None:
     assert filled(normals, 2)[0] == pytest.approx(math.sqrt(2 * 33 * math.log(2)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("turn", [-0.5, -0.25, 0.25, 0.5])
+def test_the_angle_may_be_any_part_of_a_turn(dtype: torch.dtype, turn: float) -> None:
+    """Half a turn has a tangent of half its angle that is as large as numbers get."""
+    normals = CipherNormals(KEY)
+    size = 8 * dtype.itemsize
+    words = [2 ** (size - 1), int(turn * 2**size) - (turn == 0.5)]
+
+    class Words:
+        def update_into(self, data: memoryview, buffer: bytearray) -> None:
+            buffer[: len(data)] = b"".join((word % 2**size).to_bytes(size // 8, "little") for word in words)
+
+    normals._cipher = Words()
+    expected = torch.tensor([math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)], dtype=dtype)
+    found = filled(normals, 2, dtype=dtype) / math.sqrt(2 * math.log(2))
+    torch.testing.assert_close(found, expected, rtol=0, atol=4 * torch.finfo(dtype).eps)
+
+
 def test_a_stream_goes_on_and_does_not_repeat() -> None:
     normals = CipherNormals(KEY)
     first, second = filled(normals, 1000), filled(normals, 1000)
