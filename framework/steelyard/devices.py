@@ -16,6 +16,8 @@ LARGE, SMALL = 32 * 2**20, 8 * 2**20 + 128 * 2**10
 (`getChosenWorkspaceSize` in torch's CUDABlas.cpp; CUBLAS_WORKSPACE_CONFIG changes it)."""
 LIGHT = 2**20
 """Bytes that torch gives to cuBLASLt."""
+GPU = ("gpu", "cuda")
+"""Accelerators of a Trainer that are a CUDA GPU, or nothing."""
 
 
 def wait_for(device: torch.device) -> None:
@@ -26,8 +28,16 @@ def wait_for(device: torch.device) -> None:
 
 def on_gpu(trainer: Mapping[str, Any]) -> bool:
     """Whether a Trainer of these arguments will train on a CUDA GPU of this machine; wakes none."""
-    accelerator: Any = trainer.get("accelerator", "auto")
-    return accelerator in ("gpu", "cuda", "auto", None) and torch.cuda.device_count() > 0
+    return _asked(trainer) in (*GPU, "auto", None) and torch.cuda.device_count() > 0
+
+
+def lacks_gpu(trainer: Mapping[str, Any]) -> bool:
+    """Whether a Trainer of these arguments cannot be made on this machine, which has no CUDA GPU; wakes none."""
+    return _asked(trainer) in GPU and not torch.cuda.device_count()
+
+
+def _asked(trainer: Mapping[str, Any]) -> Any:
+    return trainer.get("accelerator", "auto")
 
 
 def workspaces(major: int | None = None) -> int:

@@ -9,6 +9,7 @@ from pytorch_lightning import seed_everything
 from torch import Tensor
 
 from steelyard import building, randomness, requirements, spec
+from steelyard.devices import lacks_gpu
 from steelyard.draft import Draft
 from steelyard.estimating import in_words
 from steelyard.estimating._fake import numbers_answered
@@ -22,6 +23,11 @@ from steelyard.problem import Problem, Refused
 from steelyard.report.numbers import duration
 from steelyard.selection import Selected, plugins_of
 from steelyard.sweeping.pool import share, side_by_side
+
+NO_GPU = Problem(
+    message="this machine has no GPU: a run ends here, and these are figures of its CPU; a plan for a GPU names one",
+    fix="plan.machine=h100",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +140,8 @@ def plan(
     draft = _drafted(config)
     draft.forecast = forecaster(selected, draft)
     small = smaller_than_a_batch(draft.data.train_dataloader())
-    problems = [*preflight(selected, draft), *filter(None, [small])]
+    absent = NO_GPU if target is None and lacks_gpu(draft.trainer) else None
+    problems = [*preflight(selected, draft), *filter(None, [small, absent])]
     forecast = draft.forecast()
     estimate = forecast.estimate
     weights: list[Tensor] = list(draft.task.parameters())

@@ -5,6 +5,7 @@ from helpers import tiny
 from helpers.plugins import Fake
 from steelyard import planning
 from steelyard.estimating.forecasting import count_epoch, count_steps, validates_each_epoch
+from steelyard.estimating.settings import Planning
 from steelyard.problem import Problem, Refused
 from steelyard.selection import Selected
 
@@ -67,6 +68,31 @@ def test_no_weight_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plan_refuses_what_a_run_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="no"):
         plan(monkeypatch, Selected("a.x", Fake(problems=(Problem("no", "x=1"),))))
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "machine", "here", "said"),
+    [
+        ("gpu", None, 0, True),
+        ("cuda", None, 0, True),
+        ("gpu", "h100", 0, False),
+        ("gpu", None, 1, False),
+        ("auto", None, 0, False),
+        ("cpu", None, 0, False),
+    ],
+)
+def test_a_gpu_that_is_not_here_is_missed(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, machine: str | None, here: int, said: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
+    monkeypatch.setattr(planning, "plugins_of", lambda _: ())
+    report = planning.plan(
+        tiny.config(trainer={"accelerator": accelerator}),
+        choices=tiny.CHOICES,
+        overrides=[],
+        settings=Planning(machine=machine),
+    )
+    assert ("plan.machine=h100" in report.text()) == said
 
 
 def test_plugins_see_a_draft_on_the_meta_device(monkeypatch: pytest.MonkeyPatch) -> None:
