@@ -127,8 +127,8 @@ class CipherNormals(Normals):
         np.log2(radius, out=radius)
         radius *= radius.dtype.type(-2 * math.log(2) * scale * scale)
         np.sqrt(radius, out=radius)
-        # With t the tangent of half the angle, the cosine is 2 / (1 + t^2) - 1 and the sine 2 t / (1 + t^2), which takes
-        # less time than both. The tangent of what is nearest to a quarter turn is finite, and so is its square.
+        # With t the tangent of half the angle, the cosine is 2 / (1 + t^2) - 1 and the sine 2 t / (1 + t^2), which
+        # takes less time than both. Next to a quarter turn it is finite, and so is its square.
         np.copyto(tangent, scratch.signed[pairs : 2 * pairs], casting="same_kind")
         tangent *= scratch.half_turn
         np.tan(tangent, out=tangent)
