@@ -160,6 +160,7 @@ class Ledger:
 
     def _around(self, made: Sequence[Tensor], passing: Sequence[Passing]) -> None:
         """Results with what is there in passing before and while they are made."""
+        whole = [self._taken(size) for one in passing for size in one.whole]
         for tensor, one in zip(made, passing, strict=False):
             before = [self._taken(size) for size in one.before]
             across = [self._taken(size) for size in one.across]
@@ -167,6 +168,7 @@ class Ledger:
             self.note(tensor)
             across += [self._taken(size) for size in one.after]
             self._events += [~entry for entry in reversed(across)]
+        self._events += [~entry for entry in reversed(whole)]
 
     def _pass(self, size: int) -> None:
         self._events.append(~self._taken(size))

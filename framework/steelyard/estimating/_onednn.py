@@ -1,8 +1,9 @@
 """What oneDNN and others make in passing on a CPU: memory of kernels that a tensor without numbers knows nothing of.
 
 A convolution is worked out in a layout of its own: inputs and weights are copied into it, and what comes out is copied
-back. Where the channels lie last in memory only weights are. Seen in torch's profiler on torch 2.13.0, with registers
-of 512 and of 256 bits; with the smaller ones dilated convolutions are worked out otherwise and take less.
+back. Where the channels lie last in memory only weights are. What lies in memory in neither order is put in order
+first. Seen in torch's profiler on torch 2.13.0, with registers of 512 and of 256 bits; with the smaller ones dilated
+convolutions are worked out otherwise and take less.
 """
 
 from collections.abc import Sequence
@@ -16,17 +17,21 @@ PAGE = 4096
 BLOCKS = {"AVX512": 16, "AVX2": 8}
 """Numbers in a register of the processor, by what it can do."""
 
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passing:
     """Bytes around one result of an operation.
 
     Attributes:
+        whole: Taken before all else, and given back when the last result of the operation is there.
         before: Taken one after the other before there is a result, and given back before it.
         across: Taken after these, and given back when the result is there.
         after: Taken when the result is there, and given back.
     """
 
+    whole: Sequence[int] = ()
     before: Sequence[int] = ()
     across: Sequence[int] = ()
     after: Sequence[int] = ()
@@ -74,7 +79,8 @@ def convolved(args: Sequence[Any], given: Tensor) -> Sequence[Passing]:
         return (Passing(after=[_size(weight)]),)
     if not _takes(inputs):
         return ()
-    return (Passing(before=[*_first(inputs, groups), _size(weight)], across=[_blocked(given)]),)
+    before = [*_first(inputs, groups), _size(weight)]
+    return (Passing(whole=_ordered(inputs), before=before, across=[_blocked(given)]),)
 
 
 def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
@@ -85,20 +91,23 @@ def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
             transposed, output padding, groups, which gradients are asked for.
     """
     outputs, inputs, weight, groups, asked = args[0], args[1], args[2], args[9], args[10]
-    if any(map(_last, (outputs, inputs, weight))):
+    # One channel lies first and last at once: what came out says as which it was taken.
+    either = inputs.is_contiguous() and _lies_last(inputs)
+    if _last(inputs) or _last(weight) or (either and _last(outputs)):
         data, own = Passing(after=[_size(weight)]), Passing(across=[_size(weight)] * 2)
         return [one for one, wanted in zip((data, own), asked, strict=False) if wanted]
     if not _takes(inputs):
         return ()
-    wide = _blocked(outputs)
+    wide, whole = _blocked(outputs), _ordered(outputs, inputs)
     found: list[Passing] = []
     if asked[0]:
         across = [_blocked(inputs)]
         if any(side > 1 for side in args[4]):
             across.append(_size(inputs))
-        found.append(Passing(before=[wide, _size(weight)], across=across))
+        found.append(Passing(whole=whole, before=[wide, _size(weight)], across=across))
     if asked[1]:
-        found.append(Passing(before=[wide, *_first(inputs, groups)], across=[_size(weight)]))
+        before = [wide, *_first(inputs, groups)]
+        found.append(Passing(whole=() if found else whole, before=before, across=[_size(weight)]))
     return found
 
 
@@ -151,12 +160,22 @@ def _takes(inputs: Tensor) -> bool:
     kinds = (torch.float32, torch.bfloat16) if _block() == BLOCKS["AVX512"] else (torch.float32,)
     if not torch.backends.mkldnn.is_available() or inputs.dtype not in kinds:
         return False
-    return inputs.dim() > 2 and inputs.shape[0] > 1 and inputs.is_contiguous()
+    return inputs.dim() > 2 and inputs.shape[0] > 1
+
+
+def _ordered(*tensors: Tensor) -> Sequence[int]:
+    """Copies of those that lie in memory in another order than their dimensions."""
+    return [_size(tensor) for tensor in tensors if not tensor.is_contiguous()]
 
 
 def _last(tensor: Tensor) -> bool:
     """Whether the channels lie last in memory."""
-    return tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+    return not tensor.is_contiguous() and _lies_last(tensor)
+
+
+def _lies_last(tensor: Tensor) -> bool:
+    """The same, but for one channel, which may be said to lie first as well."""
+    return tensor.dim() in _LAST and tensor.is_contiguous(memory_format=_LAST[tensor.dim()])
 
 
 def _block() -> int:
