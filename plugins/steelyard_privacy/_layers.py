@@ -194,10 +194,12 @@ def _embedding(layer: Any, back: Tensor, names: Tensor) -> list[Share]:
 
 def _norm(layer: Any, back: Tensor, inputs: Tensor, moments: Moments | None) -> list[Share]:
     weight, bias, found = layer.weight, layer.bias, list[Share]()
-    if moments is not None and moments.mean.dtype == back.dtype == inputs.dtype:
+    if moments is not None and not moments.mean.dtype == back.dtype == inputs.dtype:
+        moments = None
+    if moments is not None and isinstance(layer, nn.GroupNorm):
         samples = gradients_of(back, inputs, moments)
     else:
-        samples = _gradients(layer, back, inputs)
+        samples = _gradients(layer, back, inputs, moments)
     if weight.requires_grad:
         found.append(Instantiated(weight, samples.weight))
     if bias.requires_grad:
@@ -205,16 +207,20 @@ def _norm(layer: Any, back: Tensor, inputs: Tensor, moments: Moments | None) -> 
     return found
 
 
-def _gradients(layer: Any, back: Tensor, inputs: Tensor) -> Gradients:
+def _gradients(layer: Any, back: Tensor, inputs: Tensor, moments: Moments | None) -> Gradients:
     """Those of a norm layer, whose input is normalised once more."""
     if isinstance(layer, nn.LayerNorm):
         start, stop = 1, back.ndim - len(layer.normalized_shape)
     else:
         start, stop = 2, back.ndim
     over = tuple(range(start, stop))
-    return Gradients(
-        _normalised_products(layer, back, inputs, start=start, stop=stop), back.sum(dim=over) if over else back
-    )
+    if moments is None:
+        products = _normalised_products(layer, back, inputs, start=start, stop=stop)
+    else:
+        # To find the moments takes longer than all else here; no more is made beside than the backward pass makes next.
+        products = torch.sub(inputs, moments.mean).mul_(moments.scale).mul_(back)
+        products = products.sum(dim=over) if over else products
+    return Gradients(products, back.sum(dim=over) if over else back)
 
 
 def _normalised_products(layer: Any, back: Tensor, inputs: Tensor, *, start: int, stop: int) -> Tensor:

@@ -1,5 +1,5 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-"""What group normalisation has kept for its backward pass, read off its node in the graph, and what follows from it.
+"""What a norm layer has kept for its backward pass, read off its node in the graph, and what follows from it.
 
 torch documents the attributes by which it is read, `_saved_...` (notes on autograd, "saved tensors"), but not which of
 them an operation has, nor the operation that makes its gradients: seen on torch 2.13.0, and tests name them.
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-NORMALISED = "NativeGroupNormBackward0"
+NORMALISED = frozenset({"NativeGroupNormBackward0", "NativeLayerNormBackward0"})
 
 
 class Moments(NamedTuple):
-    """Of each example and group of channels, (n, groups).
+    """Of each example and group of channels, (n, groups); of layer normalisation (n, ..., 1), to go with its input.
 
     Attributes:
         mean: The mean.
@@ -27,8 +27,8 @@ class Moments(NamedTuple):
 
 
 def moments_of(node: Node) -> Moments | None:
-    """Those by which group normalisation has normalised; None for another operation. Before the backward pass."""
-    if node.name() != NORMALISED:
+    """Those by which a norm layer has normalised; None for another operation. Before the backward pass."""
+    if node.name() not in NORMALISED:
         return None
     kept: Any = node
     return Moments(kept._saved_result1.detach(), kept._saved_result2.detach())

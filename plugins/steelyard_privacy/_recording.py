@@ -28,6 +28,7 @@ FRESH = frozenset(
     }
 )
 """Operations whose result is a view of nothing."""
+NORMS = (nn.GroupNorm, nn.LayerNorm)
 NEAR = 64
 """So many operations are looked through."""
 
@@ -41,7 +42,7 @@ class Call(NamedTuple):
         edge: Where the gradient of what came out is found.
         shape: Shape of what came out.
         inner: Whether the input follows, in the graph, from another of the calls or visits.
-        moments: What group normalisation has found of its input; None of other layers.
+        moments: What a norm layer has found of its input; None of other layers.
     """
 
     module: nn.Module
@@ -132,7 +133,7 @@ class Recording:
         nodes = self._nodes
         inner = follows(inputs.grad_fn, nodes)
         nodes.add(edge.node)
-        moments = moments_of(edge.node) if type(module) is nn.GroupNorm else None
+        moments = moments_of(edge.node) if type(module) in NORMS else None
         self._calls.append(Call(module, inputs.detach(), edge, output.shape, inner, moments))
         return given
 

@@ -1,4 +1,8 @@
-"""Group normalisation: its gradients from what it has found of its input."""
+"""Norm layers: their gradients from what they have found of their input."""
+
+import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +25,21 @@ def test_what_group_normalisation_keeps_is_still_read_off_its_node() -> None:
     groups = inputs.detach().view(3, 2, -1)
     torch.testing.assert_close(found.mean, groups.mean(dim=2))
     torch.testing.assert_close(found.scale, (groups.var(dim=2, correction=0) + 1e-5).rsqrt())
-    assert moments_of(nn.LayerNorm(5)(inputs).grad_fn) is None
+
+
+@pytest.mark.parametrize("normalised", [(5,), (4, 5)])
+def test_what_layer_normalisation_keeps_is_still_read_off_its_node(normalised: tuple[int, ...]) -> None:
+    inputs = torch.randn(3, 4, 5, requires_grad=True)
+    found = moments_of(nn.LayerNorm(normalised)(inputs).grad_fn)
+    assert found is not None
+    over = (1, 2)[-len(normalised) :]
+    torch.testing.assert_close(found.mean, inputs.detach().mean(dim=over, keepdim=True))
+    scale = (inputs.detach().var(dim=over, correction=0, keepdim=True) + 1e-5).rsqrt()
+    torch.testing.assert_close(found.scale, scale)
+
+
+def test_other_operations_keep_none() -> None:
+    assert moments_of(nn.BatchNorm1d(4)(torch.randn(3, 4, 5, requires_grad=True)).grad_fn) is None
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -44,6 +62,36 @@ def test_gradients_of_group_normalisation_need_no_second_one(
         for one in (HookEngine(model, layout), MicrobatchEngine())
     )
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize(("shape", "normalised"), [((4, 6), (6,)), ((4, 6), (4, 6)), ((6,), (6,)), ((2, 4, 6), (6,))])
+def test_gradients_of_layer_normalisation_need_no_second_one(
+    monkeypatch: pytest.MonkeyPatch, known: bool, shape: tuple[int, ...], normalised: tuple[int, ...]
+) -> None:
+    if not known:
+        monkeypatch.setattr(_recording, "moments_of", lambda _: None)
+    again: list[object] = []
+    monkeypatch.setattr(_layers.functional, "layer_norm", _noting(_layers.functional.layer_norm, again))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.LayerNorm(normalised), nn.ReLU(), nn.LayerNorm(normalised), nn.Flatten())
+    model.append(nn.Linear(math.prod(shape), CLASSES)).double()
+    inputs, targets = examples(COUNT, shape=shape).tensors
+    batch, layout = (inputs.double() + 5, targets), Layout(list(model.parameters()))
+    expected, _ = clipped(MicrobatchEngine(), layout, batch, objective(model), max_norm=0.1)
+    again.clear()
+    found, _ = clipped(HookEngine(model, layout), layout, batch, objective(model), max_norm=0.1)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    # Two layers in the forward pass.
+    assert (len(again) == 2) is known
+
+
+def _noting(real: Callable[..., torch.Tensor], calls: list[object]) -> Callable[..., torch.Tensor]:
+    def noted(*args: Any, **named: Any) -> torch.Tensor:
+        calls.append(args)
+        return real(*args, **named)
+
+    return noted
 
 
 class Turned(nn.Module):
