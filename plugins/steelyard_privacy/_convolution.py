@@ -1,11 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """Per-example gradients of a convolution's weight, some examples at a time, so that what is made beside them is small.
 
-All examples at once would take several times the memory of the gradients, cold each time, for no gain in speed.
+All examples of a large batch would take several times the memory of the gradients, cold each time, for no gain.
 """
 
-import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +18,8 @@ LARGE, WIDER = 2**16, 512
 SCRATCH, GROUPED = 2**18, 2**19
 """So many numbers may be made beside the result: what fits into a processor's second cache. Twice as many in groups,
 of which few take longer to call than to work out."""
+WHOLE = 2**22
+"""So many may be made for all examples in one call, whose result is not copied; ordinary backward passes make them."""
 AS_WEIGHT, CHANNELS_LAST, OUTPUTS_LAST = (0, 1, 2, 3), (0, 2, 3, 1), (1, 2, 3, 0)
 """Orders of the dimensions of a weight (p, c, *kernel)."""
 
@@ -62,13 +62,11 @@ def convolution_samples(layer: Any, back: Tensor, inputs: Tensor) -> Samples:
     if layer.in_channels < MANY:
         return Samples(_few_channels(layer, back, inputs), OUTPUTS_LAST)
     if places < (WIDE if weight.numel() < LARGE else WIDER):
-        samples = back.new_empty(len(back), len(weight), *layer.kernel_size, layer.in_channels)
-        number = at_once(weight[0].numel() * places + inputs[0].numel())
-        for mine, some, into in zip(back.split(number), inputs.split(number), samples.split(number), strict=True):
-            torch.bmm(mine.flatten(start_dim=2), _patches(layer, some, back.shape[2:]), out=into.flatten(start_dim=2))
-        return Samples(samples, CHANNELS_LAST)
-    samples = back.new_empty(len(back), *weight.shape)
-    number = at_once(inputs[0].numel() + weight.numel() + back[0].numel(), GROUPED)
+        return Samples(_many_channels(layer, back, inputs), CHANNELS_LAST)
+    each = inputs[0].numel() + weight.numel() + back[0].numel()
+    if len(back) * each <= WHOLE:
+        return Samples(_by_groups(layer, back, inputs).view(len(back), *weight.shape))
+    number, samples = at_once(each, GROUPED), back.new_empty(len(back), *weight.shape)
     for mine, some, into in zip(back.split(number), inputs.split(number), samples.split(number), strict=True):
         into.copy_(_by_groups(layer, mine, some).view_as(into))
     return Samples(samples)
@@ -92,6 +90,32 @@ def _few_channels(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
     return samples
 
 
+def _many_channels(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
+    """The same, but the channels are last, since they are next to each other: whole rows of the kernel are copied."""
+    (high, wide), (down, right), (far, aside) = layer.padding, layer.stride, layer.dilation
+    weight, place = layer.weight, back.shape[2:]
+    count, channels, rows, columns = inputs.shape
+    samples = back.new_empty(count, len(weight), *layer.kernel_size, channels)
+    number = min(count, at_once(weight[0].numel() * place.numel() + inputs[0].numel()))
+    # Nothing is written to the padding.
+    padded = inputs.new_zeros(number, rows + 2 * high, columns + 2 * wide, channels)
+    inner = padded[:, high : high + rows, wide : wide + columns].permute(0, 3, 1, 2)
+    example, row, column, channel = padded.stride()
+    seen = padded.as_strided(
+        (number, *place, *layer.kernel_size, channels),
+        (example, down * row, right * column, far * row, aside * column, channel),
+    )
+    part = seen.new_empty(seen.shape)
+    left, into = back.flatten(start_dim=2).split(number), samples.flatten(start_dim=2).split(number)
+    for mine, some, found in zip(left, inputs.split(number), into, strict=True):
+        if len(some) < len(part):
+            inner, seen, part = (one[: len(some)] for one in (inner, seen, part))
+        inner.copy_(some)
+        part.copy_(seen)
+        torch.bmm(mine, part.view(len(some), place.numel(), -1), out=found)
+    return samples
+
+
 def _by_groups(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
     """One convolution of all examples, of which each is a group of channels."""
     (count, output, *place), channels = back.shape, inputs.shape[1]
@@ -104,17 +128,3 @@ def _by_groups(layer: Any, back: Tensor, inputs: Tensor) -> Tensor:
         dilation=layer.dilation,
         groups=count,
     )
-
-
-def _patches(layer: Any, inputs: Tensor, place: Sequence[int]) -> Tensor:
-    """What the kernel saw at each place, (n, places, kernel * c): channels last, since they are next to each other."""
-    (high, wide), (down, right), (far, aside) = layer.padding, layer.stride, layer.dilation
-    count, channels, rows, columns = inputs.shape
-    padded = inputs.new_zeros(count, rows + 2 * high, columns + 2 * wide, channels)
-    padded[:, high : high + rows, wide : wide + columns] = inputs.permute(0, 2, 3, 1)
-    example, row, column, channel = padded.stride()
-    seen = padded.as_strided(
-        (count, *place, *layer.kernel_size, channels),
-        (example, down * row, right * column, far * row, aside * column, channel),
-    )
-    return seen.reshape(count, math.prod(place), -1)

@@ -139,6 +139,8 @@ def test_convolutions_and_their_norms_may_be_worked_on_some_examples_at_a_time(
     for module in (_convolution, _layers):
         monkeypatch.setattr(module, "at_once", lambda *_: together)
     monkeypatch.setattr(_convolution, "WIDE", wide)
+    if together < COUNT:
+        monkeypatch.setattr(_convolution, "WHOLE", 0)
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(channels, 4, kernel, stride=2, padding=kernel // 2),
