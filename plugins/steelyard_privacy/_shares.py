@@ -246,11 +246,13 @@ class Rows(Share):
         owners = torch.arange(count, device=names.device)[:, None].expand(count, length).flatten()
         names, values = names.flatten(), values.flatten(end_dim=1)
         pairs, order = torch.sort(owners * len(parameter) + names)
-        # Where each run of equal pairs begins; the whole run is added up there.
-        begins = torch.arange(len(pairs), device=names.device)
-        begins = torch.where(torch.cat([begins[:1] == 0, pairs[1:] != pairs[:-1]]), begins, 0).cummax(dim=0).values
-        summed = torch.zeros_like(values).index_add_(0, begins, values[order])
-        return cls(parameter, pairs // len(parameter), pairs % len(parameter), summed, count)
+        again = pairs[1:] == pairs[:-1]
+        # Where each run of equal pairs begins; what else stands in it is added there, and only that is moved.
+        places = torch.arange(len(pairs), device=names.device)
+        places[1:].masked_fill_(again, 0)
+        begins, others = order[places.cummax(dim=0).values[1:][again]], order[1:][again]
+        summed = values.clone().index_add_(0, begins, values[others]).index_fill_(0, others, 0)
+        return cls(parameter, owners, names, summed, count)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
