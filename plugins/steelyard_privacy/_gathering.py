@@ -1,8 +1,9 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 """The per-example gradients of one backward pass, made layer by layer while it runs.
 
-A layer's gradients are made as soon as the gradient of its output is known, while that is still in the cache. What is
-no longer needed then goes at once, so that the peak of memory stays near that of ordinary training.
+A layer's gradients are made as soon as the gradient of its output is known, while that is still in the cache, and those
+of a convolution when it is over where they take more memory than what they are made of. What is no longer needed then
+goes at once, so that the peak of memory stays near that of ordinary training.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,6 +20,8 @@ from steelyard_privacy._units import Unit, Unsplit
 
 Rule = Callable[[Call, Tensor, bool], Sequence[Share]]
 """A call, the gradient of its output, and whether its weights are used nowhere else -> the gradients of its weights."""
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Layers whose operation needs much memory beside its result, and whose gradients are made themselves."""
 
 
 @final
@@ -64,6 +67,7 @@ class Gathering:
         )
         self._sums: dict[Parameter, Tensor] = {}
         self._small: list[Instantiated] = []
+        self._late: list[tuple[Call, Tensor]] = []
         self._comparison = comparison
 
     @property
@@ -78,8 +82,12 @@ class Gathering:
         self._handles: list[Any] = []
         for place, call in enumerate(self._calls):
             if call is not None and call.inner:
-                edge = call.edge
-                self._handles.append(edge.node.register_prehook(self._listener(place, edge.output_nr)))
+                node, number = call.edge.node, call.edge.output_nr
+                if isinstance(call.module, CONVOLUTIONS):
+                    # Afterwards, when the memory that the operation itself needs is free again.
+                    self._handles.append(node.register_hook(self._follower(place, number)))
+                else:
+                    self._handles.append(node.register_prehook(self._listener(place, number)))
         if self._comparison is not None:
             self._handles += self._comparison.listeners()
 
@@ -104,6 +112,8 @@ class Gathering:
             if any(back is not None for back in mine):
                 for parameter, samples in self._units[visit.module].samples(visit, mine, count=self._count).items():
                     self._add_up(parameter, samples)
+        while self._late:
+            self._make(*self._late.pop())
         for parameter, samples in self._sums.items():
             self._keep(Instantiated(parameter, samples))
         self._sums.clear()
@@ -127,14 +137,29 @@ class Gathering:
 
         return listen
 
+    def _follower(self, place: int, number: int) -> Callable[[object, tuple[Tensor | None, ...]], None]:
+        def follow(found: object, gradients: tuple[Tensor | None, ...]) -> None:
+            back = gradients[number]
+            if back is not None:
+                self._take(place, back)
+
+        return follow
+
     def _take(self, place: int, back: Tensor) -> None:
         call, self._calls[place] = self._calls[place], None
         assert call is not None
         count, inputs, outputs = self._count, call.inputs.shape, call.shape
         if not (inputs and outputs and inputs[0] == outputs[0] == count):
             raise Unsplit("a layer does not see the examples in its first dimension")
+        back = back.view(outputs) if back.shape != outputs else back
+        if isinstance(call.module, CONVOLUTIONS) and _is_better_late(call, back):
+            self._late.append((call, back))
+        else:
+            self._make(call, back)
+
+    def _make(self, call: Call, back: Tensor) -> None:
         alone = call.module not in self._several
-        for share in self._rule(call, back.view(outputs) if back.shape != outputs else back, alone):
+        for share in self._rule(call, back, alone):
             if alone or type(share) is not Instantiated:
                 self._keep(share)
             else:
@@ -166,3 +191,9 @@ class Gathering:
         # A parameter that is used more than once, also by different layers, adds up before it is clipped.
         before = self._sums.get(parameter)
         self._sums[parameter] = samples if before is None else before + samples
+
+
+def _is_better_late(call: Call, back: Tensor) -> bool:
+    """Whether the gradients take more memory than what they are made of: when all is over, most of it is free."""
+    layer: Any = call.module
+    return layer.weight.numel() * len(back) > call.inputs.numel() + back.numel()
