@@ -18,7 +18,7 @@ LARGE, WIDER = 2**16, 512
 SCRATCH, GROUPED = 2**18, 2**19
 """So many numbers may be made beside the result: what fits into a processor's second cache. Twice as many in groups,
 of which few take longer to call than to work out."""
-WHOLE = 2**22
+WHOLE = 3 * 2**19
 """So many may be made for all examples in one call, whose result is not copied; ordinary backward passes make them."""
 AS_WEIGHT, CHANNELS_LAST, OUTPUTS_LAST = (0, 1, 2, 3), (0, 2, 3, 1), (1, 2, 3, 0)
 """Orders of the dimensions of a weight (p, c, *kernel)."""

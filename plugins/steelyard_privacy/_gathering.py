@@ -15,7 +15,7 @@ from torch.nn import Parameter
 
 from steelyard_privacy._comparison import Comparison
 from steelyard_privacy._recording import Call, Record
-from steelyard_privacy._shares import SMALL, Bundle, Instantiated, Share
+from steelyard_privacy._shares import SMALL, Bundle, Instantiated, Reordered, Share
 from steelyard_privacy._units import Unit, Unsplit
 
 Rule = Callable[[Call, Tensor, bool], Sequence[Share]]
@@ -118,6 +118,11 @@ class Gathering:
             self._keep(Instantiated(parameter, samples))
         self._sums.clear()
         self._keep_small()
+
+    def bytes(self) -> int:
+        """Of the gradients that are there for each example by itself; factors of them are what autograd keeps, too."""
+        whole = (share for share in self.shares if isinstance(share, Instantiated | Reordered))
+        return sum(share.samples.nbytes for share in whole)
 
     def _listener(
         self, place: int, number: int

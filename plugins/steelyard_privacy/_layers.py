@@ -25,9 +25,9 @@ from steelyard_privacy._sums import Layout
 from steelyard_privacy._units import Unit, is_whole
 from steelyard_privacy.dp_sgd import Way
 
-PAIRS = 64
+PAIRS = 24
 """Pairs of positions are cheaper than the products where t^2 (p + d) is at most so many times p d. Measured with whole
-models: the products of all layers at once would also have to be written to memory that is not at hand."""
+models of 32 to 128 positions: the products of all layers at once have to be written to memory that is not at hand."""
 SINGLE = 4
 """Bytes of a number in single precision."""
 

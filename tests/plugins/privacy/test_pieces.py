@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from private_runs import FEATURES, Task, clipped, data, examples, fit, mlp, objective, weights
 from steelyard_privacy import _engine
-from steelyard_privacy._engine import SPARE, HookEngine
+from steelyard_privacy._engine import HEAVY, LEAST, PART, SPARE, TIMES, HookEngine
 from steelyard_privacy._sums import Layout
 from steelyard_privacy.dp_sgd import DPSGD
 
@@ -30,6 +30,22 @@ def test_what_goes_into_modules_without_a_rule_counts() -> None:
     engine = HookEngine(model, layout)
     clipped(engine, layout, examples(9).tensors, objective(model), max_norm=1.0)
     assert engine.largest(20) == 20 + SPARE // (4 * 2 * FEATURES)
+
+
+@pytest.mark.parametrize(("channels", "size", "part"), [(64, 4, LEAST), (32, 8, None), (16, 12, PART), (8, 32, 1)])
+def test_where_gradients_of_single_examples_take_much_memory_most_batches_come_in_pieces(
+    channels: int, size: int, part: float | None
+) -> None:
+    shape = (channels, size, size)
+    model = nn.Sequential(nn.Conv2d(channels, channels, 3), nn.Flatten(), nn.Linear((size - 2) ** 2 * channels, 3))
+    layout = Layout(list(model.parameters()))
+    engine = HookEngine(model, layout)
+    gradients, inputs = channels * (9 * channels + 1), channels * (size**2 + (size - 2) ** 2)
+    few = -(-HEAVY // (4 * gradients))
+    clipped(engine, layout, examples(12, shape=shape).tensors, objective(model), max_norm=1.0)
+    expected = TIMES * inputs / gradients if part is None else part
+    assert min(engine.largest(few), few) == int(expected * few)
+    assert engine.largest(few // 2) > few // 2
 
 
 class Counting(Task):
