@@ -28,6 +28,9 @@ from steelyard_privacy.dp_sgd import Way
 PAIRS = 24
 """Pairs of positions are cheaper than the products where t^2 (p + d) is at most so many times p d. Measured with whole
 models of 32 to 128 positions: the products of all layers at once have to be written to memory that is not at hand."""
+LIGHT, SPARING = 2, 64
+"""Where products would take more than so many times the memory of their factors, pairs may take longer: up to the last
+in place of PAIRS. A private step of a wide model must not take the memory of all its weights for each example."""
 SINGLE = 4
 """Bytes of a number in single precision."""
 
@@ -180,7 +183,9 @@ def pairs_are_cheaper(*, length: int, p: int, d: int) -> bool:
 
     Never where the products take no more memory than their factors: their sum is cheap then.
     """
-    return length == 1 or (length * length * (p + d) <= PAIRS * p * d and length * (p + d) < p * d)
+    products, factors = p * d, length * (p + d)
+    most = SPARING if products > LIGHT * factors else PAIRS
+    return length == 1 or (products > factors and length * factors <= most * products)
 
 
 def _embedding(layer: Any, back: Tensor, names: Tensor) -> list[Share]:

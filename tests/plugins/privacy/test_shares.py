@@ -32,6 +32,21 @@ class Wide(nn.Module):
         return self.head(self.first(inputs).tanh()).mean(dim=1)
 
 
+@pytest.mark.parametrize(
+    ("length", "p", "d", "pairs"),
+    [
+        (1, 10, 10, True),
+        (64, 128, 128, False),  # no larger than the factors
+        (64, 384, 128, False),  # half as large again, and quicker
+        (64, 1536, 384, True),  # slower
+        (128, 768, 768, True),  # three times as large
+        (192, 768, 768, False),  # twice as large, and much quicker
+    ],
+)
+def test_pairs_are_taken_where_products_are_slower_or_much_larger(length: int, p: int, d: int, pairs: bool) -> None:
+    assert _layers.pairs_are_cheaper(length=length, p=p, d=d) is pairs
+
+
 @pytest.mark.parametrize("pairs", [True, False])
 def test_both_ways_to_the_norm_of_a_product_are_right(monkeypatch: pytest.MonkeyPatch, pairs: bool) -> None:
     monkeypatch.setattr(_layers, "pairs_are_cheaper", lambda **_: pairs)
