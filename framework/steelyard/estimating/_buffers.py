@@ -6,7 +6,7 @@ log of the requests of some 80 products on their own (torch 2.13.0, registers of
 written to, to 28 KiB, as it was seen in the resident memory.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -58,18 +58,18 @@ class Buffers:
         self._count = 0
         self._goes = Written(0, 0)
 
-    def new(self, keys: Iterable[Any]) -> Sequence[Written]:
+    def new(self, keys: Iterable[Any]) -> Mapping[Any, Written]:
         """Those that are made for calls of `products`, known by their keys, in order.
 
         Of one that comes for another only what it is larger by.
         """
-        found: list[Written] = []
-        for _, numbers in keys:
+        found = dict[Any, Written]()
+        for key in keys:
             # Of a number that grows with nothing known nobody can tell how large it is.
-            one = buffer(*numbers) if all(isinstance(number, int) for number in numbers) else None
+            one = buffer(*key[1]) if all(isinstance(number, int) for number in key[1]) else None
             if one is not None and one.of > self._largest:
                 self._largest = one.of
-                found.append(self._added(one))
+                found[key] = self._added(one)
         return found
 
     def _added(self, one: Written) -> Written:

@@ -8,6 +8,7 @@ Seen on torch 2.13.0; tests name what is used: `FakeTensorMode`, the keys of its
 
 import copy
 import functools
+import inspect
 import logging
 import weakref
 from collections import Counter
@@ -32,6 +33,9 @@ from torch.utils._pytree import tree_map_only
 from steelyard._torch_private import is_fake
 from steelyard.estimating._caches import caches_of, emptied
 
+_BETWEEN = ("steelyard.estimating.", "torch._subclasses.", "torch._ops", "torch.overrides")
+_ENGINE = "torch.autograd.graph"
+"""Files of the calls that lie between an operation and who asked for it, and of the one that starts the engine."""
 Seen = Callable[[Any, Any, Any, Any], None]
 """Operation, arguments, keyword arguments, what came out."""
 
@@ -163,6 +167,14 @@ def storage_of(tensor: Tensor) -> Storage:
 def when_freed(tensor: Tensor, then: Callable[[], None]) -> None:
     """Calls `then` as soon as nobody holds the tensor's bytes any more."""
     weakref.finalize(tensor.untyped_storage(), then).atexit = False
+
+
+def by_engine() -> bool:
+    """Whether autograd's engine asked for the operation that is just shown, and no function in Python."""
+    frame = inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(_BETWEEN):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == _ENGINE
 
 
 class _World(FakeTensorMode):

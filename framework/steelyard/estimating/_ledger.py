@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 from steelyard.estimating._company import Moment
-from steelyard.estimating._fake import storage_of, when_freed
+from steelyard.estimating._fake import by_engine, storage_of, when_freed
 from steelyard.estimating._onednn import (
     Passing,
     Written,
@@ -47,6 +48,10 @@ class Ledger:
         self._moments: list[Moment] = []
         self._open: dict[int, int] = {}
         self._weights: frozenset[tuple[int, ...]] = frozenset()
+        # A sum of gradients and the first of them; entries that go on as others.
+        self._sum: tuple[int, int] | None = None
+        self._same: dict[int, int] = {}
+        self._views = WeakIdKeyDictionary()
 
     def expect_examples(self, weights: Iterable[Tensor]) -> None:
         """From now on a tensor of (rows, *weight) is known as the gradients of single examples."""
@@ -57,6 +62,8 @@ class Ledger:
         del kwargs
         made = tensors_in(out)
         packet = getattr(func, "overloadpacket", None)
+        if self.moment is Moment.BACKWARD and packet is not torch.ops.aten._unsafe_view:
+            self._look_for_views(made, args)
         if packet is torch.ops.aten.convolution:
             self._around(made, convolved(args, made[0]))
         elif packet is torch.ops.aten.convolution_backward:
@@ -69,6 +76,8 @@ class Ledger:
             self._around(made, [batch_normed_back(args[1], train=args[7])])
         for tensor in made:
             self.note(tensor)
+        if packet is torch.ops.aten.add and self.moment is Moment.BACKWARD:
+            self._added(args[0], made[0])
         if packet is torch.ops.aten.mkldnn_rnn_layer:
             # oneDNN's own buffers, of which a fake tensor knows nothing.
             own = recurrent(args[0], args[2])
@@ -170,6 +179,20 @@ class Ledger:
             self._events += [~entry for entry in reversed(across)]
         self._events += [~entry for entry in reversed(whole)]
 
+    def _look_for_views(self, made: Iterable[Tensor], args: Sequence[Any]) -> None:
+        for tensor in made:
+            if storage_of(tensor).key in self._open and all(tensor is not one for one in args):
+                self._views[tensor] = True
+
+    def _added(self, first: Any, made: Tensor) -> None:
+        """A sum that autograd's engine may really write over the first of its gradients."""
+        # A view holds the tensor that it is of, so that somebody else has its bytes.
+        if not isinstance(first, Tensor) or first in self._views or not by_engine():
+            return
+        old, new = (self._open.get(storage_of(tensor).key) for tensor in (first, made))
+        if old is not None and new is not None and self._sizes[old] == self._sizes[new]:
+            self._sum = new, old
+
     def _pass(self, size: int) -> None:
         self._events.append(~self._taken(size))
 
@@ -177,9 +200,21 @@ class Ledger:
         return self._enter(size, "workspace", Moment.PASSING)
 
     def _free(self, key: int, entry: int) -> None:
+        entry = self._same.pop(entry, entry)
         if self._open.get(key) == entry:
             del self._open[key]
-        self._events.append(~entry)
+        if self._sum is not None and self._sum[1] == entry and self._events[-1] == self._sum[0]:
+            # Nobody else had the first gradient. Torch adds in place then, but not where tensors have no numbers.
+            self._goes_on(entry, self._events.pop())
+        else:
+            self._events.append(~entry)
+        self._sum = None
+
+    def _goes_on(self, entry: int, other: int) -> None:
+        """An entry takes the place of another one."""
+        self._same[other] = entry
+        key = next(key for key, known in reversed(self._open.items()) if known == other)
+        self._open[key] = entry
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

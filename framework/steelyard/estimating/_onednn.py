@@ -91,9 +91,7 @@ def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
             transposed, output padding, groups, which gradients are asked for.
     """
     outputs, inputs, weight, groups, asked = args[0], args[1], args[2], args[9], args[10]
-    # One channel lies first and last at once: what came out says as which it was taken.
-    either = inputs.is_contiguous() and _lies_last(inputs)
-    if _last(inputs) or _last(weight) or (either and _last(outputs)):
+    if _taken_last(outputs, inputs, weight):
         data, own = Passing(after=[_size(weight)]), Passing(across=[_size(weight)] * 2)
         return [one for one, wanted in zip((data, own), asked, strict=False) if wanted]
     if not _takes(inputs):
@@ -101,13 +99,39 @@ def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
     wide, whole = _blocked(outputs), _ordered(outputs, inputs)
     found: list[Passing] = []
     if asked[0]:
-        across = [_blocked(inputs)]
-        if any(side > 1 for side in args[4]):
-            across.append(_size(inputs))
-        found.append(Passing(whole=whole, before=[wide, _size(weight)], across=across))
+        after = [_size(inputs)] if any(side > 1 for side in args[4]) else []
+        found.append(Passing(whole=whole, before=[wide, _size(weight)], across=[_blocked(inputs)], after=after))
     if asked[1]:
         before = [wide, *_first(inputs, groups)]
         found.append(Passing(whole=() if found else whole, before=before, across=[_size(weight)]))
+    return found
+
+
+def reordered(args: Sequence[Any], out: Any) -> Sequence[tuple[str, Tensor]]:
+    """What is copied into a layout and out of it for `aten.convolution` or `aten.convolution_backward`, and which way.
+
+    Args:
+        args: Of the operation, as above.
+        out: What came out of it.
+    """
+    if isinstance(out, Tensor):
+        inputs, weight, groups = args[0], args[1], args[8]
+        if _last(out):
+            return [("forward", weight)]
+        if not _takes(inputs):
+            return []
+        few = not _first(inputs, groups)
+        return [*(() if few else [("in", inputs)]), ("forward", weight), ("out", out)]
+    outputs, inputs, weight, groups, asked = args[0], args[1], args[2], args[9], args[10]
+    if _taken_last(outputs, inputs, weight):
+        return [(way, weight) for way, wanted in zip(("back", "weights"), asked, strict=False) if wanted]
+    if not _takes(inputs):
+        return []
+    found = [("in", outputs)]
+    if asked[0]:
+        found += [("back", weight), ("out", inputs)]
+    if asked[1]:
+        found += [*([("in", inputs)] if _first(inputs, groups) else []), ("weights", weight)]
     return found
 
 
@@ -166,6 +190,13 @@ def _takes(inputs: Tensor) -> bool:
 def _ordered(*tensors: Tensor) -> Sequence[int]:
     """Copies of those that lie in memory in another order than their dimensions."""
     return [_size(tensor) for tensor in tensors if not tensor.is_contiguous()]
+
+
+def _taken_last(outputs: Tensor, inputs: Tensor, weight: Tensor) -> bool:
+    """Whether a convolution takes its channels last in memory."""
+    # One channel lies first and last at once: what came out says as which it was taken.
+    either = inputs.is_contiguous() and _lies_last(inputs)
+    return _last(inputs) or _last(weight) or (either and _last(outputs))
 
 
 def _last(tensor: Tensor) -> bool:

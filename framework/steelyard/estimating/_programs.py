@@ -6,15 +6,16 @@ shapes, in a log of the requests of one, and in the pages of code. Two programs 
 are the same.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from steelyard.estimating._onednn import reordered
 from steelyard.estimating._shapes import Shape
 
 
@@ -42,6 +43,7 @@ def _mixed(large: Sequence[int], *small: int) -> Sequence[int]:
     return [one for at, size in enumerate(large) for one in (size, *small[at * each : (at + 1) * each])]
 
 
+Key = TypeVar("Key")
 _LISTS = (104, 48, 24, 104, 224, 48, 24, 104, 136, 104, 48, 24, 88, 104, 224, 472, 56, 104, 48, 24, 136, 263, 104, 436)
 """Small requests of a program, in bytes."""
 PRODUCT = Program(
@@ -51,20 +53,33 @@ PRODUCT = Program(
     code=12 * 1024,
 )
 """Of a product in 16 bits: 546 to 570 KiB of the heap in thirteen kinds of it, and 8 to 23 of code."""
-CONVOLUTION = Program(
-    requests=_mixed((13_552, 13_552, 6_560, 5_496, 4_664, 4_592, 3_664, 2_216), *_LISTS), code=12 * 1024
+_OF_ONE = (8, 24, 24, 24, 32, 40, 48, 48, 48, 48, 48, 56, 88, 104, 104, 104, 104, 136, 224, 255, 436)
+CONVOLUTION = Program(requests=_mixed((13_552, 13_552, 6_560, 4_664, 2_216), *_OF_ONE), code=8 * 1024)
+"""Of a convolution, without the copies of its tensors into another layout: 41 KiB of the heap in three kinds of layers,
+and pages of code, as of those below, that were seen in the resident memory."""
+OF_DATA = Program(requests=_mixed((13_552, 13_552, 6_560, 4_592, 2_216), *_OF_ONE), code=8 * 1024)
+"""Of the gradient of its input: as much in three."""
+OF_WEIGHTS = Program(
+    requests=_mixed((13_592, 4_616), 24, 24, 48, 48, 48, 56, 104, 104, 104, 104, 120, 136, 192, 224, 262),
+    code=12 * 1024,
 )
-"""Of a convolution, what copies its tensors into another layout included, as below: 47 to 90 KiB in ten kinds of layers
-in 32 and in 16 bits, 71 in the mean."""
-OF_WEIGHTS = Program(requests=_mixed((13_552, 5_496, 4_592), *_LISTS), code=16 * 1024)
-"""Of the gradient of its weights: 25 to 61 KiB in them, 43 in the mean."""
-OF_DATA = Program(requests=_mixed((13_552, 13_552, 6_560, 4_616, 4_592), *_LISTS), code=8 * 1024)
-"""Of the gradient of its input: 44 to 64 KiB in six, 53 in the mean."""
+"""Of the gradient of its weights: 19 KiB in four."""
+REORDER = Program(
+    requests=_mixed((5_496, 3_664), 24, 24, 24, 30, 48, 48, 88, 104, 104, 104, 104, 113, 136, 224), code=4 * 1024
+)
+"""Of a copy into another layout or out of it: 10 KiB in six. What copies the same shape the same way shares it."""
 OF_RECURRENT = Program(requests=_mixed([12_288] * 16, *_LISTS), code=3_312 * 1024)
 """Of the first layer of an LSTM that is trained: code for products of all kinds, once for all layers. Seen on one of 16
 units; other sizes differ by 0.2 MiB."""
-OF_SPREAD_DATA = Program(requests=_mixed((*[13_552] * 8, *[6_560] * 3), *_LISTS * 2), code=40 * 1024)
-"""The same where it goes in steps of more than one: 161 to 190 KiB in three."""
+OF_SPREAD_DATA = Program(
+    requests=_mixed(
+        (13_656, 13_552, 6_560, *[6_032] * 4, 4_672, 4_584, 4_584, 3_784, 2_216, *[2_144] * 10),
+        *(*[24] * 14, *[48] * 20, *[104] * 25, *[768] * 10, *[224] * 7, *[40] * 5, *[16] * 4, *[28] * 4, *[128] * 4),
+        *(*[656] * 4, *[96] * 3, *[136] * 3, 792, 409, 296, 258),
+    ),
+    code=28 * 1024,
+)
+"""The same where it goes in steps of more than one: 116 KiB, in a kernel of 3x3."""
 GELU = Program(requests=_mixed((8_496, 5_588, 3_856), *_LISTS[:8], *[56] * 226), code=8 * 1024)
 """Of GELU or its gradient: 35 and 50 KiB."""
 KEPT = 1024
@@ -84,19 +99,48 @@ class Call:
         kind: What it does, and to what types.
         numbers: Shapes and strides; together with the kind they are what a program is known by.
         program: What it leaves.
+        places: Events of memory of its step that come before the first thing that it leaves, and before the last.
     """
 
     kind: Hashable
     numbers: tuple[Hashable, ...]
     program: Program
+    places: tuple[int, int] = (0, 0)
 
     @property
     def key(self) -> Hashable:
         return self.kind, self.numbers
 
 
-def calls(func: Any, args: Any, kwargs: Any) -> Sequence[Call]:
-    """Those of an operation: a convolution, GELU, a layer of an LSTM, or a product in 16 bits."""
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A program that a step needs.
+
+    Attributes:
+        program: What it leaves.
+        places: Events of memory of the step that come before the first thing that it leaves, and before the last.
+    """
+
+    program: Program
+    places: tuple[int, int]
+
+    @property
+    def requests(self) -> Sequence[tuple[int, int]]:
+        """Each with its place: between the requests of the operation, one by one."""
+        first, last = self.places
+        share = (last - first) / max(1, len(self.program.requests) - 1)
+        return [(first + round(number * share), size) for number, size in enumerate(self.program.requests)]
+
+
+def calls(func: Any, args: Any, kwargs: Any, out: Any = None) -> Sequence[Call]:
+    """Those of an operation: a convolution, GELU, a layer of an LSTM, or a product in 16 bits.
+
+    Args:
+        func: The operation.
+        args: Its arguments.
+        kwargs: Those by name.
+        out: What came out; what a convolution copies is left out if nobody says.
+    """
     name = getattr(getattr(func, "overloadpacket", None), "__name__", "")
     if name == RECURRENT:
         return [Call(name, (), OF_RECURRENT)]
@@ -106,7 +150,16 @@ def calls(func: Any, args: Any, kwargs: Any) -> Sequence[Call]:
     tensors = [one for one in args if isinstance(one, Tensor)]
     kind = (name, *((one.dtype, one.dim()) for one in tensors))
     numbers = tuple(number for one in tensors for number in (*one.shape, *one.stride()))
-    return [Call((*kind, part), numbers, program) for part, program in found.items()]
+    own = [Call((*kind, part), numbers, program) for part, program in found.items()]
+    return [*_copies(args, out), *own] if "convolution" in name and out is not None else own
+
+
+def _copies(args: Any, out: Any) -> Sequence[Call]:
+    """Of a convolution or of its gradients: each tensor that is copied, and in which direction."""
+    return [
+        Call(("reorder", way, tensor.dtype, tensor.dim()), (*tensor.shape,), REORDER)
+        for way, tensor in reordered(args, out)
+    ]
 
 
 def _programs(name: str, args: Any, kwargs: Any) -> Mapping[str, Program]:
@@ -145,20 +198,21 @@ class Programs:
     ) -> None:
         self._calls, self._shapes, self._steady = calls, shapes, min(steady, len(calls) - 1)
         self._forward = forward
-        self._known: dict[Shape, Mapping[Hashable, Program]] = {}
+        self._known: dict[Shape, Mapping[Hashable, Due]] = {}
 
-    def of_step(self, number: int) -> Mapping[Hashable, Program]:
-        """Those of a step of the rehearsal, in order."""
-        return {call.key: call.program for call in self._calls[number]} if self._calls else {}
+    def of_step(self, number: int) -> Mapping[Hashable, Due]:
+        """Those of a step of the rehearsal, in order, where each is first called for."""
+        calls = self._calls[number] if self._calls else ()
+        return _first((call.key, Due(call.program, call.places)) for call in calls)
 
-    def of(self, shape: Shape) -> Mapping[Hashable, Program]:
-        """Those of a steady step with a batch of this shape, in order."""
+    def of(self, shape: Shape) -> Mapping[Hashable, Due]:
+        """Those of a steady step with a batch of this shape, in order, where each is first called for."""
         if shape not in self._known:
             features = _features(shape)
-            self._known[shape] = {
-                (kind, tuple(_number(rule, shape, features) for rule in rules)): program
-                for (kind, rules), program in self._rules.items()
-            }
+            self._known[shape] = _first(
+                ((kind, tuple(_number(rule, shape, features) for rule in rules)), due)
+                for (kind, rules), due in self._rules.items()
+            )
         return self._known[shape]
 
     def validated(self, shape: Shape) -> Sequence[Hashable]:
@@ -166,20 +220,17 @@ class Programs:
         features = _features(shape)
         return [
             (kind, tuple(_number(rule, shape, features) for rule in rules))
-            for (kind, rules), program in self._told[: self._forward]
-            if program is not OF_RECURRENT
+            for (kind, rules), due in self._told[: self._forward]
+            if due.program is not OF_RECURRENT
         ]
 
     @cached_property
-    def _rules(self) -> Mapping[tuple[Hashable, tuple["_Rule", ...]], Program]:
+    def _rules(self) -> Mapping[tuple[Hashable, tuple["_Rule", ...]], Due]:
         """Each once where several calls have the same."""
-        found = dict[tuple[Hashable, tuple[_Rule, ...]], Program]()
-        for known_by, program in self._told:
-            found.setdefault(known_by, program)
-        return found
+        return _first(self._told)
 
     @cached_property
-    def _told(self) -> Sequence[tuple[tuple[Hashable, tuple["_Rule", ...]], Program]]:
+    def _told(self) -> Sequence[tuple[tuple[Hashable, tuple["_Rule", ...]], Due]]:
         """Of each call of a steady step what its numbers grow with."""
         if not self._calls:
             return []
@@ -192,11 +243,11 @@ class Programs:
         ]
         features = [_features(self._shapes[number]) for number in alike]
         known = dict[tuple[Any, ...], _Rule]()
-        found: list[tuple[tuple[Hashable, tuple[_Rule, ...]], Program]] = []
+        found: list[tuple[tuple[Hashable, tuple[_Rule, ...]], Due]] = []
         for at, call in enumerate(steady):
             rows = zip(*(self._calls[number][at].numbers for number in alike), strict=True)
             rules = tuple(known[row] if row in known else known.setdefault(row, _rule(row, features)) for row in rows)
-            found.append(((call.kind, rules), call.program))
+            found.append(((call.kind, rules), Due(call.program, call.places)))
         return found
 
 
@@ -206,6 +257,14 @@ class _Rule:
 
     feature: int | None
     times: float
+
+
+def _first(dues: Iterable[tuple[Key, Due]]) -> Mapping[Key, Due]:
+    """The first of each key."""
+    found = dict[Key, Due]()
+    for key, due in dues:
+        found.setdefault(key, due)
+    return found
 
 
 def _features(shape: Shape) -> Sequence[float]:

@@ -5,7 +5,7 @@ A tensor comes with small objects (`_company.py`), and it matters for the holes 
 
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from steelyard.estimating._buffers import Buffers
 from steelyard.estimating._company import BEFORE, COMPANIES, HOLES, STAYS, Company, Moment
 from steelyard.estimating._heap import CACHED, Heap, Rules
 from steelyard.estimating._onednn import Written
-from steelyard.estimating._programs import KEPT, Program, Programs
+from steelyard.estimating._programs import KEPT, Due, Programs
 from steelyard.estimating._shapes import Shape
 
 SMALL = 1024
@@ -102,16 +102,17 @@ def spread(trace: Trace, order: Sequence[Shape], rules: Rules, *, steps: int) ->
 def _whole(trace: Trace, order: Sequence[Shape], steps: int) -> Sequence[Shape]:
     """The batches of an epoch after its first, and of as many more epochs as are replayed: a heap may grow in each."""
     epoch, whole = [trace.shapes[0], *order], [*order]
-    while order and len(whole) < min(STEPS, steps - 1):
+    left = max(1, steps - trace.steady)
+    while order and len(whole) < min(STEPS, left):
         whole += epoch
-    return whole[: max(1, steps - 1)]
+    return whole[:left]
 
 
 def _most(trace: Trace, steps: int) -> int:
-    """Steps after the first that are replayed."""
+    """Steps that are replayed once all are alike."""
     if not trace.repeats:
         return 0
-    return max(1, min(steps - 1, STEPS, EVENTS // max(1, len(trace.step(trace.steady)))))
+    return max(1, min(steps - trace.steady, STEPS, EVENTS // max(1, len(trace.step(trace.steady)))))
 
 
 def _peak(replay: "_Replay", trace: Trace, order: Sequence[Shape], *, steps: int) -> int:
@@ -136,7 +137,7 @@ def _chosen(trace: Trace, order: Sequence[Shape], *, most: int) -> frozenset[int
     written, held = dict[Hashable, int](), list[float]()
     for shape in order:
         new = [one for one in trace.programs.of(shape).items() if one[0] not in written]
-        written |= {key: program.size for key, program in new[: KEPT - len(written)]}
+        written |= {key: due.program.size for key, due in new[: KEPT - len(written)]}
         held.append(each * shape.size + sum(written.values()))
     others = sorted(range(first, len(order)), key=lambda place: held[place], reverse=True)
     return frozenset([*range(first), *others[: most - first]])
@@ -182,8 +183,7 @@ class _Replay:
         self._carried: defaultdict[tuple[int, bool], deque[list[int]]] = defaultdict(deque)
         self._written: set[Hashable] = set()
         self._buffers = Buffers()
-        self._left: deque[Written] = deque()
-        self._share, self._due = 0.0, 0.0
+        self._left: deque[tuple[int, Written]] = deque()
         for shape in trace.validated:
             self._written.update(trace.programs.validated(shape))
             self._buffers.new(trace.products.validated(shape))
@@ -208,8 +208,9 @@ class _Replay:
         live: dict[int, list[int]] = {}
         for number in range(min(self._trace.steady, len(self._trace.ends))):
             products = self._trace.products.of_step(number)
-            self._begin(self._trace.programs.of_step(number), products, self._trace.step(number))
-            for event in self._trace.step(number):
+            self._begin(self._trace.programs.of_step(number), products)
+            for place, event in enumerate(self._trace.step(number)):
+                self._keep(place)
                 if event >= 0:
                     live[event] = self._take(event, self._trace.sizes[event])
                 elif ~event in live:
@@ -223,9 +224,10 @@ class _Replay:
     def again(self, shape: Shape) -> None:
         """A steady step, in sizes that suit a batch; what a step leaves, the next one frees."""
         sizes, steady = self._sizes(shape), self._trace.step(self._trace.steady)
-        self._begin(self._trace.programs.of(shape), self._trace.products.of(shape), steady)
+        self._begin(self._trace.programs.of(shape), self._trace.products.of(shape))
         live: dict[int, list[int]] = {}
         for place, event in enumerate(steady):
+            self._keep(place)
             if event >= 0:
                 live[event] = self._take(event, sizes[place])
             elif ~event in live:
@@ -245,18 +247,17 @@ class _Replay:
     def write(self, shape: Shape) -> None:
         """Of a step what it leaves alone: its programs and buffers."""
         self._left.extend(self._new(self._trace.programs.of(shape), self._trace.products.of(shape)))
-        self._keep(len(self._left))
+        self._keep()
 
     def _known_by(self, event: int) -> tuple[int, bool]:
         """By what a later step finds a request that it frees: its size, and whether it is a gradient."""
         return self._trace.sizes[event], event in self._trace.gradients
 
-    def _keep(self, count: float) -> None:
-        """So many of the requests of programs and buffers that are left."""
-        while count > 0 and self._left:
-            one = self._left.popleft()
+    def _keep(self, place: int | None = None) -> None:
+        """The requests of programs and buffers that come up to a place in the step; all that are left where none."""
+        while self._left and (place is None or self._left[0][0] <= place):
+            one = self._left.popleft()[1]
             _ = self.heap.take(one.of, one.bytes) if one.of >= SMALL else self.heap.take_small(one.of)
-            count -= 1
 
     def _sizes(self, shape: Shape) -> Sequence[int]:
         """Of each request of a steady step: those of the steps whose batches are next larger and smaller, mixed."""
@@ -275,30 +276,27 @@ class _Replay:
         ordered = sorted(found)
         return ordered, [found[size] for size in ordered]
 
-    def _begin(self, programs: Mapping[Hashable, Program], products: Iterable[Hashable], step: Sequence[int]) -> None:
-        """Requests of programs and buffers that are new come one by one during the step."""
+    def _begin(self, programs: Mapping[Hashable, Due], products: Mapping[Hashable, Due]) -> None:
+        """Requests of programs and buffers that are new come with the operations that need them."""
         self._steps += 1
         self._left.extend(self._new(programs, products))
         self._manner = self._steps if self._left or self._steps <= self._trace.steady else 0
-        self._share, self._due = len(self._left) / max(1, len(step) // 2), 0.0
         self._place.clear()
 
-    def _new(self, programs: Mapping[Hashable, Program], products: Iterable[Hashable]) -> list[Written]:
-        """Requests of the programs to write, while there is room for them, and of buffers.
+    def _new(self, programs: Mapping[Hashable, Due], products: Mapping[Hashable, Due]) -> list[tuple[int, Written]]:
+        """Requests of the programs to write, while there is room for them, and of buffers, by their place in the step.
 
         Pages of code are none of the heap's.
         """
         new = [key for key in programs if key not in self._written][: KEPT - len(self._written)]
         self._written.update(new)
         for key in new:
-            self.heap.map(programs[key].code)
-        return [*self._buffers.new(products), *(Written(size, size) for key in new for size in programs[key].requests)]
+            self.heap.map(programs[key].program.code)
+        found = [(products[key].places[0], one) for key, one in self._buffers.new(products).items()]
+        found += [(place, Written(size, size)) for key in new for place, size in programs[key].requests]
+        return sorted(found, key=lambda one: one[0])
 
     def _take(self, event: int, size: int) -> list[int]:
-        self._due += self._share
-        whole = int(self._due)
-        self._keep(whole)
-        self._due -= whole
         if (part := self._trace.written.get(event)) is not None:
             scale = size / max(1, self._trace.sizes[event]) if size else 1.0
             return [self.heap.take(round(scale * part.of), round(scale * part.bytes))]
@@ -325,7 +323,7 @@ class _Replay:
 
     def _end(self) -> None:
         """Programs beyond the requests of a step are written, too."""
-        self._keep(len(self._left))
+        self._keep()
         self._drop()
 
     def _drop(self) -> None:

@@ -216,12 +216,16 @@ class _Watch(Callback):
 
     def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """One operation."""
+        before = self._ledger.now()
         self._ledger.see(func, args, kwargs, out)
         flops = self._flops.add(func, args, kwargs, out)
         if flops:
             self._where.add(flops, forward=self._ledger.moment is Moment.FORWARD)
-        self._calls[-1] += calls(func, args, kwargs or {})
-        self._products[-1] += products(func, args)
+        # Once the first request of an operation is there, its program is written, and the others come meanwhile.
+        first, start = before + 1, self._ends[-1] if self._ends else 0
+        places = first - start, max(first, self._ledger.now() - 1) - start
+        self._calls[-1] += [replace(call, places=places) for call in calls(func, args, kwargs or {}, out)]
+        self._products[-1] += [replace(call, places=places) for call in products(func, args)]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)

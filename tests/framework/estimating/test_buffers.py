@@ -52,8 +52,9 @@ def test_only_products_in_float32_are_packed() -> None:
 def test_a_product_takes_a_buffer_that_is_large_enough() -> None:
     buffers = Buffers()
     first, larger, smaller = (("product", sizes) for sizes in ((64, 64, 64), (512, 512, 512), (100, 300, 64)))
-    assert buffers.new([first, larger, smaller]) == [buffer(64, 64, 64), buffer(512, 512, 512)]
-    assert buffers.new([first, larger, ("product", (4, "who knows", 12))]) == []
+    found = buffers.new([first, larger, smaller])
+    assert found == {first: buffer(64, 64, 64), larger: buffer(512, 512, 512)}
+    assert buffers.new([first, larger, ("product", (4, "who knows", 12))]) == {}
 
 
 # Bytes of the heap by which each product comes to more.
@@ -80,7 +81,7 @@ def test_the_heap_grows_by_the_buffers_that_are_new() -> None:
     # A sixth takes the place of the first, and a seventh that of the sixth.
     sizes += [(4096, 4096, 4096), (8192, 4096, 8192)]
     buffers = Buffers()
-    expected = [sum(one.of for one in buffers.new([("product", one)])) for one in sizes]
+    expected = [sum(new.of for new in buffers.new([("product", one)]).values()) for one in sizes]
     done = subprocess.run([sys.executable, "-c", LEFT, repr(sizes)], capture_output=True, text=True, check=True)
     assert expected[4] == 0 < min(expected[:4] + expected[5:])
     for told, wanted in zip(map(int, done.stdout.split()), expected, strict=True):

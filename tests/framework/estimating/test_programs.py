@@ -17,7 +17,10 @@ from steelyard.estimating._programs import (
     OF_SPREAD_DATA,
     OF_WEIGHTS,
     PRODUCT,
+    REORDER,
     Call,
+    Due,
+    Program,
     Programs,
     calls,
 )
@@ -49,6 +52,42 @@ def test_each_kind_of_operation_has_its_own_and_others_none() -> None:
     assert back(2, True, True) == [OF_SPREAD_DATA, OF_WEIGHTS]
     # In a first layer nobody asks for the gradient of the data.
     assert back(1, False, True) == [OF_WEIGHTS]
+
+
+def copied(func: object, args: tuple[object, ...], out: object) -> list[object]:
+    found = [call for call in calls(func, args, {}, out) if call.program is REORDER]
+    return [(call.kind[1], *call.numbers) for call in found]
+
+
+def test_what_a_convolution_copies_has_programs_that_others_share() -> None:
+    few, many, weight = torch.zeros(2, 3, 5, 5), torch.zeros(2, 32, 5, 5), torch.zeros(32, 32, 3, 3)
+    rest = (None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+    forward = copied(aten.convolution.default, (many, weight, *rest), many)
+    assert forward == [("in", 2, 32, 5, 5), ("forward", 32, 32, 3, 3), ("out", 2, 32, 5, 5)]
+    back = (many, many, weight, *rest, [True, True, False])
+    found = copied(aten.convolution_backward.default, back, (many, weight, None))
+    # Its gradient goes in as a tensor of the same shape goes forward, and comes out as what came out.
+    assert set(found) - set(forward) == {("back", 32, 32, 3, 3), ("weights", 32, 32, 3, 3)}
+    # A picture of few channels is taken as it lies, and where the channels lie last only weights are copied.
+    first = torch.zeros(32, 3, 3, 3)
+    assert copied(aten.convolution.default, (few, first, *rest), many)[0] == ("forward", 32, 3, 3, 3)
+    last = many.to(memory_format=torch.channels_last)
+    assert copied(aten.convolution.default, (last, weight, *rest), last) == [("forward", 32, 32, 3, 3)]
+    back = copied(aten.convolution_backward.default, (last, last, weight, *back[3:]), (last, weight, None))
+    assert back == [("back", 32, 32, 3, 3), ("weights", 32, 32, 3, 3)]
+    assert copied(aten.convolution.default, (many[:1], weight, *rest), many[:1]) == []
+
+
+def test_what_a_program_leaves_comes_between_the_requests_of_its_operation() -> None:
+    due = Due(Program(requests=(10, 20, 30), code=0), (4, 8))
+    assert due.requests == [(4, 10), (6, 20), (8, 30)]
+    assert Due(Program(requests=(10,), code=0), (4, 8)).requests == [(4, 10)]
+
+
+def test_a_program_comes_where_it_is_called_for_first() -> None:
+    first, again = (Call("mm", (8, 4), PRODUCT, places) for places in ((3, 5), (9, 9)))
+    told = Programs([[first, again]] * 2, [Shape(rows=8, numbers=(8,))] * 2)
+    assert told.of_step(0) == told.of(Shape(rows=8, numbers=(8,))) == {first.key: Due(PRODUCT, (3, 5))}
 
 
 def test_a_product_of_the_same_shapes_in_another_order_of_memory_has_its_own() -> None:
@@ -174,7 +213,11 @@ print((used() - before) / 10)
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's own numbers")
 @pytest.mark.parametrize(
     ("kind", "programs"),
-    [("product", (PRODUCT,)), ("gelu", (GELU, GELU)), ("convolution", (CONVOLUTION, OF_DATA, OF_WEIGHTS))],
+    [
+        ("product", (PRODUCT,)),
+        ("gelu", (GELU, GELU)),
+        ("convolution", (CONVOLUTION, OF_DATA, OF_WEIGHTS, REORDER, REORDER)),
+    ],
 )
 def test_what_is_left_on_the_heap_is_what_a_new_shape_takes(kind: str, programs: tuple) -> None:
     if kind == "product" and torch.backends.cpu.get_cpu_capability() != "AVX512":

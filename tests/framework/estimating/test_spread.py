@@ -57,6 +57,27 @@ def test_buffers_are_taken_once_and_not_where_a_validation_took_them_before() ->
         assert held(before, [], rules, steps=5) == held(trace, [], rules, steps=5)
 
 
+def test_what_a_program_leaves_lies_where_its_operation_was() -> None:
+    """What comes while a tensor is there lies after it, and a larger one has no room in its place."""
+    sizes, events = [4 * MIB, 4 * MIB, 8 * MIB] * 3, [0, ~0, 1, ~1, 2, ~2, 3, ~3, 4, ~4, 5, ~5, 6, ~6, 7, ~7, 8, ~8]
+    shapes = [Shape(rows=8, numbers=(8,))] * 3
+    trace = Trace(events=events, sizes=sizes, ends=[6, 12, 18], shapes=shapes)
+
+    def grown(place: int) -> int:
+        program = Program(requests=(100 * 1024,) * 8, code=0)
+        told = Programs([[Call("mm", (), program, (place, place))]] * 3, shapes)
+        return held(replace(trace, programs=told), [], in_training(Rules(kept=0)), steps=4)
+
+    assert grown(1) > 12 * MIB
+    assert grown(0) < 9.5 * MIB
+
+
+def test_of_steps_that_draw_their_batches_no_more_are_replayed_than_there_are() -> None:
+    trace = replace(layers(20, MIB), steady=2)
+    order = [Shape(rows=rows, numbers=(rows,)) for rows in (8, 8, 8, 400)]
+    assert held(trace, order, Rules(kept=0), steps=5) == held(trace, order[:3], Rules(kept=0), steps=5)
+
+
 def test_the_graph_goes_with_each_backward_pass_of_a_step() -> None:
     """Four backward passes to a step; tensors of 2 KiB, so that their nodes are more than they are."""
     each, sizes, events, moments = 500, list[int](), list[int](), list[Moment]()
@@ -97,7 +118,10 @@ def test_an_allocator_that_gives_back_what_is_freed_leaves_nothing_to_chance() -
 def written(count: int) -> Programs:
     """As many products to a step, whose shapes all grow with the length of a batch."""
     shapes = [Shape(rows=1, numbers=(size,)) for size in (1000, 2000)]
-    steps = [[Call(("mm", number), (shape.size,), PRODUCT) for number in range(count)] for shape in shapes]
+    places = [(8 * number, 8 * number + 8) for number in range(count)]
+    steps = [
+        [Call(("mm", number), (shape.size,), PRODUCT, places[number]) for number in range(count)] for shape in shapes
+    ]
     return Programs(steps, shapes)
 
 
