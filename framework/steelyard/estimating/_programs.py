@@ -236,16 +236,17 @@ class Programs:
             return []
         steady = self._calls[self._steady]
         kinds = [call.kind for call in steady]
-        alike = [
-            number
-            for number, step in enumerate(self._calls[: len(self._shapes)])
-            if [call.kind for call in step] == kinds
+        # Who tries something first does the same in the end.
+        ends = [
+            step[len(step) - len(steady) :] for step in self._calls[: len(self._shapes)] if len(step) >= len(steady)
         ]
-        features = [_features(self._shapes[number]) for number in alike]
+        shapes = [shape for shape, step in zip(self._shapes, self._calls, strict=False) if len(step) >= len(steady)]
+        alike = [(shape, end) for shape, end in zip(shapes, ends, strict=True) if [call.kind for call in end] == kinds]
+        features = [_features(shape) for shape, _ in alike]
         known = dict[tuple[Any, ...], _Rule]()
         found: list[tuple[tuple[Hashable, tuple[_Rule, ...]], Due]] = []
         for at, call in enumerate(steady):
-            rows = zip(*(self._calls[number][at].numbers for number in alike), strict=True)
+            rows = zip(*(end[at].numbers for _, end in alike), strict=True)
             rules = tuple(known[row] if row in known else known.setdefault(row, _rule(row, features)) for row in rows)
             found.append(((call.kind, rules), Due(call.program, call.places)))
         return found
@@ -253,10 +254,15 @@ class Programs:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A number is so many times a feature of the shape of a batch; if there is none, each shape has its own."""
+    """A number is so many times a feature of the shape of a batch; if there is none, each shape has its own.
+
+    Where a batch is worked on in pieces, it is the examples of one of so many, which is a larger or a smaller one.
+    """
 
     feature: int | None
     times: float
+    pieces: int = 1
+    larger: bool = False
 
 
 def _first(dues: Iterable[tuple[Key, Due]]) -> Mapping[Key, Due]:
@@ -284,8 +290,24 @@ def _rule(values: Sequence[Any], features: Sequence[Sequence[float]]) -> _Rule:
         times = values[0] / features[0][at] if features[0][at] else 0.0
         if all(abs(times * row[at] - value) < CLOSE for value, row in zip(values, features, strict=True)):
             return _Rule(at, times)
+    return _piece(values, [row[len(row) // 2] for row in features])
+
+
+def _piece(values: Sequence[Any], examples: Sequence[float]) -> _Rule:
+    """As many of the examples as one of some pieces has, that differ by one at most."""
+    pieces = round(examples[0] / max(1, values[0]))
+    for larger in (False, True):
+        rule = _Rule(0, 0.0, pieces, larger)
+        if pieces > 1 and all(_part(rule, count) == value for value, count in zip(values, examples, strict=True)):
+            return rule
     return _Rule(None, 0.0)
 
 
+def _part(rule: _Rule, examples: float) -> int:
+    return (round(examples) + (rule.pieces - 1 if rule.larger else 0)) // rule.pieces
+
+
 def _number(rule: _Rule, shape: Shape, features: Sequence[float]) -> Hashable:
+    if rule.pieces > 1:
+        return _part(rule, shape.rows)
     return shape if rule.feature is None else round(rule.times * features[rule.feature])

@@ -146,6 +146,16 @@ def test_from_one_shape_numbers_grow_with_the_examples_where_they_are_a_multiple
     assert [*told.of(other)] == [("mm", (60, 10))]
 
 
+def test_pieces_of_a_batch_grow_with_it_and_differ_by_one() -> None:
+    sizes = (254, 251, 239)
+    steps = [[Call("mm", (rows // 2, 16), PRODUCT), Call("mm", (-(-rows // 2), 16), PRODUCT)] for rows in sizes]
+    # Who looks for the size of the pieces tries some before.
+    steps[0] = [Call("gelu", (4,), GELU), Call("mm", (4, 16), PRODUCT), *steps[0]]
+    told = Programs(steps, [Shape(rows=rows, numbers=(3 * rows,)) for rows in sizes], steady=2)
+    assert [*told.of(Shape(rows=263, numbers=(789,)))] == [("mm", (131, 16)), ("mm", (132, 16))]
+    assert [*told.of(Shape(rows=260, numbers=(780,)))] == [("mm", (130, 16))]
+
+
 def test_a_number_that_grows_with_nothing_known_has_its_own_program_for_each_shape() -> None:
     shapes = [Shape(rows=10, numbers=(size,)) for size in (10, 20, 30)]
     told = Programs([[Call("mm", (number,), PRODUCT)] for number in (7, 3, 11)], shapes)
