@@ -40,16 +40,25 @@ class Normals(ABC):
         """Multiplies a contiguous tensor by `factor` and adds such numbers, with little memory beside it."""
 
 
+def _room(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Where a chunk of numbers is made: the numbers, the radii of their pairs, and the cipher's bytes."""
+    return (
+        torch.empty(CHUNK, dtype=dtype),
+        torch.empty(CHUNK // 2, dtype=dtype),
+        torch.empty(CHUNK * dtype.itemsize + KEY, dtype=torch.uint8),
+    )
+
+
 @final
 class _Scratch:
     """Memory in which a chunk of numbers is made, with its views: to ask for them anew takes longer than many sums."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         size = dtype.itemsize
-        self.numbers = torch.empty(CHUNK, dtype=dtype)
+        self.numbers, radius, raw = _room(dtype)
         self.made: Any = self.numbers.numpy()
-        self.radius = np.empty(CHUNK // 2, dtype=self.made.dtype)
-        self.raw = bytearray(CHUNK * size + KEY)
+        self.radius: Any = radius.numpy()
+        self.raw = raw.numpy().data
         self.bits = np.frombuffer(self.raw, dtype=f"u{size}", count=CHUNK)
         self.signed = self.bits.view(f"i{size}")
         self.half, self.one, self.unit, self.half_turn = (
@@ -167,6 +176,34 @@ class DeviceNormals(Normals):
 
 
 @final
+class RehearsedNormals(Normals):
+    """Takes the memory that `CipherNormals` takes for a stream that goes on, where tensors hold no numbers."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[torch.dtype, tuple[Tensor, ...]] = {}
+        self._made: dict[torch.dtype, Tensor] = {}
+
+    def fill(self, out: Tensor, *, scale: float) -> None:
+        """See `Normals`; each number is counted as torch's own is."""
+        self._take(out)
+        out.normal_(std=scale)
+
+    def blur(self, out: Tensor, *, factor: float, scale: float) -> None:
+        """See `Normals`."""
+        numbers = self._take(out)
+        for part in out.view(-1).split(CHUNK):
+            torch.add(numbers[: len(part)].normal_(std=scale), part, alpha=factor, out=part)
+
+    def _take(self, out: Tensor) -> Tensor:
+        dtype = out.dtype
+        if dtype not in self._rooms:
+            self._rooms[dtype] = _room(dtype)
+        if out.numel() <= FEW and dtype not in self._made:
+            self._made[dtype] = torch.empty(CHUNK, dtype=dtype)
+        return self._rooms[dtype][0]
+
+
+@final
 class Randomness:
     """Streams of its own for each purpose.
 
@@ -202,7 +239,7 @@ class Randomness:
 
     def noise(self, *, step: int, device: torch.device) -> Normals:
         """For the noise of one step."""
-        if self._seed is not None:
+        if self._seed is not None and not self._simulated:
             return self._normals(self._key("noise", step), device)
         if device not in self._noise:
             self._noise[device] = self._normals(self._fresh("noise"), device)
@@ -217,12 +254,10 @@ class Randomness:
         return hashlib.sha256(f"{self._seed}:{purpose}:{step}".encode()).digest()[:KEY]
 
     def _normals(self, key: bytes, device: torch.device) -> Normals:
-        if device.type == "cpu" and not self._simulated:
-            return CipherNormals(key, ahead=self._seed is None)
+        if device.type == "cpu":
+            return RehearsedNormals() if self._simulated else CipherNormals(key, ahead=self._seed is None)
         seed = int.from_bytes(key[:8], "big") >> 1
-        # A rehearsal on the CPU takes the memory that the cipher would.
-        portion = CHUNK if device.type == "cpu" else PORTION
-        return DeviceNormals(torch.Generator(device=device).manual_seed(seed), portion=portion)
+        return DeviceNormals(torch.Generator(device=device).manual_seed(seed))
 
 
 def _generator(key: bytes) -> np.random.Generator:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from scipy.stats import chi2, kstest, norm
+from torch.profiler import ProfilerActivity, profile
 
 from steelyard_privacy import _randomness
-from steelyard_privacy._randomness import CHUNK, CipherNormals, DeviceNormals, Normals, Randomness
+from steelyard_privacy._randomness import CHUNK, FEW, CipherNormals, DeviceNormals, Normals, Randomness
 
 CPU = torch.device("cpu")
 KEY = bytes(range(16))
@@ -138,9 +139,25 @@ def test_torchs_generator_would_leave_32_bits_to_guess() -> None:
 
 
 def test_where_tensors_hold_nothing_torchs_own_operation_is_counted() -> None:
-    assert isinstance(Randomness(0, simulated=True).noise(step=0, device=CPU), DeviceNormals)
-    found = filled(Randomness(0, simulated=True).noise(step=0, device=CPU), 5000, scale=3.0)
+    normals = Randomness(0, simulated=True).noise(step=0, device=CPU)
+    assert float(filled(normals, 5000, scale=3.0).std()) == pytest.approx(3.0, rel=0.1)
+    found = torch.full((CHUNK + 100,), 8.0)
+    normals.blur(found, factor=0.5, scale=3.0)
+    assert float(found.mean()) == pytest.approx(4.0, abs=0.1)
     assert float(found.std()) == pytest.approx(3.0, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [FEW, FEW + 1])
+def test_where_tensors_hold_nothing_as_much_memory_is_taken_and_kept(count: int) -> None:
+    def taken(randomness: Randomness) -> int:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+            for step in range(2):
+                randomness.noise(step=step, device=CPU).blur(out, factor=1.0, scale=1.0)
+        return sum(event.self_cpu_memory_usage for event in seen.key_averages())
+
+    out = torch.zeros(count)
+    real, rehearsed = Randomness(None), Randomness(0, simulated=True)
+    assert taken(rehearsed) == taken(real) > 2 * 4 * CHUNK
 
 
 def test_numbers_made_ahead_follow_the_size_that_is_asked_for() -> None:
