@@ -137,8 +137,13 @@ def test_wandb_keeps_all_of_it_offline(place: Path, card: Scorecard, monkeypatch
     (logger,) = told(config, place, card)
     assert folder.read_json(place / "tracking.json") == {"WandbLogger": logger.version}
     (written,) = place.glob("wandb/offline-run-*/*.wandb")
+    names = [name.encode() for name in (*NUMBERS, "optimizer")]
+    # Its service may still be writing when `finish` is back.
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not all(name in written.read_bytes() for name in names):
+        time.sleep(0.1)
     content = written.read_bytes()
-    assert all(name.encode() in content for name in (*NUMBERS, "optimizer"))
+    assert [name for name in names if name not in content] == []
     assert list(place.glob("wandb/offline-run-*/files/media/images/stability/noise/curve*.png"))
 
 
