@@ -156,12 +156,10 @@ class DeviceNormals(Normals):
 
     Args:
         generator: Of the device.
-        portion: So many numbers are made at once.
     """
 
-    def __init__(self, generator: torch.Generator, *, portion: int = PORTION) -> None:
+    def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
-        self._portion = portion
 
     def fill(self, out: Tensor, *, scale: float) -> None:
         """See `Normals`."""
@@ -169,8 +167,8 @@ class DeviceNormals(Normals):
 
     def blur(self, out: Tensor, *, factor: float, scale: float) -> None:
         """See `Normals`."""
-        noise = torch.empty(min(out.numel(), self._portion), dtype=out.dtype, device=out.device)
-        for part in out.view(-1).split(self._portion):
+        noise = torch.empty(min(out.numel(), PORTION), dtype=out.dtype, device=out.device)
+        for part in out.view(-1).split(PORTION):
             self.fill(noise[: len(part)], scale=scale)
             torch.add(noise[: len(part)], part, alpha=factor, out=part)
 
