@@ -1,7 +1,7 @@
 """The models of the private benchmark, of parts that every DP library knows."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from opacus import PrivacyEngine
@@ -66,8 +66,17 @@ def words(length: int) -> Callable[[int], torch.Tensor]:
     return lambda count: torch.randint(0, 1000, (count, length))
 
 
-def by_opacus(model: nn.Module, data: DataLoader[Any], mode: str) -> tuple[nn.Module, Any, Any]:
-    """A model, its SGD and its loss, as Opacus makes them private; batches are not drawn anew."""
+class ByOpacus(NamedTuple):
+    """A model, its SGD, its loss and its data, as Opacus makes them private."""
+
+    model: nn.Module
+    optimizer: Any
+    criterion: Any
+    data: DataLoader[Any]
+
+
+def by_opacus(model: nn.Module, data: DataLoader[Any], mode: str, *, drawn: bool = False) -> ByOpacus:
+    """Makes them private; batches are only drawn anew by Poisson sampling where they are to be `drawn`."""
     optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.01), nn.CrossEntropyLoss()
     made: Any = PrivacyEngine().make_private(
         module=model,
@@ -76,10 +85,10 @@ def by_opacus(model: nn.Module, data: DataLoader[Any], mode: str) -> tuple[nn.Mo
         noise_multiplier=1.0,
         max_grad_norm=1.0,
         grad_sample_mode=mode,
-        poisson_sampling=False,
+        poisson_sampling=drawn,
         **({"criterion": criterion} if mode == "ghost" else {}),
     )
-    return made[0], made[1], made[2] if mode == "ghost" else criterion
+    return ByOpacus(made[0], made[1], made[2] if mode == "ghost" else criterion, made[-1])
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], torch.Tensor], int]] = {

@@ -4,12 +4,11 @@ import gc
 import os
 import time
 from collections.abc import Callable
-from itertools import chain, repeat
 
 import torch
-from _private_models import by_opacus
+from _private_models import ByOpacus, by_opacus
 from _private_turns import Turn
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -17,10 +16,11 @@ from private_runs import Examples, Task, fit, make_draft
 from steelyard_privacy.dp_sgd import DPSGD
 
 STEPS = int(os.environ.get("STEPS", "24"))
-SKIPPED, SOONER = int(os.environ.get("SKIPPED", "41")), 14
-"""Steps that do not count, and those of a model without convolutions whose steps are long."""
+SKIPPED, SOONER, LATER = int(os.environ.get("SKIPPED", "41")), 14, 150
+"""Steps that do not count, those of a model whose steps are long, and those of one with convolutions: until nearly all
+sizes of a batch have been drawn before."""
 FEW, WARM = 6, 3
-"""Steps of Opacus, and those that do not count, since its batches are of one size."""
+"""Steps of Opacus, whose steps are long, and those that do not count, of models without convolutions."""
 EPOCHS = 20
 """That are planned, of which one is trained, so that the ledger is written to as rarely as in a whole training."""
 LIGHTNING = {"max_epochs": EPOCHS, "log_every_n_steps": 50}
@@ -59,9 +59,11 @@ class Clocked(Task):
         return nn.functional.cross_entropy(self(batch[0]), batch[1])
 
 
-def loader(make: Callable[[int], torch.Tensor], batch_size: int, *, steps: int = STEPS) -> DataLoader:
+def loader(
+    make: Callable[[int], torch.Tensor], batch_size: int, *, steps: int = STEPS, skipped: int = SKIPPED
+) -> DataLoader:
     torch.manual_seed(0)
-    count = batch_size * (steps + SKIPPED)
+    count = batch_size * (steps + max(skipped, SKIPPED))
     return DataLoader(TensorDataset(make(count), torch.randint(0, 10, (count,))), batch_size=batch_size, shuffle=True)
 
 
@@ -78,16 +80,35 @@ def private(make_model: Callable[[], nn.Module], data: DataLoader, clock: Clock 
     fit(DPSGD(target_epsilon=None, noise_multiplier=1.0, **options), task, Examples(lambda: data), **LIGHTNING)
 
 
+class OpacusTask(LightningModule):
+    """Opacus' parts in the training step that they need: its ghost norms go backwards twice."""
+
+    def __init__(self, parts: ByOpacus, clock: Clock | Turn) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.parts, self.clock = parts, clock
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        self.trainer.should_stop = not self.clock.step(len(batch[0]))
+
+    def training_step(self, batch: object, batch_idx: int) -> None:
+        inputs, targets = batch
+        self.parts.optimizer.zero_grad()
+        self.parts.criterion(self.parts.model(inputs), targets).backward()
+        self.parts.optimizer.step()
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
 def opacus(make_model: Callable[[], nn.Module], data: DataLoader, clock: Clock | Turn, mode: str) -> None:
-    model, optimizer, criterion = by_opacus(make_model(), data, mode)
-    for inputs, targets in chain.from_iterable(repeat(data)):
-        if not clock.step(len(inputs)):
-            break
-        optimizer.zero_grad()
-        criterion(model(inputs), targets).backward()
-        optimizer.step()
+    parts = by_opacus(make_model(), data, mode, drawn=True)
+    task, private_data = OpacusTask(parts, clock), parts.data
+    module = Examples(lambda: private_data)
+    draft = make_draft(task, module, **LIGHTNING)
+    Trainer(**draft.trainer).fit(task, datamodule=module)
     # The model and its hooks hold each other, with gigabytes of gradients.
-    del model, optimizer
+    del parts, task, module, draft
     gc.collect()
 
 
@@ -104,6 +125,6 @@ def seconds(
     run: Callable[..., None], *words: object, steps: int = STEPS, skipped: int = SKIPPED, **options: object
 ) -> float:
     """CPU time an example."""
-    clock = Clock(FEW, WARM) if run is opacus else Clock(steps, skipped)
+    clock = Clock(FEW, WARM) if run is opacus and skipped != LATER else Clock(steps, skipped)
     run(*words, clock, **options)
     return clock.per_example()

@@ -136,7 +136,7 @@ def private(make: Callable[[], nn.Module], data: DataLoader[Any], precision: str
 
 
 def opacus(make: Callable[[], nn.Module], data: DataLoader[Any], mode: str) -> float:
-    model, optimizer, criterion = by_opacus(make().cuda(), data, mode)
+    model, optimizer, criterion, _ = by_opacus(make().cuda(), data, mode)
     began, examples = 0.0, 0
     for number, (inputs, targets) in enumerate(data):
         if number == SKIPPED:

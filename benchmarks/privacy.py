@@ -1,11 +1,11 @@
 """What a private step costs, against the same run without privacy, and against every mode of Opacus.
 
-Non-private and private training go through `Trainer.fit`; Opacus trains in a bare loop, which flatters it. CPU time,
-one thread, noise on, median of paired ratios, twice: in one process, one fit after the other, where Opacus has the
-allocator as a training of the command sets it; and in a process for each, by turns of some steps, where it has glibc's
-as it comes, as who uses Opacus has. The first steps do not count: in four of them the engine is held against the
-ordinary gradient, and in the others oneDNN makes its programs for each size of a batch that it meets for the first
-time. Epsilon is logged every 50 steps, Lightning's pace.
+All go through `Trainer.fit`, the private ones on batches of Poisson sampling. CPU time, one thread, noise on, median of
+paired ratios, twice: in one process, one fit after the other, where Opacus has the allocator as a training of the
+command sets it; and in a process for each, by turns of some steps, where it has glibc's as it comes, as who uses Opacus
+has, in several sets of processes. The first steps do not count: in four of them the engine is held against the ordinary
+gradient, and in the others oneDNN makes its programs for each size of a batch that it meets for the first time. Epsilon
+is logged every 50 steps, Lightning's pace.
 Run: python benchmarks/privacy.py  (with --memory: the peaks instead, each in a process of its own; with --pieces: what
 batches in pieces cost; with --floor: the least that such a step needs without hooks, draws, controls and Lightning;
 with --fixed: what a private step takes whatever the model, alone)
@@ -30,7 +30,7 @@ import torch
 from _private_floor import Floor
 from _private_memory import memory, told_memory
 from _private_models import MODELS
-from _private_trainings import SKIPPED, SOONER, WARM, loader, opacus, plain, private, seconds, small, tiny
+from _private_trainings import LATER, SKIPPED, SOONER, WARM, loader, opacus, plain, private, seconds, small, tiny
 from _private_turns import Turn, Worker, turns
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -45,8 +45,10 @@ from steelyard_privacy._sampling import PoissonLoader, population_of
 from steelyard_privacy._sums import Layout, Sums
 
 PAIRS = int(os.environ.get("PAIRS", "5"))
-ROUNDS = int(os.environ.get("ROUNDS", "9"))
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
 """Turns of each process."""
+SETS = int(os.environ.get("SETS", "5"))
+"""Of processes, one a side: where memory lies in a process makes Opacus' hooks a quarter slower or quicker in it."""
 BARE, FIRST = 40, 12
 """Steps without Lightning, and those before them that do not count."""
 ROWS = 10_000_000
@@ -134,7 +136,7 @@ def bare(
 def ratios(name: str) -> dict[str, float]:
     """To plain training, one fit after the other in this process."""
     make_model, make, _ = MODELS[name]
-    data = loader(make, MODELS[name][2])
+    data = loader(make, MODELS[name][2], skipped=skipped(name))
     found: dict[str, list[float]] = {key: [] for key in sides()}
     # The first fits of a process ask for memory that the others find, and make programs for sizes of batches.
     for run in (plain, private):
@@ -142,7 +144,7 @@ def ratios(name: str) -> dict[str, float]:
     for _ in range(PAIRS):
         for key, values in found.items():
             if key in MODES:
-                values.append(seconds(opacus, make_model, data, mode=key))
+                values.append(seconds(opacus, make_model, data, mode=key, skipped=skipped(name)))
             else:
                 values.append(seconds(plain if key == "plain" else private, make_model, data, skipped=skipped(name)))
     return against_plain(found, name)
@@ -151,17 +153,20 @@ def ratios(name: str) -> dict[str, float]:
 def ratios_by_turns(name: str) -> dict[str, float]:
     """The same with a process for each: Opacus has glibc's allocator as it comes, as who uses it has."""
     words = [sys.executable, __file__, "--turns", name]
-    workers = {key: Worker([*words, key], warm=WARM if key in MODES else skipped(name)) for key in sides()}
-    found = turns(workers, rounds=ROUNDS)
-    for worker in workers.values():
-        worker.end()
+    found: dict[str, list[float]] = {key: [] for key in sides()}
+    for _ in range(SETS):
+        workers = {key: Worker([*words, key], warm=warm(name, key)) for key in found}
+        for key, values in turns(workers, rounds=ROUNDS).items():
+            found[key] += values
+        for worker in workers.values():
+            worker.end()
     return against_plain(found, name)
 
 
 def work(name: str, side: str) -> None:
     """Trains as long as the other process asks for it."""
     make_model, make, batch_size = MODELS[name]
-    data = loader(make, batch_size)
+    data = loader(make, batch_size, skipped=skipped(name))
     if side in MODES:
         opacus(make_model, data, Turn(), side)
     else:
@@ -170,7 +175,11 @@ def work(name: str, side: str) -> None:
 
 
 def skipped(name: str) -> int:
-    return SOONER if "transformer" in name else SKIPPED
+    return next((steps for kind, steps in (("transformer", SOONER), ("CNN", LATER)) if kind in name), SKIPPED)
+
+
+def warm(name: str, side: str) -> int:
+    return WARM if side in MODES and skipped(name) != LATER else skipped(name)
 
 
 def sides() -> tuple[str, ...]:

@@ -138,8 +138,7 @@ class Reordered(Share):
     def add_to(self, sums: Sums, weights: Tensor) -> None:
         """Adds the sum of w_i times the gradient of example i."""
         summed = torch.mm(_like(weights, self.samples)[None], _rows(self.samples)).view(self.samples.shape[1:])
-        view = sums.view(self.parameter).permute(self.order)
-        view.add_(summed)
+        sums.add_reordered(self.parameter, summed, self.order)
 
 
 @final

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from private_runs import CLASSES, clipped, examples, objective
 from steelyard_privacy import _convolution, _engine, _gathering, _layers, _shares
 from steelyard_privacy._engine import HookEngine, MicrobatchEngine, add_weighed, is_checked
-from steelyard_privacy._shares import Bundle, Instantiated, Products, Rows, Share
+from steelyard_privacy._shares import Bundle, Instantiated, Products, Reordered, Rows, Share
 from steelyard_privacy._sums import Layout, Sums
 
 COUNT = 9
@@ -62,6 +62,31 @@ def test_both_ways_to_the_norm_of_a_product_are_right(monkeypatch: pytest.Monkey
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("turned", [True, False])
+def test_products_are_made_with_the_wider_factor_last(monkeypatch: pytest.MonkeyPatch, turned: bool) -> None:
+    for module in (_gathering, _layers):
+        monkeypatch.setattr(module, "SMALL", 0)
+    monkeypatch.setattr(_layers, "pairs_are_cheaper", lambda **_: False)
+    seen: list[Share] = []
+    monkeypatch.setattr(
+        _engine, "add_weighed", lambda shares, sums, weights: (seen.extend(shares), add_weighed(shares, sums, weights))
+    )
+    torch.manual_seed(0)
+    first = nn.Linear(12, 20, bias=False) if turned else nn.Linear(12, 7, bias=False)
+    model = nn.Sequential(first, nn.Tanh(), nn.Flatten(), nn.Linear(4 * first.out_features, CLASSES)).double()
+    batch = examples(COUNT, shape=SIGNAL).tensors
+    batch = (batch[0].double(), batch[1])
+    layout = Layout(list(model.parameters()))
+    found, expected = (
+        clipped(one, layout, batch, objective(model), max_norm=0.1)
+        for one in (HookEngine(model, layout), MicrobatchEngine())
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    (share,) = (share for share in seen if share.parameters[0] is first.weight)
+    assert isinstance(share, Reordered if turned else Instantiated)
+    assert share.samples.shape == (COUNT, *((12, 20) if turned else (7, 12)))
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])
 def test_an_example_without_a_finite_gradient_is_left_out(bad: float) -> None:
     torch.manual_seed(0)
@@ -103,31 +128,6 @@ def test_a_row_that_an_example_names_often_counts_once_with_its_sum() -> None:
         whole[example].index_add_(0, names[example], values[example])
     found = Rows.of(weight, names, values).norms().square()
     torch.testing.assert_close(found, whole.square().sum(dim=(1, 2)))
-
-
-def test_products_wait_until_they_are_as_large_as_the_weight() -> None:
-    weight = nn.Parameter(torch.zeros(4, 6))
-    sums = Sums(Layout([weight]))
-    left, right = torch.randn(2, 5, 4), torch.randn(2, 5, 6)
-    # Of the pieces' 2 (4 + 6) elements each the second reaches the weight's 24.
-    for piece in range(5):
-        sums.add_product(weight, left[:, piece], right[:, piece])
-        assert bool(sums.view(weight).any()) == (piece > 0)
-    torch.testing.assert_close(sums.total().view(4, 6), torch.einsum("xyp,xyd->pd", left, right))
-    sums.reset()
-    assert not bool(sums.total().any())
-
-
-def test_what_nothing_is_added_to_is_zero_in_the_next_sum() -> None:
-    first, second, third = (nn.Parameter(torch.zeros(2, 3)) for _ in range(3))
-    sums = Sums(Layout([first, second, third]))
-    sums.add_rows(first, torch.ones(4), torch.full((4, 6), torch.nan))
-    sums.view(third).fill_(torch.nan)
-    sums.reset()
-    sums.view(second).add_(1)
-    sums.add_rows(third, torch.tensor([2.0, 3.0]), torch.ones(2, 6))
-    sums.add_product(third, torch.ones(5, 2), torch.ones(5, 3))
-    assert sums.total().tolist() == [0.0] * 6 + [1.0] * 6 + [10.0] * 6
 
 
 @pytest.mark.parametrize("length", [1, _shares.LONG - 1, _shares.LONG, _shares.LONG + 1])
@@ -284,16 +284,6 @@ def test_a_sum_gives_its_memory_back_while_ordinary_gradients_are_made() -> None
             gone.clear()
 
 
-def test_products_wait_only_where_others_are_to_come() -> None:
-    weight = Parameter(torch.zeros(3, 4))
-    sums = Sums(Layout([weight]))
-    for patient in (True, False):
-        sums.reset(patient=patient)
-        sums.add_product(weight, torch.ones(1, 3), torch.ones(1, 4))
-        assert [len(pairs) for pairs in sums._waiting.values()] == ([1] if patient else [])
-        torch.testing.assert_close(sums.total(), torch.ones(12))
-
-
 @pytest.mark.parametrize("left_out", [(), (1, 4)])
 def test_small_weights_side_by_side_give_what_each_gives_alone(left_out: tuple[int, ...]) -> None:
     torch.manual_seed(0)
@@ -354,16 +344,6 @@ def test_long_sequences_of_little_work_have_their_norm_from_one_product(monkeypa
         calls.clear()
         torch.testing.assert_close(share.norms(), expected)
         assert len(calls) == number
-
-
-def test_the_weights_of_examples_are_spread_over_their_positions_once() -> None:
-    sums = Sums(Layout([Parameter(torch.zeros(2))]))
-    weights = torch.tensor([1.0, 2.0])
-    spread = sums.spread(weights, 3)
-    assert spread.tolist() == [1, 1, 1, 2, 2, 2]
-    assert sums.spread(weights, 3) is spread
-    assert sums.spread(weights, 2).tolist() == [1, 1, 2, 2]
-    assert sums.spread(weights.clone(), 3) is not spread
 
 
 @pytest.mark.parametrize("known", [False, True])
