@@ -18,6 +18,7 @@ from steelyard_privacy._batches import take
 from steelyard_privacy._clipping import coefficients
 from steelyard_privacy._comparison import Comparison, NotCovered
 from steelyard_privacy._layers import Layers
+from steelyard_privacy._packing import make_buffer
 from steelyard_privacy._shares import Share
 from steelyard_privacy._sums import Layout, Sums
 from steelyard_privacy._units import Unsplit
@@ -100,6 +101,7 @@ class HookEngine(Engine):
 
     def __init__(self, task: nn.Module, layout: Layout, ways: Mapping[str, Way] = MappingProxyType({})) -> None:
         self._layers = Layers(task, layout, ways)
+        make_buffer(task)
         self._layout = layout
         self._steps = 0
         self._each = self._kept = 0.0
