@@ -13,13 +13,17 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 from opacus.accountants import PRVAccountant
+from scipy import fft
 
 INSTALL = "pip install --no-deps dp-accounting==0.6.0"
 FINEST = 1e-4
 PRV_ERROR = 0.01
 PRV_LEAST_NOISE = 0.5
 """Below it Opacus' PRV accountant takes minutes, or never ends."""
+PLANS = 16
+"""Of each kind of Fourier transform so many plans are kept, by scipy 1.17."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ def epsilon(parts: tuple[Part, ...], *, delta: float, interval: float = FINEST) 
     for part in parts:
         own = _one_step(part.rate, part.noise_multiplier, interval).self_compose(part.steps)
         composed = own if composed is None else composed.compose(own)
+    _forget_plans()
     return float(composed.get_epsilon_for_delta(delta))
 
 
@@ -76,8 +81,20 @@ def prv(parts: Sequence[Part], *, delta: float) -> Bounds | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         high = float(accountant.get_epsilon(delta, eps_error=PRV_ERROR))
+    _forget_plans()
     # It gives its estimate plus the error that it allows.
     return Bounds(high - 2 * PRV_ERROR, high)
+
+
+def _forget_plans() -> None:
+    """Scipy keeps the plans of its last Fourier transforms, as large as what they transformed: others take their place.
+
+    Otherwise each composition of another length would keep some ten megabytes for the whole training.
+    """
+    for length in range(1, PLANS + 1):
+        numbers = np.zeros(length)
+        fft.fft(numbers.astype(complex))
+        fft.rfft(numbers)
 
 
 @lru_cache(maxsize=64)
