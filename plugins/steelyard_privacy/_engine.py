@@ -135,15 +135,15 @@ class HookEngine(Engine):
         gathering = self._layers.gathering(record, count=count, comparison=comparison)
         self._each = self._each or record.bytes() / count
         del record
-        # The gradient of the sum of the examples' losses: the task gives their mean.
-        total = loss * count
         close = 0.0 if comparison is None else tolerance(loss)
         # Mixed precision is for the task alone: norms and sums keep theirs.
         with without_autocast(loss.device.type), torch.no_grad():
             try:
                 places: Any = [*gathering.edges, *checked]
+                # The gradient of the sum of the examples' losses: the task gives their mean.
+                times = torch.full_like(loss, count)
                 with gathering:
-                    found = list(torch.autograd.grad(total, places, allow_unused=True))
+                    found = list(torch.autograd.grad(loss, places, times, allow_unused=True))
                 ordinary, found = found[len(found) - len(checked) :], found[: len(found) - len(checked)]
                 gathering.close(found)
             except Unsplit as error:
