@@ -44,6 +44,8 @@ _SPLIT = (480, 16, *_VIEW, 536, 16, 32, *_VIEW, 536, 16, 32, *_VIEW, 640, 32)
 _COPIED = Company((4, 8, 24, 24, 24, 176, 176, 176))
 _CUT = Company((8, 16, 24, 24, 24, 48, 64, 64, 64, 104, 104, 176, 176, 312, 512))
 
+PLAIN = Company(_TENSOR)
+"""Of a tensor that has none but what it is."""
 COMPANIES: Mapping[Moment, Sequence[Company]] = {
     Moment.FORWARD: (
         Company(_TENSOR),

@@ -30,6 +30,9 @@ JOINED = 64 * 1024
 CACHED, SMALL = 1040, 1024
 """Bytes: chunks up to the first size wait in the thread's cache; from the other on a request is a large one."""
 
+_BINS = ((48, 6, 48), (91, 9, 20), (110, 12, 10), (119, 15, 4), (124, 18, 2))
+"""Of large holes: the number of the first list less that of its sizes, in what steps these go, and the last of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
@@ -95,11 +98,10 @@ class Heap:
         self._mapped, self._last = 0, 0
         self._starts: dict[int, int] = {}
         self._ends: dict[int, int] = {}
-        # Holes that no request has looked at yet, in order; the others by their size, and how those of one are taken.
+        # Holes that no request has looked at yet, in order; sizes of the others, rising; where those of each start.
         self._fresh: dict[int, None] = {}
-        self._holes: list[tuple[int, int, int]] = []
-        self._orders: dict[int, int] = {}
-        self._sorted = 0
+        self._sizes: list[int] = []
+        self._sorted: dict[int, list[int]] = {}
         self._cache: dict[int, list[int]] = {}
         self._fast: dict[int, list[int]] = {}
         self._remainder = -1
@@ -129,7 +131,7 @@ class Heap:
             self._split(start, lead)
             self._free(start)
             start += lead
-        if self._used[start] - chunk >= LEAST:
+        if self._used[start] - chunk > LEAST:
             self._split(start, chunk)
             self._free(start + chunk)
         return start
@@ -143,6 +145,16 @@ class Heap:
     def map(self, size: int) -> int:
         """Pages that never are the allocator's, such as of code; gives the handle for `give`."""
         return self._map(size, size)
+
+    def level(self) -> None:
+        """Moves the end of what is used to where a tensor leaves it.
+
+        The places of tensors of one size hang on where the first of them begins, and one's is large enough for the
+        next if it lies 32 bytes behind such an end.
+        """
+        gap = -self._top % ALIGNED
+        self._top, self._end = self._top + gap, self._end + gap
+        self._touched = max(self._touched, self._top)
 
     def give(self, handle: int) -> None:
         """Frees what a request was given."""
@@ -283,13 +295,23 @@ class Heap:
         return self._end - self._top < size + LEAST
 
     def _exactly(self, size: int) -> int | None:
-        found = self._larger(size)
-        return found if found is not None and self._starts[found] == size else None
+        """A small hole of this size: of several the oldest."""
+        return self._sorted[size][0] if size in self._sorted else None
 
     def _larger(self, size: int) -> int | None:
-        """Where the smallest hole starts that is large enough, of those that are sorted."""
-        at = bisect_left(self._holes, (size,))
-        return self._holes[at][2] if at < len(self._holes) else None
+        """Where the smallest hole starts that is large enough, of those that are sorted.
+
+        Large ones of one size lie behind the first of them, the newest before the others. A request that belongs to
+        their bin takes the newest, one that has found nothing in its own the last.
+        """
+        at = bisect_left(self._sizes, size)
+        if at == len(self._sizes):
+            return None
+        found = self._sizes[at]
+        alike = self._sorted[found]
+        if found < SMALL:
+            return alike[0]
+        return alike[min(1, len(alike) - 1) if _bin(found) == _bin(size) else -1]
 
     def _sort(self) -> None:
         for start in list(self._fresh):
@@ -297,10 +319,10 @@ class Heap:
             self._sort_in(start, self._starts[start])
 
     def _sort_in(self, start: int, size: int) -> None:
-        """Of small holes of one size the oldest is taken first, of large ones the newest."""
-        self._sorted += 1
-        self._orders[start] = self._sorted if size < SMALL else -self._sorted
-        insort(self._holes, (size, self._orders[start], start))
+        alike = self._sorted.setdefault(size, [])
+        if not alike:
+            insort(self._sizes, size)
+        alike.insert(1 if size >= SMALL else len(alike), start)
 
     def _list(self, start: int, size: int) -> None:
         self._starts[start], self._ends[start + size] = size, start
@@ -313,16 +335,27 @@ class Heap:
     def _unlist(self, start: int) -> None:
         size = self._starts.pop(start)
         del self._ends[start + size]
-        order = self._orders.pop(start, None)
-        if order is None:
+        if start in self._fresh:
             del self._fresh[start]
-        else:
-            del self._holes[bisect_left(self._holes, (size, order, start))]
+            return
+        alike = self._sorted[size]
+        alike.remove(start)
+        if not alike:
+            del self._sorted[size]
+            del self._sizes[bisect_left(self._sizes, size)]
 
 
 def _chunk(size: int) -> int:
     """Bytes of a chunk for a request: its size and a word before it, in steps of 16."""
     return max(LEAST, (size + 8 + 15) // 16 * 16)
+
+
+def _bin(size: int) -> int:
+    """The list in which large holes of a size are kept; the larger they are, the more sizes share one."""
+    for least, shift, most in _BINS:
+        if size >> shift <= most:
+            return least + (size >> shift)
+    return 126
 
 
 def _pages(size: int) -> int:

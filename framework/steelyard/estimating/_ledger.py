@@ -132,6 +132,15 @@ class Ledger:
         """Events so far."""
         return len(self._events)
 
+    def after(self, count: int, *, since: int) -> int:
+        """The event that comes when so many requests have come since another one."""
+        at = since
+        for event in self._events[since:]:
+            if count <= 0:
+                break
+            at, count = at + 1, count - (event >= 0)
+        return at
+
     def peak(self, *, gpu: bool = False) -> dict[str, int]:
         """Bytes by kind at the fullest moment.
 

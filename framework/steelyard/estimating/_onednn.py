@@ -6,7 +6,7 @@ first. Seen in torch's profiler on torch 2.13.0, with registers of 512 and of 25
 convolutions are worked out otherwise and take less.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,8 +107,27 @@ def convolved_back(args: Sequence[Any]) -> Sequence[Passing]:
     return found
 
 
-def reordered(args: Sequence[Any], out: Any) -> Sequence[tuple[str, Tensor]]:
-    """What is copied into a layout and out of it for `aten.convolution` or `aten.convolution_backward`, and which way.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worked:
+    """In which order an operation asks for tensors and for what its programs leave.
+
+    Attributes:
+        parts: Of the result, of the gradient of the data or of that of the weights: of how many tensors memory was
+            asked for when what the program leaves early comes, and when the rest comes.
+        copies: What is copied into a layout or out of it, which way, and the number of the tensor after which the
+            program for that comes.
+    """
+
+    parts: Mapping[str, tuple[int, int]]
+    copies: Sequence[tuple[str, Tensor, int]]
+
+
+def worked(args: Sequence[Any], out: Any) -> Worked:
+    """For `aten.convolution` or `aten.convolution_backward`; nothing where another kernel does the work.
+
+    A program is made before the copies that it works on, or where the channels lie last in memory after what comes out
+    of it; that of the gradient of the data in two parts, the second when it is run, and that of the gradient of the
+    weights when it is run. That of a copy comes when the copy has its memory.
 
     Args:
         args: Of the operation, as above.
@@ -117,22 +136,32 @@ def reordered(args: Sequence[Any], out: Any) -> Sequence[tuple[str, Tensor]]:
     if isinstance(out, Tensor):
         inputs, weight, groups = args[0], args[1], args[8]
         if _last(out):
-            return [("forward", weight)]
+            return Worked(parts={"": (1, 1)}, copies=[("forward", weight, 2)])
         if not _takes(inputs):
-            return []
-        few = not _first(inputs, groups)
-        return [*(() if few else [("in", inputs)]), ("forward", weight), ("out", out)]
+            return Worked(parts={}, copies=[])
+        whole, few = len(_ordered(inputs)), not _first(inputs, groups)
+        at = whole if few else whole + 1
+        first = [] if few else [("in", inputs, at)]
+        return Worked(parts={"": (whole, whole)}, copies=[*first, ("forward", weight, at + 1), ("out", out, at + 3)])
     outputs, inputs, weight, groups, asked = args[0], args[1], args[2], args[9], args[10]
+    copies, at = list[tuple[str, Tensor, int]](), 0
     if _taken_last(outputs, inputs, weight):
-        return [(way, weight) for way, wanted in zip(("back", "weights"), asked, strict=False) if wanted]
+        if asked[0]:
+            copies, at = [("back", weight, 2)], 2
+        parts = {"data": (1, 2), "weights": (at + 1, at + 1)}
+        return Worked(parts=parts, copies=[*copies, *([("weights", weight, at + 2)] if asked[1] else [])])
     if not _takes(inputs):
-        return []
-    found = [("in", outputs)]
+        return Worked(parts={}, copies=[])
+    whole = at = len(_ordered(outputs, inputs))
+    copies.append(("in", outputs, whole + 1))
     if asked[0]:
-        found += [("back", weight), ("out", inputs)]
+        copies += [("back", weight, whole + 2), ("out", inputs, whole + 4)]
+        at += 5 if any(side > 1 for side in args[4]) else 4
+    first = [("in", inputs, at + 2)] if _first(inputs, groups) else []
+    at += 2 + len(first)
     if asked[1]:
-        found += [*([("in", inputs)] if _first(inputs, groups) else []), ("weights", weight)]
-    return found
+        copies += [*first, ("weights", weight, at + 1)]
+    return Worked(parts={"data": (whole, whole + 3), "weights": (at, at)}, copies=copies)
 
 
 def normed(inputs: Tensor, *, back: bool) -> Passing:

@@ -7,7 +7,7 @@ are the same.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from steelyard.estimating._onednn import reordered
+from steelyard.estimating._onednn import worked
 from steelyard.estimating._shapes import Shape
 
 
@@ -26,10 +26,14 @@ class Program:
     Attributes:
         requests: Bytes of each request to the heap, in order: they come one by one, between tensors.
         code: Bytes that are written to of pages of its own.
+        early: How many of the requests come when it is made, where the others come when it is run.
+        meanwhile: Bytes of the small requests that are there while these come, and go.
     """
 
     requests: Sequence[int]
     code: int
+    early: int = 0
+    meanwhile: Sequence[int] = ()
 
     @property
     def size(self) -> int:
@@ -44,6 +48,8 @@ def _mixed(large: Sequence[int], *small: int) -> Sequence[int]:
 
 
 Key = TypeVar("Key")
+_WRITING = (*[24] * 27, *[40] * 31, *[56] * 8)
+"""What is there while a convolution's programs are written: 41 to 91 small requests as each of what stays came."""
 _LISTS = (104, 48, 24, 104, 224, 48, 24, 104, 136, 104, 48, 24, 88, 104, 224, 472, 56, 104, 48, 24, 136, 263, 104, 436)
 """Small requests of a program, in bytes."""
 PRODUCT = Program(
@@ -51,21 +57,29 @@ PRODUCT = Program(
         (258_376, 258_376, 6_032, 3_904, 3_864, 3_424, 3_200, 2_216, 2_144, 2_144, 2_144), *_LISTS, 768, 768
     ),
     code=12 * 1024,
+    meanwhile=[40] * 22,
 )
 """Of a product in 16 bits: 546 to 570 KiB of the heap in thirteen kinds of it, and 8 to 23 of code."""
 _OF_ONE = (8, 24, 24, 24, 32, 40, 48, 48, 48, 48, 48, 56, 88, 104, 104, 104, 104, 136, 224, 255, 436)
-CONVOLUTION = Program(requests=_mixed((13_552, 13_552, 6_560, 4_664, 2_216), *_OF_ONE), code=8 * 1024)
+CONVOLUTION = Program(
+    requests=_mixed((13_552, 13_552, 6_560, 4_664, 2_216), *_OF_ONE), code=8 * 1024, meanwhile=_WRITING
+)
 """Of a convolution, without the copies of its tensors into another layout: 41 KiB of the heap in three kinds of layers,
 and pages of code, as of those below, that were seen in the resident memory."""
-OF_DATA = Program(requests=_mixed((13_552, 13_552, 6_560, 4_592, 2_216), *_OF_ONE), code=8 * 1024)
+OF_DATA = Program(
+    requests=_mixed((13_552, 6_560, 2_216, 13_552, 4_592), *_OF_ONE), code=8 * 1024, early=9, meanwhile=_WRITING
+)
 """Of the gradient of its input: as much in three."""
 OF_WEIGHTS = Program(
     requests=_mixed((13_592, 4_616), 24, 24, 48, 48, 48, 56, 104, 104, 104, 104, 120, 136, 192, 224, 262),
     code=12 * 1024,
+    meanwhile=_WRITING,
 )
 """Of the gradient of its weights: 19 KiB in four."""
 REORDER = Program(
-    requests=_mixed((5_496, 3_664), 24, 24, 24, 30, 48, 48, 88, 104, 104, 104, 104, 113, 136, 224), code=4 * 1024
+    requests=_mixed((5_496, 3_664), 24, 24, 24, 30, 48, 48, 88, 104, 104, 104, 104, 113, 136, 224),
+    code=4 * 1024,
+    meanwhile=_WRITING,
 )
 """Of a copy into another layout or out of it: 10 KiB in six. What copies the same shape the same way shares it."""
 OF_RECURRENT = Program(requests=_mixed([12_288] * 16, *_LISTS), code=3_312 * 1024)
@@ -73,15 +87,30 @@ OF_RECURRENT = Program(requests=_mixed([12_288] * 16, *_LISTS), code=3_312 * 102
 units; other sizes differ by 0.2 MiB."""
 OF_SPREAD_DATA = Program(
     requests=_mixed(
-        (13_656, 13_552, 6_560, *[6_032] * 4, 4_672, 4_584, 4_584, 3_784, 2_216, *[2_144] * 10),
+        (13_552, 6_560, 2_216, *[2_144] * 3, 13_656, *[6_032] * 4, 4_584, 4_584, *[2_144] * 7, 4_672, 3_784),
         *(*[24] * 14, *[48] * 20, *[104] * 25, *[768] * 10, *[224] * 7, *[40] * 5, *[16] * 4, *[28] * 4, *[128] * 4),
         *(*[656] * 4, *[96] * 3, *[136] * 3, 792, 409, 296, 258),
     ),
     code=28 * 1024,
+    early=25,
+    meanwhile=_WRITING,
 )
 """The same where it goes in steps of more than one: 116 KiB, in a kernel of 3x3."""
-GELU = Program(requests=_mixed((8_496, 5_588, 3_856), *_LISTS[:8], *[56] * 226), code=8 * 1024)
+GELU = Program(requests=_mixed((8_496, 5_588, 3_856), *_LISTS[:8], *[56] * 226), code=8 * 1024, meanwhile=[40] * 11)
 """Of GELU or its gradient: 35 and 50 KiB."""
+SET_UP: Mapping[str, Program] = {
+    "convolution": Program(
+        requests=_mixed(
+            (2_048, 1_040),
+            *(*[72] * 128, *[256] * 47, *[56] * 26, *[64] * 16, *[96] * 16, *[16] * 6, *[160] * 6, *[448] * 4),
+            *(*[192] * 4, *[384] * 4, *[896] * 4, *[768] * 3, *[40] * 3, *[320] * 3, *[288] * 3, *[480] * 2),
+            *(*[736] * 2, *[512] * 2, *[128] * 2, 544, 576, 416, 608, 352),
+        ),
+        code=0,
+    ),
+    "gelu": Program(requests=[48] * 541, code=0),
+}
+"""What the first of its kind in a process leaves beside its program: lists of all kernels, 47 and 25 KiB."""
 KEPT = 1024
 """oneDNN keeps those of so many shapes."""
 CLOSE = 1e-3
@@ -99,13 +128,15 @@ class Call:
         kind: What it does, and to what types.
         numbers: Shapes and strides; together with the kind they are what a program is known by.
         program: What it leaves.
-        places: Events of memory of its step that come before the first thing that it leaves, and before the last.
+        places: Events of memory of its step that come before what it leaves early, and before the rest.
+        takes: How many of the tensors of its operation have their memory then.
     """
 
     kind: Hashable
     numbers: tuple[Hashable, ...]
     program: Program
     places: tuple[int, int] = (0, 0)
+    takes: tuple[int, int] = (1, 1)
 
     @property
     def key(self) -> Hashable:
@@ -118,7 +149,7 @@ class Due:
 
     Attributes:
         program: What it leaves.
-        places: Events of memory of the step that come before the first thing that it leaves, and before the last.
+        places: Events of memory of the step that come before what it leaves early, and before the rest.
     """
 
     program: Program
@@ -126,8 +157,10 @@ class Due:
 
     @property
     def requests(self) -> Sequence[tuple[int, int]]:
-        """Each with its place: between the requests of the operation, one by one."""
-        first, last = self.places
+        """Each with its place; between the two, one by one, where a program does not say what comes early."""
+        early, (first, last) = self.program.early, self.places
+        if early:
+            return [(last if number >= early else first, size) for number, size in enumerate(self.program.requests)]
         share = (last - first) / max(1, len(self.program.requests) - 1)
         return [(first + round(number * share), size) for number, size in enumerate(self.program.requests)]
 
@@ -150,16 +183,18 @@ def calls(func: Any, args: Any, kwargs: Any, out: Any = None) -> Sequence[Call]:
     tensors = [one for one in args if isinstance(one, Tensor)]
     kind = (name, *((one.dtype, one.dim()) for one in tensors))
     numbers = tuple(number for one in tensors for number in (*one.shape, *one.stride()))
-    own = [Call((*kind, part), numbers, program) for part, program in found.items()]
-    return [*_copies(args, out), *own] if "convolution" in name and out is not None else own
-
-
-def _copies(args: Any, out: Any) -> Sequence[Call]:
-    """Of a convolution or of its gradients: each tensor that is copied, and in which direction."""
-    return [
-        Call(("reorder", way, tensor.dtype, tensor.dim()), (*tensor.shape,), REORDER)
-        for way, tensor in reordered(args, out)
+    first = [Call(("set up", name), (), SET_UP[name])] if name in SET_UP else []
+    if "convolution" not in name or out is None:
+        return [*first, *(Call((*kind, part), numbers, program) for part, program in found.items())]
+    order = worked(args, out)
+    copies = [
+        Call(("reorder", way, tensor.dtype, tensor.dim()), (*tensor.shape,), REORDER, takes=(at, at))
+        for way, tensor, at in order.copies
     ]
+    own = [
+        Call((*kind, part), numbers, program, takes=order.parts.get(part, (1, 1))) for part, program in found.items()
+    ]
+    return [*(replace(one, takes=own[0].takes) for one in first), *copies, *own]
 
 
 def _programs(name: str, args: Any, kwargs: Any) -> Mapping[str, Program]:

@@ -8,18 +8,20 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter, itemgetter
 
 import numpy as np
 
 from steelyard.estimating._buffers import Buffers
-from steelyard.estimating._company import BEFORE, COMPANIES, HOLES, STAYS, Company, Moment
+from steelyard.estimating._company import BEFORE, COMPANIES, HOLES, PLAIN, STAYS, Company, Moment
 from steelyard.estimating._heap import CACHED, Heap, Rules
 from steelyard.estimating._onednn import Written
 from steelyard.estimating._programs import KEPT, Due, Programs
 from steelyard.estimating._shapes import Shape
 
 SMALL = 1024
-"""Bytes below which a tensor is a scalar or a list of sizes, and has no company of its own here."""
+"""Bytes below which a tensor is a scalar or a list of sizes, and has no company here but what it is itself."""
 STEPS, EVENTS = 24, 24_000
 """Steps that are replayed at most, and requests about; what others write is counted all the same."""
 REPLAYS, ALL = 15, 60_000
@@ -152,6 +154,21 @@ def _fullest(step: Sequence[int], sizes: Sequence[int]) -> int:
     return full
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What stays of a program or a buffer.
+
+    Attributes:
+        place: In the step.
+        requests: That stay.
+        meanwhile: Bytes of the small ones that are there at once while these come.
+    """
+
+    place: int
+    requests: Sequence[Written]
+    meanwhile: Sequence[int] = ()
+
+
 class _Replay:
     """Takes and gives as a trace says, from a heap like that of a process which has its libraries.
 
@@ -176,6 +193,7 @@ class _Replay:
         self.before = self.heap.resident
         self._drawn: dict[tuple[int, Moment, int], tuple[Company, Sequence[bool]]] = {}
         self._steps = self._manner = 0
+        self._began = False
         self._place: Counter[Moment] = Counter()
         self._moment = Moment.REST
         self._graph: list[int] = []
@@ -183,7 +201,7 @@ class _Replay:
         self._carried: defaultdict[tuple[int, bool], deque[list[int]]] = defaultdict(deque)
         self._written: set[Hashable] = set()
         self._buffers = Buffers()
-        self._left: deque[tuple[int, Written]] = deque()
+        self._left: deque[_Kept] = deque()
         for shape in trace.validated:
             self._written.update(trace.programs.validated(shape))
             self._buffers.new(trace.products.validated(shape))
@@ -255,9 +273,12 @@ class _Replay:
 
     def _keep(self, place: int | None = None) -> None:
         """The requests of programs and buffers that come up to a place in the step; all that are left where none."""
-        while self._left and (place is None or self._left[0][0] <= place):
-            one = self._left.popleft()[1]
-            _ = self.heap.take(one.of, one.bytes) if one.of >= SMALL else self.heap.take_small(one.of)
+        while self._left and (place is None or self._left[0].place <= place):
+            kept = self._left.popleft()
+            meanwhile = [self.heap.take_small(size) for size in kept.meanwhile]
+            for one in kept.requests:
+                _ = self.heap.take(one.of, one.bytes) if one.of >= SMALL else self.heap.take_small(one.of)
+            self._give(meanwhile)
 
     def _sizes(self, shape: Shape) -> Sequence[int]:
         """Of each request of a steady step: those of the steps whose batches are next larger and smaller, mixed."""
@@ -283,7 +304,7 @@ class _Replay:
         self._manner = self._steps if self._left or self._steps <= self._trace.steady else 0
         self._place.clear()
 
-    def _new(self, programs: Mapping[Hashable, Due], products: Mapping[Hashable, Due]) -> list[tuple[int, Written]]:
+    def _new(self, programs: Mapping[Hashable, Due], products: Mapping[Hashable, Due]) -> list["_Kept"]:
         """Requests of the programs to write, while there is room for them, and of buffers, by their place in the step.
 
         Pages of code are none of the heap's.
@@ -292,16 +313,23 @@ class _Replay:
         self._written.update(new)
         for key in new:
             self.heap.map(programs[key].program.code)
-        found = [(products[key].places[0], one) for key, one in self._buffers.new(products).items()]
-        found += [(place, Written(size, size)) for key in new for place, size in programs[key].requests]
-        return sorted(found, key=lambda one: one[0])
+        found = [_Kept(products[key].places[0], [one]) for key, one in self._buffers.new(products).items()]
+        for due in (programs[key] for key in new):
+            for place, together in groupby(due.requests, key=itemgetter(0)):
+                requests = [Written(size, size) for _, size in together]
+                found.append(_Kept(place, requests, due.program.meanwhile))
+        return sorted(found, key=attrgetter("place"))
 
     def _take(self, event: int, size: int) -> list[int]:
+        if not self._began and self._trace.moments and self._trace.moments[event] is Moment.FORWARD:
+            # The weights are older than the training, whose first tensors begin where another one ended.
+            self._began = True
+            self.heap.level()
         if (part := self._trace.written.get(event)) is not None:
             scale = size / max(1, self._trace.sizes[event]) if size else 1.0
             return [self.heap.take(round(scale * part.of), round(scale * part.bytes))]
         if size < SMALL:
-            return [self.heap.take(size)]
+            return [self.heap.take_small(BEFORE), self.heap.take(size), *map(self.heap.take_small, PLAIN.own)]
         moment = self._trace.moments[event] if self._trace.moments else Moment.REST
         if self._moment is Moment.BACKWARD and moment not in (Moment.BACKWARD, Moment.PASSING):
             self._drop()

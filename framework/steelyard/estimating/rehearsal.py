@@ -221,11 +221,14 @@ class _Watch(Callback):
         flops = self._flops.add(func, args, kwargs, out)
         if flops:
             self._where.add(flops, forward=self._ledger.moment is Moment.FORWARD)
-        # Once the first request of an operation is there, its program is written, and the others come meanwhile.
-        first, start = before + 1, self._ends[-1] if self._ends else 0
-        places = first - start, max(first, self._ledger.now() - 1) - start
-        self._calls[-1] += [replace(call, places=places) for call in calls(func, args, kwargs or {}, out)]
-        self._products[-1] += [replace(call, places=places) for call in products(func, args)]
+        start = self._ends[-1] if self._ends else 0
+
+        def placed(call: Call) -> Call:
+            early, late = (self._ledger.after(count, since=before) - start for count in call.takes)
+            return replace(call, places=(early, late))
+
+        self._calls[-1] += map(placed, calls(func, args, kwargs or {}, out))
+        self._products[-1] += map(placed, products(func, args))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._label(trainer)

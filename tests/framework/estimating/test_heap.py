@@ -66,6 +66,80 @@ def test_the_heap_on_paper_is_as_large_as_that_of_glibc(
     assert all(ratio == pytest.approx(1, abs=0.02 if lean else 0.3) for ratio in ratios)
 
 
+# The same requests to both once more, with many of one size, from a heap without a hole: as small ones as there are
+# have taken them all when they come one behind the other from the end of it.
+PLACES = f"""
+{GLIBC}
+import gc, random, sys
+from steelyard.estimating._heap import ALIGNED, Heap, in_training, Rules
+gc.disable()
+rules = in_training(Rules(kept=0))
+for option, value in {{1: rules.fast, -3: rules.mmap, -1: rules.trim}}.items():
+    libc.mallopt(option, value)
+draw, heap, live, asked = random.Random(int(sys.argv[1])), Heap(rules), [], []
+sizes = [draw.randrange(17, 2_000) for _ in range(40)]
+large = [int(2 ** draw.uniform(10, 22)) // 64 * 64 for _ in range(12)]
+for number in range(6_000):
+    if live and (draw.random() < 0.5 or len(live) > 200):
+        asked.append((live.pop(draw.randrange(len(live))), 0, False))
+    else:
+        aligned = draw.random() < 0.5
+        asked.append((number, draw.choice(large if aligned else sizes), aligned))
+        live.append(number)
+theirs, place, handles = (ctypes.c_size_t * len(asked))(), ctypes.c_void_p(), {{}}
+behind, row = 0, 0
+while row < 20_000:
+    now = libc.malloc(24)
+    row = row + 1 if now - behind == 32 else 0
+    behind = now
+# The heap on paper begins at a multiple of what tensors are aligned to, as chunks are counted.
+gap = (16 - behind) % ALIGNED
+begun = libc.malloc(24 + gap) + 32 + gap
+for number, size, aligned in asked:
+    if not size:
+        libc.free(theirs[number])
+    elif aligned:
+        libc.posix_memalign(ctypes.byref(place), ALIGNED, size)
+        theirs[number] = place.value
+    else:
+        theirs[number] = libc.malloc(size)
+for number, size, aligned in asked:
+    if not size:
+        heap.give(handles[number])
+    else:
+        handles[number] = heap.take(size) if aligned else heap.take_small(size)
+        if handles[number] != theirs[number] - begun:
+            sys.exit(f"request {{number}} of {{size}} at {{theirs[number] - begun}}, on paper at {{handles[number]}}")
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has another allocator")
+@pytest.mark.parametrize("seed", range(4))
+def test_on_paper_every_request_lies_where_glibc_puts_it(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", UNCACHED["GLIBC_TUNABLES"])
+    done = subprocess.run([sys.executable, "-c", PLACES, str(seed)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tensors_begin_where_a_tensor_ends() -> None:
+    """Where the next begins, one of the same size does not fit into the place of the first; 32 bytes behind it does."""
+
+    def grown(behind: int) -> int:
+        heap = Heap(in_training(Rules(kept=0)))
+        heap.take_small(40)
+        heap.level()
+        if behind:
+            heap.take_small(behind - 8)
+        first, _ = heap.take(MIB), heap.take(MIB)
+        before = heap.peak
+        heap.give(first)
+        heap.take(MIB)
+        return heap.peak - before
+
+    assert grown(0) > MIB
+    assert grown(32) == 0
+
+
 @pytest.mark.parametrize(
     ("environment", "rules"),
     [

@@ -18,6 +18,7 @@ from steelyard.estimating._programs import (
     OF_WEIGHTS,
     PRODUCT,
     REORDER,
+    SET_UP,
     Call,
     Due,
     Program,
@@ -33,7 +34,7 @@ def test_each_kind_of_operation_has_its_own_and_others_none() -> None:
     half, single, small = torch.zeros(32, 32).bfloat16(), torch.zeros(32, 32), torch.zeros(16, 16).bfloat16()
 
     def of(func: object, *args: object, **kwargs: object) -> list[object]:
-        return [call.program for call in calls(func, args, kwargs)]
+        return [call.program for call in calls(func, args, kwargs) if call.program not in SET_UP.values()]
 
     assert of(aten.mm.default, half, half) == [PRODUCT]
     assert of(aten.addmm.default, half[0], half, half) == [PRODUCT]
@@ -82,6 +83,42 @@ def test_what_a_program_leaves_comes_between_the_requests_of_its_operation() -> 
     due = Due(Program(requests=(10, 20, 30), code=0), (4, 8))
     assert due.requests == [(4, 10), (6, 20), (8, 30)]
     assert Due(Program(requests=(10,), code=0), (4, 8)).requests == [(4, 10)]
+    # One that is made and run apart from another leaves something at both.
+    assert Due(Program(requests=(10, 20, 30), code=0, early=1), (4, 8)).requests == [(4, 10), (8, 20), (8, 30)]
+
+
+def test_a_copy_s_program_comes_when_the_copy_has_its_memory() -> None:
+    """In the order in which a log of the requests of each operation on its own had them."""
+    many, weight = torch.zeros(2, 32, 5, 5), torch.zeros(32, 32, 3, 3)
+    rest = (None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+
+    def order(func: object, args: tuple[object, ...], out: object) -> dict[object, tuple[int, int]]:
+        found = [call for call in calls(func, args, {}, out) if call.program not in SET_UP.values()]
+        return {call.kind[:2] if call.program is REORDER else call.kind[-1]: call.takes for call in found}
+
+    # Asked for are: the copy of the input, that of the weight, what comes out in the layout, and the result.
+    forward = order(aten.convolution.default, (many, weight, *rest), many)
+    into, out = ("reorder", "in"), ("reorder", "out")
+    assert forward == {"": (0, 0), into: (1, 1), ("reorder", "forward"): (2, 2), out: (4, 4)}
+    # The same back, and once more for the gradient of the weight.
+    back = (many, many, weight, *rest, [True, True, False])
+    assert order(aten.convolution_backward.default, back, (many, weight, None)) == {
+        **{"data": (0, 3), ("reorder", "back"): (2, 2), out: (4, 4)},
+        **{into: (6, 6), "weights": (7, 7), ("reorder", "weights"): (8, 8)},
+    }
+    last = many.to(memory_format=torch.channels_last)
+    assert order(aten.convolution.default, (last, weight, *rest), last) == {"": (1, 1), ("reorder", "forward"): (2, 2)}
+
+
+def test_the_first_of_its_kind_sets_up_what_all_others_share() -> None:
+    image, weight = torch.zeros(2, 3, 5, 5), torch.zeros(4, 3, 3, 3)
+    first = [calls(aten.convolution.default, (image[:rows], weight), {})[0] for rows in (1, 2)]
+    assert first[0].key == first[1].key
+    assert first[0].program is SET_UP["convolution"]
+    assert calls(aten.gelu.default, (image,), {})[0].program is SET_UP["gelu"]
+    told = Programs([first], [Shape(rows=2, numbers=(2,))], forward=2)
+    # Whatever the shape of a validation before the training.
+    assert {*told.validated(Shape(rows=9, numbers=(9,)))} == {first[0].key}
 
 
 def test_a_program_comes_where_it_is_called_for_first() -> None:

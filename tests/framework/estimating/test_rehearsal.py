@@ -38,8 +38,10 @@ def test_memory_by_kind_is_that_on_paper() -> None:
     assert estimate.tensor_bytes > 4 * weights
 
 
-def test_what_the_validation_before_a_training_sets_up_is_none_of_its_growth() -> None:
+def test_what_the_validation_before_a_training_sets_up_is_none_of_its_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of that model MKL's buffers for the way there, where the batches of the validation are as large."""
+    # As a command sets it.
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
     untried = wide(trainer={"num_sanity_val_steps": 0})
     assert untried.held - wide().held > 100 * 1024
     assert untried.memory == wide().memory

@@ -140,7 +140,7 @@ def test_the_programs_of_steps_that_are_not_replayed_are_counted_up_to_those_tha
 
 def test_what_programs_leave_comes_between_tensors_so_that_a_heap_grows_by_more() -> None:
     # Five for the shape of the first step, and five for that of all others.
-    plain, own = layers(20, MIB), 10 * PRODUCT.size
+    plain, own = layers(40, MIB), 10 * PRODUCT.size
     with_them = replace(plain, programs=written(5))
     kept, lean = in_training(Rules(kept=0)), in_training(rules_of(LEAN))
     assert held(with_them, [], kept, steps=9) - held(plain, [], kept, steps=9) > 1.3 * own
