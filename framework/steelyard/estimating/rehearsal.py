@@ -213,6 +213,7 @@ class _Watch(Callback):
         self._shape = Shape(rows=0, numbers=())
         self._examples = 0
         self._stepping = 0
+        self._begun: int | None = None
 
     def see(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
         """One operation."""
@@ -240,6 +241,8 @@ class _Watch(Callback):
 
     def begins(self, batch: Any) -> None:
         """A batch is there."""
+        if self._begun is None:
+            self._begun = self._ledger.now()
         rows = self._draft.adapter.size(batch)
         self._examples = max(self._examples, rows)
         self._ledger.rows = rows
@@ -321,6 +324,9 @@ class _Watch(Callback):
 
     def _held(self, batches: Batches, validated: Sequence[Shape]) -> _Held:
         events, sizes = self._ledger.events()
+        # What has come and gone before the first batch is none of a training's growth.
+        gone = {~event for event in events[: self._begun or 0] if event < 0}
+        sizes = [0 if entry in gone else size for entry, size in enumerate(sizes)]
         shapes = [step.shape for step in self._steps]
         steady = min(batches.steady, max(1, len(shapes) - 1))
         forward = self._forward.get(steady, (0, 0))

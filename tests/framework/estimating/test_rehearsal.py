@@ -3,6 +3,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -45,6 +46,17 @@ def test_what_the_validation_before_a_training_sets_up_is_none_of_its_growth(mon
     untried = wide(trainer={"num_sanity_val_steps": 0})
     assert untried.held - wide().held > 100 * 1024
     assert untried.memory == wide().memory
+
+
+class MakesAndFrees(Callback):
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        torch.zeros(8, 2**20).sum()
+
+
+def test_what_comes_and_goes_before_the_first_batch_is_none_of_its_growth() -> None:
+    draft = on_meta(data={"limit": None, "batch_size": 64}, model={"hidden": [256]})
+    draft.trainer["callbacks"] = [MakesAndFrees()]
+    assert rehearse((), draft).held == pytest.approx(wide().held, abs=64 * 1024)
 
 
 def test_flops_are_those_on_paper_and_belong_to_modules() -> None:
