@@ -60,11 +60,12 @@ MODES = ("hooks", "functorch", "ghost")
 NUMBER = 16
 """Physical batches of a drawn one."""
 PIECES = {
-    "MLP 784-1024-1024-10, B 256": (256, 2048),
-    "transformer d128 L4 T64, B 32": (32, 128),
-    "CNN 3 conv, GroupNorm 32x32, B 32": (32, 256),
+    "MLP 784-1024-1024-10, B 256": (256, 2048, 4096),
+    "transformer d128 L4 T64, B 32": (32, 128, 512),
+    "CNN 3 conv, GroupNorm 32x32, B 32": (32, 256, 512),
 }
-"""Sizes of drawn batches: of the table, and where plain training in pieces costs no more than whole."""
+"""Sizes of drawn batches: of the table, where plain training in pieces costs no more than whole, and where each piece
+is as large as a batch of the table."""
 
 
 def sampler() -> float:
@@ -234,7 +235,8 @@ def told_pieces(name: str, batch_size: int) -> None:
     make_model, make, _ = MODELS[name]
     data, largest = loader(make, batch_size), -(-batch_size // NUMBER)
     cut = median(
-        seconds(private, make_model, data, max_physical_batch_size=largest) / seconds(private, make_model, data)
+        seconds(private, make_model, data, max_physical_batch_size=largest)
+        / seconds(private, make_model, data, max_physical_batch_size=10 * batch_size)
         for _ in range(PAIRS)
     )
     plainly, privately = bare(make_model, make, batch_size, NUMBER)
