@@ -10,5 +10,8 @@ libc.mallinfo2.restype = Info
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
 libc.posix_memalign.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t]
+def used():
+    now = libc.mallinfo2()
+    return now.uordblks + now.hblkhd
 """
-"""How a program begins: `libc` with the types of its functions."""
+"""How a program begins: `libc` with the types of its functions, and the bytes that it has given out."""

@@ -62,9 +62,6 @@ LEFT = f"""
 {GLIBC}
 import sys, torch
 torch.set_num_threads(1)
-def used():
-    now = libc.mallinfo2()
-    return now.uordblks + now.hblkhd
 for rows, deep, columns in eval(sys.argv[1]):
     left, right, out = torch.ones(rows, deep), torch.ones(deep, columns), torch.zeros(rows, columns)
     before = used()

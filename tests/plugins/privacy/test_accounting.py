@@ -213,9 +213,6 @@ KEPT = f"""
 {GLIBC}
 import sys
 from steelyard_privacy._pld import Part, epsilon, prv
-def used():
-    now = libc.mallinfo2()
-    return now.uordblks + now.hblkhd
 def cost(steps):
     part = Part(rate=0.02, noise_multiplier=1.0, steps=steps)
     return epsilon((part,), delta=1e-5) if sys.argv[1] == "pld" else prv((part,), delta=1e-5)

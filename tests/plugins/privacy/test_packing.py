@@ -105,9 +105,6 @@ import sys, torch
 from torch import nn
 from steelyard_privacy._packing import make_buffer
 torch.set_num_threads(1)
-def used():
-    now = libc.mallinfo2()
-    return now.uordblks + now.hblkhd
 model = nn.Sequential(nn.Linear(784, 1024), nn.Linear(1024, 512))
 rows = torch.zeros(400, 784), torch.zeros(400, 1024), torch.zeros(400, 1024), torch.zeros(400, 784)
 sums = [torch.zeros_like(layer.weight) for layer in model]

@@ -32,6 +32,18 @@ class Wide(nn.Module):
         return self.head(self.first(inputs).tanh()).mean(dim=1)
 
 
+def hold_to_single_examples(model: nn.Module) -> None:
+    """The clipped sum is that of one example at a time, in double precision."""
+    model, batch = model.double(), examples(COUNT, shape=SIGNAL).tensors
+    batch = (batch[0].double(), batch[1])
+    layout = Layout(list(model.parameters()))
+    found, expected = (
+        clipped(one, layout, batch, objective(model), max_norm=0.1)
+        for one in (HookEngine(model, layout), MicrobatchEngine())
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("length", "p", "d", "pairs"),
     [
@@ -52,14 +64,7 @@ def test_both_ways_to_the_norm_of_a_product_are_right(monkeypatch: pytest.Monkey
     monkeypatch.setattr(_layers, "pairs_are_cheaper", lambda **_: pairs)
     monkeypatch.setattr(_layers, "SMALL", 0)
     torch.manual_seed(0)
-    model, batch = Wide().double(), examples(COUNT, shape=SIGNAL).tensors
-    batch = (batch[0].double(), batch[1])
-    layout = Layout(list(model.parameters()))
-    found, expected = (
-        clipped(one, layout, batch, objective(model), max_norm=0.1)
-        for one in (HookEngine(model, layout), MicrobatchEngine())
-    )
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    hold_to_single_examples(Wide())
 
 
 @pytest.mark.parametrize("turned", [True, False])
@@ -73,15 +78,8 @@ def test_products_are_made_with_the_wider_factor_last(monkeypatch: pytest.Monkey
     )
     torch.manual_seed(0)
     first = nn.Linear(12, 20, bias=False) if turned else nn.Linear(12, 7, bias=False)
-    model = nn.Sequential(first, nn.Tanh(), nn.Flatten(), nn.Linear(4 * first.out_features, CLASSES)).double()
-    batch = examples(COUNT, shape=SIGNAL).tensors
-    batch = (batch[0].double(), batch[1])
-    layout = Layout(list(model.parameters()))
-    found, expected = (
-        clipped(one, layout, batch, objective(model), max_norm=0.1)
-        for one in (HookEngine(model, layout), MicrobatchEngine())
-    )
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    model = nn.Sequential(first, nn.Tanh(), nn.Flatten(), nn.Linear(4 * first.out_features, CLASSES))
+    hold_to_single_examples(model)
     (share,) = (share for share in seen if share.parameters[0] is first.weight)
     assert isinstance(share, Reordered if turned else Instantiated)
     assert share.samples.shape == (COUNT, *((12, 20) if turned else (7, 12)))
