@@ -28,6 +28,26 @@ class Packed:
         """What it takes."""
         return self.levels.numel() + self.scales.numel() * self.scales.element_size()
 
+    def part(self, blocks: slice) -> "Packed":
+        """Some blocks of it, as views."""
+        return Packed(self.levels[blocks], self.scales[blocks])
+
+    def overwrite(self, other: "Packed") -> None:
+        """Takes over the numbers of another one with as many blocks."""
+        self.levels.copy_(other.levels)
+        self.scales.copy_(other.scales)
+
+    def to(self, device: torch.device) -> "Packed":
+        """On another device; itself where it is there."""
+        return Packed(self.levels.to(device), self.scales.to(device))
+
+
+def packed_zeros(count: int, *, block: int, signed: bool, device: torch.device) -> Packed:
+    """`pack` of as many zeros, without ever having them in 32 bits."""
+    blocks, dtype = -(-count // block), torch.int8 if signed else torch.uint8
+    levels = torch.zeros(blocks, block, dtype=dtype, device=device)
+    return Packed(levels, torch.zeros(blocks, 1, device=device))
+
 
 def pack(values: Tensor, *, block: int, signed: bool, generator: torch.Generator) -> Packed:
     """Any shape to the next level below or above, at random, so that the expected level is exact.

@@ -16,10 +16,13 @@ from steelyard.measurement import Artefact, Better, Measurement, Status
 from steelyard.narrowing import is_mapping, is_sequence
 from steelyard.problem import refuse
 from steelyard.runs import Run
-from steelyard_compute._moments import Packed, pack, unpack
+from steelyard_compute._moments import Packed, pack, packed_zeros, unpack
 from steelyard_compute.optimizer_8bit import Optimizer8bit
 
 MIB = 1024 * 1024
+PARTS, SMALLEST_PART = 16, 2**17
+"""A weight is updated in as many parts, but for smaller ones: more would take less memory, but a plan, which goes
+through each, longer."""
 REFUSED = ("amsgrad", "maximize", "differentiable", "capturable")
 
 
@@ -147,31 +150,54 @@ class Optimizer8bitAttachment(Attachment):
     def _update_one(
         self, number: int, weight: Tensor, gradient: Tensor, group: Mapping[str, Any], *, decoupled: bool
     ) -> None:
-        """Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019), its moments unpacked."""
-        before, rate, decay = self._moments.get(number), float(group["lr"]), float(group["weight_decay"])
-        steps = 1 if before is None else before.steps + 1
-        one, two = (float(beta) for beta in group["betas"])
-        exact = gradient.float()
-        if decay and decoupled:
-            weight.mul_(1 - rate * decay)
-        elif decay:
-            exact = exact + decay * weight.float()
-        first, second = torch.zeros_like(exact), torch.zeros_like(exact)
-        if before is not None:
-            first = unpack(before.first, weight.shape)
-            second = unpack(before.second, weight.shape).square_()
-        first.lerp_(exact, 1 - one)
-        second.mul_(two).addcmul_(exact, exact, value=1 - two)
-        root = second.sqrt_()
-        generator = torch.Generator(weight.device).manual_seed(hash((self._seed, number, steps)) % 2**63)
-        block = self._plugin.block
-        self._moments[number] = Moments(
-            steps,
-            pack(first, block=block, signed=True, generator=generator),
-            pack(root, block=block, signed=False, generator=generator),
-        )
-        spread = root.div_(math.sqrt(1 - two**steps)).add_(float(group["eps"]))
-        weight.sub_((first / spread).mul_(rate / (1 - one**steps)).to(weight.dtype))
+        """A part of the blocks at a time: what is unpacked takes a small share of what the weight does."""
+        block, count = self._plugin.block, weight.numel()
+        moments = self._moments.get(number)
+        if moments is None:
+            first = packed_zeros(count, block=block, signed=True, device=weight.device)
+            second = packed_zeros(count, block=block, signed=False, device=weight.device)
+            moments = self._moments[number] = Moments(0, first, second)
+        # Those of a checkpoint lie on the CPU.
+        moments.first, moments.second = moments.first.to(weight.device), moments.second.to(weight.device)
+        moments.steps += 1
+        generator = torch.Generator(weight.device).manual_seed(hash((self._seed, number, moments.steps)) % 2**63)
+        # Views, unless the weight lies in an order of its own.
+        flat, towards = weight.flatten(), gradient.flatten()
+        blocks = -(-max(SMALLEST_PART, -(-count // PARTS)) // block)
+        for start in range(0, len(moments.first.levels), blocks):
+            part = slice(start, start + blocks)
+            numbers = slice(start * block, (start + blocks) * block)
+            chosen = Moments(moments.steps, moments.first.part(part), moments.second.part(part))
+            _adam(flat[numbers], towards[numbers].float(), chosen, group, decoupled=decoupled, generator=generator)
+        if not weight.is_contiguous():
+            weight.copy_(flat.view_as(weight))
+
+
+def _adam(
+    weights: Tensor,
+    gradients: Tensor,
+    moments: Moments,
+    group: Mapping[str, Any],
+    *,
+    decoupled: bool,
+    generator: torch.Generator,
+) -> None:
+    """A step of Adam (Kingma and Ba 2015) or AdamW (Loshchilov and Hutter 2019) in place, moments included."""
+    rate, decay, steps = float(group["lr"]), float(group["weight_decay"]), moments.steps
+    one, two = (float(beta) for beta in group["betas"])
+    if decay and decoupled:
+        weights.mul_(1 - rate * decay)
+    elif decay:
+        gradients = gradients + decay * weights.float()
+    block = moments.first.levels.shape[1]
+    first = unpack(moments.first, weights.shape).lerp_(gradients, 1 - one)
+    root = (
+        unpack(moments.second, weights.shape).square_().mul_(two).addcmul_(gradients, gradients, value=1 - two).sqrt_()
+    )
+    moments.first.overwrite(pack(first, block=block, signed=True, generator=generator))
+    moments.second.overwrite(pack(root, block=block, signed=False, generator=generator))
+    spread = root.div_(math.sqrt(1 - two**steps)).add_(float(group["eps"]))
+    weights.sub_((first / spread).mul_(rate / (1 - one**steps)).to(weights.dtype))
 
 
 def _optimizers(made: Any) -> Iterator[Optimizer]:

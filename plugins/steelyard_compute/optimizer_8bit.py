@@ -21,8 +21,8 @@ class Optimizer8bit(Plugin):
 
     As Dettmers et al. (2022) do, but the levels are those of a square root in place of a table, and rounding is random,
     so that small changes of the second moment are not lost and its mean stays right. Weights and gradients are as they
-    were; one weight at a time is updated, so that no 32 bit copy of all states ever exists. Small weights (biases,
-    norms) keep torch's own state.
+    were; a weight is updated in up to 16 parts, so that no 32 bit copy of a whole state ever exists. Small weights
+    (biases, norms) keep torch's own state.
     """
 
     shares = frozenset({Seam.OPTIMIZER})
