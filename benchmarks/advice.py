@@ -3,21 +3,19 @@
 Run: python benchmarks/advice.py [lean] [runs=N] [MODEL...]
 
 Each config is five models' plain training with one lever pulled or a smaller batch. It is trained for two short epochs
-in a fresh process that has its libraries but nothing else, and whose data segment may not grow by more than the advisor
-says is to be left (RLIMIT_DATA), and some for what is never written to: a process that asks for more gets an exception.
-If it grows by more than is to be left, or by so much that it ends, in any of N trainings (1), the config did not fit;
-else the middle one counts, since where an object lies on the heap, and so how far it grows, is left to chance. What is
-saved is looked at in tensors (torch's profiler) and in the resident process. The processes have an allocator as the
-command gives itself, without a cache of small chunks; `lean` gives them one that gives back what is freed.
+by `steelyard run`, whose data segment may not grow in the training by more than the advisor says is to be left
+(RLIMIT_DATA), and some for what is never written to: a process that asks for more gets an exception. If it grows by
+more than is to be left, or by so much that it ends, in any of N trainings (1), the config did not fit; else the middle
+one counts, since where an object lies on the heap, and so how far it grows, is left to chance. What is saved is looked
+at in tensors (torch's profiler, in a process of its own) and in the resident process. The command gives itself an
+allocator without a cache of small chunks; `lean` gives it one that gives back what is freed.
 
 Goals: all fit; what is saved of the whole is within 10 % of the whole.
 """
 
-import gc
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,9 +30,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, seed_everything
+from pytorch_lightning import seed_everything
 
-from steelyard import assembly, building, resident, training
+from steelyard import assembly, building, training
 from steelyard.advising.advice import need
 from steelyard.cli._anew import without_cache
 from steelyard.composing import compose
@@ -42,12 +40,8 @@ from steelyard.estimating._heap import LEAN
 from steelyard.estimating.estimate import ONCE
 from steelyard.planning import foreseen
 from steelyard.selection import plugins_of
-from steelyard.short_memory import ran_out
 
 MIB = 2**20
-RESERVED = 32 * MIB
-"""oneDNN takes 256 KiB of addresses for a program, which the limit counts, and writes to few pages of it: 24 MiB for a
-ResNet in batches of two sizes, of which 0.6 are memory."""
 EPOCHS = 2
 BARE = (
     "privacy=none",
@@ -116,8 +110,12 @@ def words(model: str, lever: str = "") -> list[str]:
     return [*line.split(), *BARE, f"data.batch_size={rows}", *([f"compute=[{lever}]"] if lever else [])]
 
 
+def whole(line: list[str]) -> list[str]:
+    return [*line, "checkpoints=none", f"trainer.max_epochs={EPOCHS}"]
+
+
 def configured(line: list[str]) -> DictConfig:
-    return compose(*line, "checkpoints=none", f"trainer.max_epochs={EPOCHS}").config
+    return compose(*whole(line)).config
 
 
 def look(line: list[str], *, lean: bool, runs: int) -> Seen:
@@ -125,72 +123,51 @@ def look(line: list[str], *, lean: bool, runs: int) -> Seen:
     assert estimate is not None
     left = need(estimate, lean=lean)
     environment = {**os.environ, **(LEAN if lean else {})}
-    command = [sys.executable, __file__, "child", str(left), *line]
-    told = list[dict[str, int]]()
-    for _ in range(runs):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"{line}: {done.stderr[-1000:]}")
-        told.append(json.loads(done.stdout.splitlines()[-1]))
-    grown = [one["grown"] if one["grown"] <= left else 0 for one in told]
-    tensors = max(one["tensors"] for one in told)
+    grown = [one if one <= left else 0 for one in (run(line, left, environment) for _ in range(runs))]
+    command = [sys.executable, __file__, "child", *line]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if told.returncode:
+        sys.exit(f"{line}: {told.stderr[-1000:]}")
+    tensors = int(told.stdout.splitlines()[-1])
     likely = estimate.process_bytes if not lean else estimate.held_lean + ONCE
     return Seen(said=estimate.tensor_bytes, likely=likely, left=left, tensors=tensors, grown=grown)
 
 
-def child(left: int, line: list[str]) -> None:
-    """Prints by how much this process grew in a training, and the peak of the tensors in another one."""
+def run(line: list[str], left: int, environment: dict[str, str]) -> int:
+    """Bytes by which a run's process grew in its training, 0 where it was left too little."""
+    places = os.pathsep.join(filter(None, (str(Path(__file__).parent), environment.get("PYTHONPATH"))))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "grown"
+        watch = f"trainer.callbacks=[{{_target_:_advice_watch.Limited,left:{left},path:{path}}}]"
+        command = [sys.executable, "-m", "steelyard", "run", *whole(line), watch]
+        told = subprocess.run(
+            command, cwd=folder, env={**environment, "PYTHONPATH": places}, capture_output=True, text=True, check=False
+        )
+        if not path.exists():
+            sys.exit(f"{line}: {told.stderr[-1000:]}")
+        return int(path.read_text())
+
+
+def child(line: list[str]) -> None:
+    """Prints the peak of the tensors of a training."""
     config = configured(line)
     data = building.make_data(config)
-    next(iter(data.train_dataloader()))
-    # What a lever imports is no memory of the training.
-    assembly.attach(plugins_of(config), building.make_draft(config, data))
-    gc.collect()
-    growth = resident.Growth()
-    status = Path("/proc/self/status").read_text().splitlines()
-    segment = next(int(row.split()[1]) * 1024 for row in status if row.startswith("VmData:"))
-    resource.setrlimit(resource.RLIMIT_DATA, (segment + left + RESERVED, resource.RLIM_INFINITY))
-    try:
-        train(config, data, watch=_Looks(growth))
-        grown = growth.bytes()
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
-            raise
-        grown = 0
-    resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         train(config, data)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profile.export_chrome_trace(str(path))
         events = [event for event in json.loads(path.read_text())["traceEvents"] if event.get("name") == "[memory]"]
-    most = max(accumulate(event["args"]["Bytes"] for event in sorted(events, key=lambda event: event["ts"])))
-    print(json.dumps({"grown": grown, "tensors": int(most)}))
+    print(int(max(accumulate(event["args"]["Bytes"] for event in sorted(events, key=lambda event: event["ts"])))))
 
 
-class _Looks(Callback):
-    """Pages of files are told from others only while they come."""
-
-    def __init__(self, growth: resident.Growth) -> None:
-        self._growth = growth
-
-    def on_before_backward(self, *_: object) -> None:
-        self._growth.look()
-
-    def on_after_backward(self, *_: object) -> None:
-        self._growth.look()
-
-    def on_train_batch_end(self, *_: object) -> None:
-        self._growth.look()
-
-
-def train(config: DictConfig, data: Any, watch: Callback | None = None) -> None:
+def train(config: DictConfig, data: Any) -> None:
     seed_everything(0, verbose=False)
     draft = building.make_draft(config, data)
     selected = plugins_of(config)
     attachments = assembly.attach(selected, draft)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = training.make_trainer(config, draft, selected, attachments, Path(folder), watch=watch)
+        trainer = training.make_trainer(config, draft, selected, attachments, Path(folder))
         training.fit(trainer, draft, None)
 
 
@@ -199,7 +176,7 @@ def main() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     if sys.argv[1:2] == ["child"]:
-        child(int(sys.argv[2]), sys.argv[3:])
+        child(sys.argv[2:])
         return
     environment = without_cache(os.environ)
     if environment is not None:
