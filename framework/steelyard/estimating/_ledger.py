@@ -24,6 +24,9 @@ from steelyard.estimating._onednn import (
 KINDS = ("weights", "gradients", "optimizer", "activations", "per-example gradients", "batch", "workspace")
 """What bytes are for: weights with buffers; activations are made in the forward pass; workspace is the rest."""
 
+_ATEN = torch.ops.aten
+_FILLED = frozenset({_ATEN.scatter, _ATEN.scatter_add, _ATEN.index_add, _ATEN.index_put, _ATEN.put})
+"""Operations with which autograd's formulas for what takes numbers out of a tensor put their gradients back into it."""
 BLOCK = 512
 """Bytes by which torch's allocator on a GPU rounds up what is asked for."""
 
@@ -48,8 +51,8 @@ class Ledger:
         self._moments: list[Moment] = []
         self._open: dict[int, int] = {}
         self._weights: frozenset[tuple[int, ...]] = frozenset()
-        # A sum of gradients and the first of them; entries that go on as others.
-        self._sum: tuple[int, int] | None = None
+        # What may be written over what it is made of, and that; entries that go on as others.
+        self._over: tuple[int, int] | None = None
         self._same: dict[int, int] = {}
         self._views = WeakIdKeyDictionary()
 
@@ -76,8 +79,11 @@ class Ledger:
             self._around(made, [batch_normed_back(args[1], train=args[7])])
         for tensor in made:
             self.note(tensor)
-        if packet is torch.ops.aten.add and self.moment is Moment.BACKWARD:
-            self._added(args[0], made[0])
+        if self.moment is Moment.BACKWARD:
+            if packet is torch.ops.aten.add:
+                self._added(args[0], made[0])
+            elif packet in _FILLED:
+                self._filled(args[0], made[0])
         if packet is torch.ops.aten.mkldnn_rnn_layer:
             # oneDNN's own buffers, of which a fake tensor knows nothing.
             own = recurrent(args[0], args[2])
@@ -198,9 +204,18 @@ class Ledger:
         # A view holds the tensor that it is of, so that somebody else has its bytes.
         if not isinstance(first, Tensor) or first in self._views or not by_engine():
             return
+        self._may_go_on(first, made)
+
+    def _filled(self, zeros: Tensor, made: Tensor) -> None:
+        """Zeros that one of autograd's formulas puts gradients into: torch copies them where these have no numbers."""
+        if by_engine():
+            self._may_go_on(zeros, made)
+
+    def _may_go_on(self, first: Tensor, made: Tensor) -> None:
+        """What is made takes the place of what it is made of, if nobody holds that any more when it is there."""
         old, new = (self._open.get(storage_of(tensor).key) for tensor in (first, made))
         if old is not None and new is not None and self._sizes[old] == self._sizes[new]:
-            self._sum = new, old
+            self._over = new, old
 
     def _pass(self, size: int) -> None:
         self._events.append(~self._taken(size))
@@ -212,12 +227,12 @@ class Ledger:
         entry = self._same.pop(entry, entry)
         if self._open.get(key) == entry:
             del self._open[key]
-        if self._sum is not None and self._sum[1] == entry and self._events[-1] == self._sum[0]:
-            # Nobody else had the first gradient. Torch adds in place then, but not where tensors have no numbers.
+        if self._over is not None and self._over[1] == entry and self._events[-1] == self._over[0]:
+            # Nobody else had it. Torch works in place then, but not where tensors have no numbers.
             self._goes_on(entry, self._events.pop())
         else:
             self._events.append(~entry)
-        self._sum = None
+        self._over = None
 
     def _goes_on(self, entry: int, other: int) -> None:
         """An entry takes the place of another one."""

@@ -33,6 +33,20 @@ class Doubled(torch.autograd.Function):
         return 2 * gradients[0] + gradients[0]
 
 
+class Put(torch.autograd.Function):
+    """Puts gradients in Python into what it has made itself."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        del ctx
+        return inputs[:, :1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        del ctx
+        return torch.zeros(8, 16, 64).index_add(1, numbers(1), gradients[0])
+
+
 CASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "two ways": lambda inputs, weight: (inputs.sin() + inputs.cos()).tanh(),
     "three ways": lambda inputs, weight: (inputs.sin() + inputs.cos() + inputs.exp()).tanh(),
@@ -43,6 +57,23 @@ CASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "the same for all": lambda inputs, weight: inputs.sum() + inputs.mean() + inputs.tanh().sum(),
 }
 """Each uses its inputs (8, 16, 64) more than once, so that the gradients of these are added up."""
+TAKEN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "gathered": lambda inputs, weight: inputs.gather(2, numbers(8, 16, 1)),
+    "selected": lambda inputs, weight: inputs.index_select(1, numbers(3)),
+    "by index": lambda inputs, weight: inputs[:, numbers(3), numbers(3)],
+    "taken": lambda inputs, weight: inputs.take(numbers(5)),
+    "largest": lambda inputs, weight: inputs.max(2)[0],
+    "some of the largest": lambda inputs, weight: inputs.topk(3, 2)[0],
+    "sorted": lambda inputs, weight: inputs.sort(2)[0],
+    "log of the likelihood": lambda inputs, weight: inputs.log_softmax(2).gather(2, numbers(8, 16, 1)),
+    "put in Python": lambda inputs, weight: Put.apply(inputs),
+}
+"""Each takes numbers out of its inputs, so that their gradients are put into zeros."""
+CASES |= TAKEN
+
+
+def numbers(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.long)
 
 
 def passed_back(case: str, inputs: Tensor, weight: Tensor) -> Callable[[], object]:
@@ -82,6 +113,6 @@ def booked(case: str) -> list[int]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gradients_are_added_up_in_place_where_torch_does_so(case: str, tmp_path: Path) -> None:
+def test_gradients_are_added_up_and_put_into_zeros_in_place_where_torch_does_so(case: str, tmp_path: Path) -> None:
     real, told = really(case, tmp_path / "trace.json"), booked(case)
     assert [size for size in told if abs(size) > LARGE] == [size for size in real if abs(size) > LARGE]
