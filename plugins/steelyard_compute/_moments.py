@@ -63,14 +63,15 @@ def pack(values: Tensor, *, block: int, signed: bool, generator: torch.Generator
     flat = values.flatten()
     blocks = pad(flat, (0, -len(flat) % block)).unflatten(0, (-1, block))
     scales = blocks.abs().amax(dim=1, keepdim=True)
-    shares = blocks / torch.where(scales > 0, scales, torch.ones_like(scales))
+    # Of a block of zeros the shares are 0, too.
+    shares = blocks / scales.clamp(min=torch.finfo(scales.dtype).tiny)
     largest = SIGNED if signed else UNSIGNED
-    exact = shares.abs().sqrt() * largest
+    exact = shares.abs().sqrt_().mul_(largest)
     draws = torch.rand(exact.shape, generator=generator, device=exact.device)
-    levels = (exact + draws).floor().clamp(max=largest)
+    levels = exact.add_(draws).floor_().clamp_(max=largest)
     if signed:
-        return Packed((levels * shares.sign()).to(torch.int8), scales)
-    return Packed(torch.where(shares > 0, levels.clamp(min=1), levels).to(torch.uint8), scales)
+        return Packed(levels.copysign_(shares).to(torch.int8), scales)
+    return Packed(torch.where(shares > 0, levels.clamp_(min=1), 0).to(torch.uint8), scales)
 
 
 def unpack(packed: Packed, shape: torch.Size) -> Tensor:

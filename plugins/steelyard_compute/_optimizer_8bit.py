@@ -20,7 +20,7 @@ from steelyard_compute._moments import Packed, pack, packed_zeros, unpack
 from steelyard_compute.optimizer_8bit import Optimizer8bit
 
 MIB = 1024 * 1024
-PARTS, SMALLEST_PART = 16, 2**17
+PARTS, SMALLEST_PART = 8, 2**18
 """A weight is updated in as many parts, but for smaller ones: more would take less memory, but a plan, which goes
 through each, longer."""
 REFUSED = ("amsgrad", "maximize", "differentiable", "capturable")
