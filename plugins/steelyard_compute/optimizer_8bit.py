@@ -21,7 +21,7 @@ class Optimizer8bit(Plugin):
 
     As Dettmers et al. (2022) do, but the levels are those of a square root in place of a table, and rounding is random,
     so that small changes of the second moment are not lost and its mean stays right. Weights and gradients are as they
-    were; a weight is updated in up to 16 parts, so that no 32 bit copy of a whole state ever exists. Small weights
+    were; a weight is updated in up to 8 parts, so that no 32 bit copy of a whole state ever exists. Small weights
     (biases, norms) keep torch's own state.
     """
 

@@ -10,6 +10,7 @@ from steelyard.models.mlp import MLP
 from steelyard.models.normalise import Normalise
 from steelyard.models.resnet import ResNet
 from steelyard.models.rt_detr import RTDETR
+from steelyard.models.scattering import Scattering
 from steelyard.models.speech_cnn import SpeechCNN
 from steelyard.models.speech_t5 import SpeechT5
 from steelyard.models.tanh_cnn import TanhCNN
@@ -29,6 +30,7 @@ __all__ = [
     "KeywordCNN",
     "Normalise",
     "ResNet",
+    "Scattering",
     "SoundEmbedding",
     "SpeechCNN",
     "SpeechT5",
