@@ -16,7 +16,7 @@ from torch.optim import LBFGS, Optimizer
 from steelyard.attachment import Attachment
 from steelyard.draft import Draft, Step
 from steelyard.measurement import Artefact, Measurement
-from steelyard.problem import Refused, refuse
+from steelyard.problem import refuse
 from steelyard.runs import Run
 from steelyard.seam import Seam
 from steelyard_privacy._adaptive import ClippingNorm
@@ -29,7 +29,7 @@ from steelyard_privacy._engine import Objective
 from steelyard_privacy._ledger import Tampered, Writer, beside_outputs
 from steelyard_privacy._meanings import meant
 from steelyard_privacy._noise_watch import NoiseWatch
-from steelyard_privacy._obstacles import layer_problems
+from steelyard_privacy._obstacles import check_layers
 from steelyard_privacy._outputs import Output, give_backward, returned, spare_backward
 from steelyard_privacy._plan import Plan, make_plan
 from steelyard_privacy._pooling import Pool
@@ -57,7 +57,7 @@ def attach(plugin: DPSGD, draft: Draft) -> "PrivateTraining":
     Raises:
         Refused: If there is no plan that keeps the promise.
     """
-    _check_layers(draft.task)  # Others may have changed them since preflight.
+    check_layers(draft.task)  # Others may have changed them since preflight.
     plan = make_plan(plugin, draft)
     data = fingerprint(draft.data)
     attachment = PrivateTraining(plugin, plan, draft.task, data=data, rehearsal=draft.rehearsal)
@@ -128,9 +128,16 @@ class PrivateTraining(Attachment):
             step=lambda: self._account.steps,
             watch=self._controls.draws.add,
             part=(together.number, together.count),
+            wanted=self._wanted,
         )
         self._served = 0
         return self._loader
+
+    def _wanted(self, step: int) -> int | None:
+        """Of a rehearsal the third step, when it is known what is cut, is one that takes most memory."""
+        if not self._rehearsal or step < 2 or self._choice is None:
+            return None
+        return self._plan.fullest(self._largest(self._choice))
 
     def private(self, inner: Step) -> Step:
         """A training step that makes no gradients but those of single examples."""
@@ -148,7 +155,7 @@ class PrivateTraining(Attachment):
         Raises:
             Refused: If the guarantee would not hold.
         """
-        _check_layers(pl_module)
+        check_layers(pl_module)
         self._crew = crew()
         if self._crew.count > 1:
             if not isinstance(trainer.strategy, DDPStrategy):
@@ -184,11 +191,11 @@ class PrivateTraining(Attachment):
             BudgetExhausted: If the target epsilon does not afford this step.
         """
         give_backward(pl_module)
-        total, self._pending = self._pending, None
-        sums = self._sums
+        total, self._pending, sums = self._pending, None, self._sums
         if total is None or sums is None:
             raise RuntimeError("the optimizer steps without a private gradient: something has gone past DP-SGD")
-        limit = self._plan.affordable_steps
+        # A rehearsal takes two steps and more, also of a training that affords one.
+        limit = None if self._rehearsal else self._plan.affordable_steps
         if limit is not None and self._account.steps >= limit:
             raise BudgetExhausted(f"epsilon {self._plugin.target_epsilon} affords {limit} steps and they are taken")
         if self._ledger is not None:
@@ -283,8 +290,7 @@ class PrivateTraining(Attachment):
             parameter.grad = None
         count = self._count(batch)
         self._try(batch, count, lambda piece: Output(training_step(piece), 1).loss)
-        expected = -(-self._plan.population.batch_size // self._crew.count)
-        cuts = pieces(count, largest=self._plugin.max_physical_batch_size or choice.largest(expected))
+        cuts = pieces(count, largest=self._largest(choice))
         sums.reset(patient=len(cuts) > 1)
         norms: list[Tensor] = []
         outputs: list[Output] = []
@@ -316,6 +322,10 @@ class PrivateTraining(Attachment):
         if not self._rehearsal:
             spare_backward(self._task)
         return returned(outputs, found)
+
+    def _largest(self, choice: Choice) -> int | None:
+        expected = -(-self._plan.population.batch_size // self._crew.count)
+        return self._plugin.max_physical_batch_size or choice.largest(expected)
 
     def _ready(self) -> tuple[Sums, Choice]:
         """The engine for the weights that the optimizer trains now: callbacks may thaw some on the way."""
@@ -388,8 +398,3 @@ class PrivateTraining(Attachment):
                     f"the run was begun with {name} {was:.6g} and cannot go on with {now:.6g} on the same account",
                     fix="resume with the settings that the run was begun with",
                 )
-
-
-def _check_layers(task: LightningModule) -> None:
-    if problems := list(layer_problems(task)):
-        raise Refused(problems)

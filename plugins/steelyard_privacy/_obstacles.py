@@ -69,6 +69,16 @@ def obstacles(plugin: DPSGD, draft: Draft) -> Iterator[Problem]:
         )
 
 
+def check_layers(task: nn.Module) -> None:
+    """Looks at the layers alone.
+
+    Raises:
+        Refused: With everything about them that breaks the guarantee.
+    """
+    if problems := list(layer_problems(task)):
+        raise Refused(problems)
+
+
 def layer_problems(task: nn.Module) -> Iterator[Problem]:
     """Layers through which one example reaches the others, or stays behind in running statistics.
 

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from torch import nn
@@ -59,6 +60,17 @@ class Plan:
     def epsilon(self) -> float | None:
         """What the whole training costs; None where its length is open."""
         return None if self.steps is None else self.mechanism.epsilon(steps=self.steps)
+
+    def fullest(self, largest: int | None) -> int:
+        """Size of the drawn batch that takes most memory: the largest to be expected, or one that is cut less often.
+
+        Args:
+            largest: Piece into which a batch is cut; a batch that is cut once more has smaller ones. None: any.
+        """
+        expected = self.population.batch_size
+        deviations = NormalDist().inv_cdf(1 - 1 / (1 + (self.steps or LIGHTNINGS_EPOCHS)))
+        drawn = expected + math.ceil(deviations * math.sqrt(expected * (1 - self.population.rate)))
+        return drawn if largest is None else min(drawn, -(-expected // largest) * largest)
 
     def __str__(self) -> str:
         mechanism = self.mechanism

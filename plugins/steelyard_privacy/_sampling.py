@@ -180,6 +180,7 @@ class PoissonLoader(DealtOut):
         step: How many steps were taken so far.
         watch: Told of every draw: the positions in the population.
         part: Number and count of the processes that share each batch: all draw it whole, and each takes its part.
+        wanted: Says of a step, by its number, how many are taken without chance, which only a rehearsal may; or None.
         drawn: Number of examples drawn for the batch given last.
         batches: Number of batches given so far: tells one batch from the next.
     """
@@ -190,6 +191,7 @@ class PoissonLoader(DealtOut):
     step: Callable[[], int]
     watch: Callable[[NDArray[np.int64]], None]
     part: tuple[int, int] = (0, 1)
+    wanted: Callable[[int], int | None] = lambda step: None
     drawn: int = 0
     batches: int = 0
     _waiting: deque[int] = field(default_factory=deque[int], repr=False)
@@ -209,6 +211,11 @@ class PoissonLoader(DealtOut):
             prefetch_factor=source.prefetch_factor,
             persistent_workers=source.persistent_workers,
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Of a batch in expectation."""
+        return self.population.batch_size
 
     def __len__(self) -> int:
         return self.population.steps_per_epoch
@@ -249,7 +256,11 @@ class PoissonLoader(DealtOut):
         for first in range(0, len(self), together):
             steps = min(together, len(self) - first)
             generator = self.randomness.draws(step=start + first)
-            drawn = poisson_draw(steps * size, rate=rate, generator=generator)
+            wanted = self.wanted(start + first)
+            if wanted is None:
+                drawn = poisson_draw(steps * size, rate=rate, generator=generator)
+            else:
+                drawn = np.arange(min(wanted, size))
             ends = np.searchsorted(drawn, size * np.arange(1, steps)).tolist()
             drawn %= size
             places = drawn.tolist()

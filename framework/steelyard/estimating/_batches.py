@@ -29,6 +29,7 @@ class Batches(Protocol):
             draws its batches, those who make it look once more at what they do, and it is the third.
         seen: How many batches of each shape an epoch has, where they differ.
         told: The same in words.
+        expected: Examples of a batch in the mean, where a loader that draws them says so.
         order: Shapes of the first steps after the first, where they differ; of batches that are put together to a step,
             the largest.
     """
@@ -39,6 +40,8 @@ class Batches(Protocol):
     seen: Counter[Shape]
     told: str
 
+    @property
+    def expected(self) -> int | None: ...
     @property
     def order(self) -> Sequence[Shape]: ...
     def __len__(self) -> int: ...
@@ -118,6 +121,7 @@ class _Chosen:
     told: str = ""
     order: Sequence[Shape] = ()
     steady: int = 1
+    expected: int | None = None
 
     @property
     def batch_size(self) -> Any:
@@ -144,8 +148,13 @@ class _AsTheyCome:
         self.seen = Counter[Shape]()
 
     @property
+    def expected(self) -> int | None:
+        varies = len({shape.rows for shape in self._shapes}) > 1
+        return self.batch_size if varies and isinstance(self.batch_size, int) else None
+
+    @property
     def order(self) -> Sequence[Shape]:
-        return drawn(self._shapes)
+        return drawn(self._shapes, expected=self.expected)
 
     def __len__(self) -> int:
         return len(self._inner)
@@ -163,7 +172,7 @@ class _AsTheyCome:
             yield self._fakes.batch(batch)
 
 
-def drawn(shapes: Sequence[Shape]) -> Sequence[Shape]:
+def drawn(shapes: Sequence[Shape], *, expected: int | None = None) -> Sequence[Shape]:
     """What batches may look like that come after the first and differ in nothing but their number of examples.
 
     Where each example is drawn for itself the number varies by about the root of its mean: most steps have a batch of a
@@ -171,10 +180,11 @@ def drawn(shapes: Sequence[Shape]) -> Sequence[Shape]:
 
     Args:
         shapes: Of the first batches.
+        expected: Mean number of examples; None: that of the first batches.
     """
     if len({shape.rows for shape in shapes}) < 2 or len({shape.lengths for shape in shapes}) > 1:
         return ()
-    middle, draw = mean(shape.rows for shape in shapes), random.Random(0)  # noqa: S311 (sizes, no secrets)
+    middle, draw = expected or mean(shape.rows for shape in shapes), random.Random(0)  # noqa: S311 (sizes, no secrets)
     rows = [max(1, round(draw.gauss(middle, math.sqrt(middle)))) for _ in range(LOOKED)]
     return [Shape(rows=count, numbers=tuple(round(count * each) for each in shapes[0].lengths)) for count in rows]
 

@@ -34,6 +34,7 @@ class Estimate:
         examples: In one batch.
         precision: Of the training, as the Trainer calls it.
         batches: To one optimizer step.
+        steps: Of the whole training, as its plugins limit it and load its batches; None where its end is open.
         uncounted: What is not in these numbers, and why.
         uneven: How batches differ in shape, where they do: memory is that of the largest, operations are the mean.
         assumed: Questions about numbers that nobody knows before training, and how often they were asked.
@@ -57,6 +58,7 @@ class Estimate:
     examples: int
     precision: str = "32-true"
     batches: int = 1
+    steps: int | None = None
     uncounted: tuple[str, ...] = ()
     uneven: str = ""
     assumed: tuple[str, ...] = ()

@@ -19,8 +19,8 @@ def forecaster(selected: Sequence[Selected], draft: Draft) -> Callable[[], Forec
     @functools.cache
     def forecast() -> Forecast:
         estimate, notes = estimated(selected, draft)
-        batches = None if estimate is None else estimate.batches
-        return Forecast(estimate=estimate, steps=count_steps(draft, batches=batches), notes=notes)
+        steps = count_steps(draft) if estimate is None else estimate.steps
+        return Forecast(estimate=estimate, steps=steps, notes=notes)
 
     return forecast
 
@@ -42,12 +42,12 @@ def estimated(selected: Sequence[Selected], draft: Draft) -> tuple[Estimate | No
     return None, (f"no estimate: {reason}",)
 
 
-def count_steps(draft: Draft, *, batches: int | None = None) -> int | None:
+def count_steps(draft: Draft, *, loader: Any = None) -> int | None:
     """Optimizer steps by `max_epochs`, `max_steps` and the loader's length, or None where the end is open.
 
     Args:
-        draft: As it is before anything is attached.
-        batches: To a step, where a plugin will change that.
+        draft: With what plugins have set, or without.
+        loader: Of the training data, with the wraps of plugins; None: the data's own.
     """
     trainer = draft.trainer
     most = trainer.get("max_steps")
@@ -55,23 +55,23 @@ def count_steps(draft: Draft, *, batches: int | None = None) -> int | None:
     epochs = trainer.get("max_epochs")
     if epochs is None and steps is None:
         epochs = 1000
-    each = count_epoch(draft, batches=batches)
+    each = count_epoch(draft, loader=loader)
     if epochs not in (None, -1) and each is not None:
         by_epochs = int(epochs) * each
         steps = by_epochs if steps is None else min(steps, by_epochs)
     return steps
 
 
-def count_epoch(draft: Draft, *, batches: int | None = None) -> int | None:
+def count_epoch(draft: Draft, *, loader: Any = None) -> int | None:
     """Optimizer steps of an epoch, or None where the loader has no length. The arguments are those of `count_steps`."""
     try:
-        loaded = len(draft.data.train_dataloader())
+        loaded = len(draft.data.train_dataloader() if loader is None else loader)
     except TypeError:
         return None
     limit = draft.trainer.get("limit_train_batches")
     if limit is not None:
         loaded = int(loaded * limit) if isinstance(limit, float) else min(loaded, int(limit))
-    return math.ceil(loaded / (batches or int(draft.trainer.get("accumulate_grad_batches") or 1)))
+    return math.ceil(loaded / int(draft.trainer.get("accumulate_grad_batches") or 1))
 
 
 def validates_each_epoch(draft: Draft) -> bool:

@@ -1,13 +1,10 @@
 """A training without numbers: Lightning's own Trainer over tensors that have a shape and nothing else."""
 
 import gc
-import logging
 import os
 import platform
-import warnings
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
@@ -31,6 +28,7 @@ from steelyard.estimating._ledger import Ledger, tensors_in
 from steelyard.estimating._programs import Call, Programs, calls
 from steelyard.estimating._replay import Trace, held, spread
 from steelyard.estimating._shapes import Shape, shape_of, total
+from steelyard.estimating._surroundings import quiet, tidy
 from steelyard.estimating._where import Where
 from steelyard.estimating.estimate import Estimate
 from steelyard.estimating.forecasting import count_epoch, count_steps, validates, validates_each_epoch
@@ -65,7 +63,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
         Exception: What the task or a plugin cannot do without numbers.
     """
     fakes = _fake.Fakes()
-    with randomness.forked(), _quiet(), _tidy():
+    with randomness.forked(), quiet(), tidy():
         # The same draft gives the same estimate, whatever batch its loader would draw.
         seed_everything(draft.seed, verbose=False)
         mine = replace(
@@ -84,8 +82,10 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
         watch = _Watch(mine, single=any(Seam.GRADIENTS in choice.plugin.owns for choice in selected))
         with assembly.wrapped(mine):
             each = int(mine.trainer.get("accumulate_grad_batches") or 1)
-            loader = batches_of(mine.data.train_dataloader(), fakes, size=mine.adapter.size, steps=STEPS, each=each)
+            inner = mine.data.train_dataloader()
+            loader = batches_of(inner, fakes, size=mine.adapter.size, steps=STEPS, each=each)
             watch.steps, watch.least = loader.steps, loader.least
+            watch.length = count_steps(mine, loader=inner)
             before = _looked_at_first(mine)
             with fakes.entered(watch.see):
                 trainer = Trainer(
@@ -194,10 +194,12 @@ class _Watch(Callback):
     Attributes:
         steps: To be taken.
         least: To be taken where a step takes long.
+        length: Steps of the whole training; None where its end is open.
     """
 
     def __init__(self, draft: Draft, *, single: bool) -> None:
         self.steps = self.least = STEPS
+        self.length: int | None = None
         self._draft = draft
         self._single = single
         self._ledger = Ledger()
@@ -291,13 +293,14 @@ class _Watch(Callback):
             raise RuntimeError("no step was taken: the training data holds no batch")
         # Those before it may have tried something.
         flops = self._steps[-1].flops
-        modules = self._steps[-1].modules
         counted: dict[Shape, float] = {}
         if batches.seen and len(self._steps) > BOOKED:
             counted = {step.shape: float(step.flops) for step in self._steps}
             flops = round(total(counted, batches.seen).value / sum(batches.seen.values()))
-            share = flops / (self._steps[-1].flops or 1)
-            modules = Counter({name: round(share * count) for name, count in modules.items()})
+        elif batches.expected and self._shape.rows:
+            flops = round(flops / self._shape.rows * batches.expected)
+        share = flops / (self._steps[-1].flops or 1)
+        modules = Counter({name: round(share * count) for name, count in self._steps[-1].modules.items()})
         weights = list(self._draft.task.parameters())
         grown = self._held(batches, validated)
         notes = [f"FLOPs of {name} ({count} times)" for name, count in sorted(self._flops.unknown.items())]
@@ -317,6 +320,7 @@ class _Watch(Callback):
             examples=self._examples,
             precision=str(self._draft.trainer.get("precision") or "32-true"),
             batches=int(self._draft.trainer.get("accumulate_grad_batches") or 1),
+            steps=self.length,
             uncounted=tuple(notes),
             uneven=batches.told,
             assumed=tuple(f"{name} ({count} times)" for name, count in sorted(assumed.items())),
@@ -344,7 +348,7 @@ class _Watch(Callback):
             steady=steady,
             epoch=(count_epoch(self._draft) or 0) if validates_each_epoch(self._draft) else 0,
         )
-        steps = count_steps(self._draft) or STEPS_UNKNOWN
+        steps = self.length or STEPS_UNKNOWN
         rules, lean = in_training(rules_of()), in_training(rules_of({**os.environ, **LEAN}))
         now = spread(trace, batches.order, rules, steps=steps)
         if not rules_of().dynamic:
@@ -363,36 +367,3 @@ class _Watch(Callback):
         for optimizer in trainer.optimizers:
             for tensor in tensors_in(dict(optimizer.state)):
                 self._ledger.note(tensor, "optimizer")
-
-
-@contextmanager
-def _tidy() -> Generator[None]:
-    """Garbage in cycles goes between the steps alone, so that the peak does not depend on when it is looked for.
-
-    What was there before is not looked at meanwhile: torch and its friends are hundreds of thousands of objects.
-    """
-    enabled, frozen = gc.isenabled(), gc.get_freeze_count()
-    gc.disable()
-    if not frozen:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        gc.collect()
-        if not frozen:
-            gc.unfreeze()
-        if enabled:
-            gc.enable()
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -10,6 +10,7 @@ from private_runs import CLASSES, Task, data, fit, make_draft, weights
 from steelyard.estimating.rehearsal import Estimate, rehearse
 from steelyard.selection import Selected
 from steelyard_privacy._ledger import beside_outputs
+from steelyard_privacy._plan import make_plan
 from steelyard_privacy.dp_sgd import DPSGD
 
 
@@ -36,6 +37,26 @@ def test_a_plan_is_the_same_every_time_although_the_noise_is_not_and_spends_no_e
     (once, ledger), (again, _) = rehearsed(DPSGD()), rehearsed(DPSGD())
     assert once == again
     assert not ledger.exists()
+
+
+def test_operations_are_those_of_a_batch_in_expectation_and_steps_those_of_the_private_plan() -> None:
+    def estimated(count: int, size: int) -> Estimate:
+        draft = make_draft(Task(), data(count, batch_size=size), max_epochs=3)
+        return rehearse([Selected("privacy.dp_sgd", DPSGD(noise_multiplier=1.0, target_epsilon=None))], draft)
+
+    small, large = estimated(70, 16), estimated(140, 32)
+    assert large.flops == 2 * small.flops
+    # 70 / 16 rounded down, where a loader that takes each example once makes five batches.
+    assert small.steps == 3 * 4
+    assert small.most > small.flops
+
+
+@pytest.mark.parametrize(("noise", "affordable"), [(1.0, 1), (4.0, 121)])
+def test_a_plan_ends_where_the_target_does(noise: float, affordable: int) -> None:
+    plugin = DPSGD(noise_multiplier=noise, target_epsilon=3.0)
+    estimate, _ = rehearsed(plugin, max_epochs=500)
+    plan = make_plan(plugin, make_draft(Task(), data(64, batch_size=16), max_epochs=500))
+    assert estimate.steps == plan.affordable_steps == affordable
 
 
 @pytest.mark.slow

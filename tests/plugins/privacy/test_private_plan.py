@@ -4,6 +4,7 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from private_runs import Task, data, make_draft, weights
 from steelyard.tasks import Classification
 from steelyard_privacy._accounting import Mechanism
 from steelyard_privacy._larger import larger, noise_of
-from steelyard_privacy._plan import make_plan
+from steelyard_privacy._plan import Plan, make_plan
 from steelyard_privacy.dp_sgd import DPSGD
 
 
@@ -31,6 +32,21 @@ def test_the_plan_says_how_much_signal_the_noise_leaves() -> None:
     assert any(problem.fix == "data.batch_size=64" for problem in notes)
     lazy = make_draft(Task(nn.LazyLinear(3)), module, max_epochs=1)
     assert make_plan(plugin, lazy).signal_to_noise is None
+
+
+def test_the_batch_that_takes_most_memory_is_the_largest_or_one_that_is_cut_less_often() -> None:
+    def plan(epochs: int) -> Plan:
+        draft = make_draft(Task(), data(6400, batch_size=64), max_epochs=epochs)
+        return make_plan(DPSGD(target_epsilon=None, noise_multiplier=2.0), draft)
+
+    generator = np.random.default_rng(0)
+    for epochs in (1, 20):
+        largest = generator.binomial(6400, 0.01, (500, epochs * 100)).max(axis=1)
+        assert plan(epochs).fullest(None) == pytest.approx(np.median(largest), abs=2)
+    assert plan(20).fullest(70) == 70
+    assert plan(20).fullest(40) == 80
+    assert plan(20).fullest(20) == 80
+    assert plan(20).fullest(200) == plan(20).fullest(None)
 
 
 @pytest.mark.parametrize(("sigma", "within"), [(1.0, 0.1), (3.0, 0.03)])

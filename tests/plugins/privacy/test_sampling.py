@@ -159,3 +159,13 @@ def test_collating_several_rows_from_one_example_is_an_error() -> None:
 
     with pytest.raises(ValueError, match="one row per example"):
         list(loader_of(DataLoader(ROWS, batch_size=8, collate_fn=twice)))
+
+
+def test_a_rehearsal_says_how_many_it_wants_of_a_step_and_leaves_the_others_to_chance() -> None:
+    loader = loader_of(DataLoader(ROWS, batch_size=10), seed=0)
+    assert loader.batch_size == 10
+    chance = list(loader.draws())
+    loader.wanted = {1: 17, 3: 1000}.get
+    found = list(loader.draws())
+    assert [len(places) for places in found] == [len(chance[0]), 17, len(chance[2]), 60, *map(len, chance[4:])]
+    assert len(set(found[1])) == 17
