@@ -154,7 +154,7 @@ class _AsTheyCome:
 
     @property
     def order(self) -> Sequence[Shape]:
-        return drawn(self._shapes, expected=self.expected)
+        return drawn(self._shapes, expected=self.expected, batches=len(self._inner))
 
     def __len__(self) -> int:
         return len(self._inner)
@@ -172,20 +172,23 @@ class _AsTheyCome:
             yield self._fakes.batch(batch)
 
 
-def drawn(shapes: Sequence[Shape], *, expected: int | None = None) -> Sequence[Shape]:
+def drawn(shapes: Sequence[Shape], *, expected: int | None = None, batches: int = 0) -> Sequence[Shape]:
     """What batches may look like that come after the first and differ in nothing but their number of examples.
 
-    Where each example is drawn for itself the number varies by about the root of its mean: most steps have a batch of a
-    shape that was not there before, and the largest has some three roots more than the mean.
+    Where each example is drawn for itself the number varies by about the root of its mean, and by less where an epoch
+    has few batches: most steps have a batch of a shape that was not there before, and the largest has some three
+    deviations more than the mean.
 
     Args:
         shapes: Of the first batches.
         expected: Mean number of examples; None: that of the first batches.
+        batches: Of an epoch, so that its reciprocal is the chance of an example; 0 where there is no end of them.
     """
     if len({shape.rows for shape in shapes}) < 2 or len({shape.lengths for shape in shapes}) > 1:
         return ()
     middle, draw = expected or mean(shape.rows for shape in shapes), random.Random(0)  # noqa: S311 (sizes, no secrets)
-    rows = [max(1, round(draw.gauss(middle, math.sqrt(middle)))) for _ in range(LOOKED)]
+    deviation = math.sqrt(middle * (1 - 1 / batches)) if batches else math.sqrt(middle)
+    rows = [max(1, round(draw.gauss(middle, deviation))) for _ in range(LOOKED)]
     return [Shape(rows=count, numbers=tuple(round(count * each) for each in shapes[0].lengths)) for count in rows]
 
 

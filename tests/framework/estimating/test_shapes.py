@@ -1,7 +1,6 @@
 """Batches of different shapes: their largest for memory, all of them for operations."""
 
 import itertools
-from statistics import mean, stdev
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from steelyard.adapters.text import TextAdapter
 from steelyard.data.tokens import ByLength, Padding, TokenExamples
 from steelyard.draft import Draft
 from steelyard.estimating import rehearsal
-from steelyard.estimating._batches import drawn
 from steelyard.estimating._flops import FlopCount
 from steelyard.estimating._shapes import Shape, spread_out, total
 from steelyard.estimating.rehearsal import Estimate, rehearse
@@ -162,11 +160,3 @@ def test_the_receipt_counts_all_lengths_from_some() -> None:
     resumed.load_state_dict(cost.state_dict())
     again = {row.name: row for row in resumed.measure(frozen(task, data, adapter=TEXT)) if isinstance(row, Measurement)}
     assert again["train_flops"].value == found["train_flops"].value
-
-
-def test_sizes_that_are_drawn_lie_around_the_mean_that_their_loader_tells() -> None:
-    shapes = [Shape(rows=rows, numbers=(3 * rows,)) for rows in (90, 104, 130)]
-    told, seen = ([shape.rows for shape in drawn(shapes, expected=expected)] for expected in (100, None))
-    assert mean(told) == pytest.approx(100, abs=2)
-    assert mean(seen) == pytest.approx(108, abs=2)
-    assert stdev(told) == pytest.approx(10, rel=0.2)

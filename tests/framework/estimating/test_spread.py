@@ -211,6 +211,9 @@ def test_batches_that_are_drawn_differ_as_counts_do() -> None:
     assert rows.mean().item() == pytest.approx(100, abs=2)
     assert rows.std().item() == pytest.approx(10, rel=0.1)
     assert drawn(seen) == found
+    told = torch.tensor([float(shape.rows) for shape in drawn(seen, expected=200, batches=2)])
+    assert told.mean().item() == pytest.approx(200, abs=2)
+    assert told.std().item() == pytest.approx((200 / 2) ** 0.5, rel=0.1)
     # Those of one size, and those that differ in the length of their examples, are not drawn.
     assert not drawn([seen[0]] * 3)
     assert not drawn([seen[0], Shape(rows=100, numbers=(50 * 100, 100))])
@@ -225,4 +228,4 @@ def test_a_loader_of_one_s_own_tells_the_sizes_of_its_batches_as_they_come() -> 
     assert not found.order
     for batch in found:
         assert batch.shape[1] == 4
-    assert found.order == drawn([Shape(rows=rows, numbers=(4 * rows,)) for rows in (8, 7, 9)])
+    assert found.order == drawn([Shape(rows=rows, numbers=(4 * rows,)) for rows in (8, 7, 9)], batches=3)
