@@ -85,7 +85,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
             inner = mine.data.train_dataloader()
             loader = batches_of(inner, fakes, size=mine.adapter.size, steps=STEPS, each=each)
             watch.steps, watch.least = loader.steps, loader.least
-            watch.length = count_steps(mine, loader=inner)
+            watch.length, watch.epoch = count_steps(mine, loader=inner), count_epoch(mine, loader=inner)
             before = _looked_at_first(mine)
             with fakes.entered(watch.see):
                 trainer = Trainer(
@@ -195,11 +195,13 @@ class _Watch(Callback):
         steps: To be taken.
         least: To be taken where a step takes long.
         length: Steps of the whole training; None where its end is open.
+        epoch: Steps of an epoch; None where its loader has no length.
     """
 
     def __init__(self, draft: Draft, *, single: bool) -> None:
         self.steps = self.least = STEPS
         self.length: int | None = None
+        self.epoch: int | None = None
         self._draft = draft
         self._single = single
         self._ledger = Ledger()
@@ -346,7 +348,7 @@ class _Watch(Callback):
             written=self._ledger.written(),
             gradients=self._ledger.gradients(),
             steady=steady,
-            epoch=(count_epoch(self._draft) or 0) if validates_each_epoch(self._draft) else 0,
+            epoch=(self.epoch or 0) if validates_each_epoch(self._draft) else 0,
         )
         steps = self.length or STEPS_UNKNOWN
         rules, lean = in_training(rules_of()), in_training(rules_of({**os.environ, **LEAN}))
