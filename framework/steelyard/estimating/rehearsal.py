@@ -1,10 +1,12 @@
 """A training without numbers: Lightning's own Trainer over tensors that have a shape and nothing else."""
 
+import copy
 import gc
 import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
@@ -76,6 +78,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
             rehearsal=True,
             forecast=None,
         )
+        own = _copied(plain_list(mine.trainer.get("callbacks")))
         with fakes.copied_well():
             attachments = assembly.attach(selected, mine)
         fakes.fill(mine.task)
@@ -93,7 +96,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
                     callbacks=[
                         _First(watch),
                         *assembly.callbacks(selected, attachments),
-                        *plain_list(mine.trainer.get("callbacks")),
+                        *own,
                         watch,
                     ],
                 )
@@ -132,6 +135,15 @@ def _arguments(trainer: Mapping[str, Any], *, steps: int) -> dict[str, Any]:
         "max_steps": -1 if most in (None, -1) else max(int(most), steps),
         "detect_anomaly": False,
     }
+
+
+def _copied(callbacks: Sequence[Callback]) -> list[Callback]:
+    """The user's callbacks, so that they remember nothing of what was no training; who cannot be copied stays away."""
+    found = list[Callback]()
+    for callback in callbacks:
+        with suppress(Exception):
+            found.append(copy.deepcopy(callback))
+    return found
 
 
 def _looked_at_first(draft: Draft) -> Sequence[Shape]:

@@ -59,6 +59,29 @@ def test_what_comes_and_goes_before_the_first_batch_is_none_of_its_growth() -> N
     assert rehearse((), draft).held == pytest.approx(wide().held, abs=64 * 1024)
 
 
+SEEN: list[int] = []
+
+
+class Remembers(Callback):
+    def __init__(self, *, holds: object = None) -> None:
+        self.steps, self.holds = 0, holds
+
+    def on_train_batch_end(self, *_: object, **__: object) -> None:
+        self.steps += 1
+        SEEN.append(self.steps)
+
+
+def test_callbacks_take_part_and_remember_nothing_and_one_that_cannot_be_copied_stays_away() -> None:
+    SEEN.clear()
+    # No generator can be copied.
+    callback, other = Remembers(), Remembers(holds=(number for number in range(3)))
+    draft = tiny.draft()
+    draft.trainer["callbacks"] = [callback, other]
+    rehearse((), draft)
+    assert SEEN == [1, 2]
+    assert callback.steps == other.steps == 0
+
+
 def test_flops_are_those_on_paper_and_belong_to_modules() -> None:
     estimate = wide()
     assert estimate.flops == 2 * 64 * (2 * 64 * 256 + 3 * 256 * 10)
