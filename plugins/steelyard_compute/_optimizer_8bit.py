@@ -191,9 +191,8 @@ def _adam(
         gradients = gradients + decay * weights.float()
     block = moments.first.levels.shape[1]
     first = unpack(moments.first, weights.shape).lerp_(gradients, 1 - one)
-    root = (
-        unpack(moments.second, weights.shape).square_().mul_(two).addcmul_(gradients, gradients, value=1 - two).sqrt_()
-    )
+    second = unpack(moments.second, weights.shape).square_()
+    root = second.mul_(two).addcmul_(gradients, gradients, value=1 - two).sqrt_()
     moments.first.overwrite(pack(first, block=block, signed=True, generator=generator))
     moments.second.overwrite(pack(root, block=block, signed=False, generator=generator))
     spread = root.div_(math.sqrt(1 - two**steps)).add_(float(group["eps"]))

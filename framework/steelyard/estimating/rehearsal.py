@@ -6,7 +6,6 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
@@ -78,7 +77,7 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
             rehearsal=True,
             forecast=None,
         )
-        own = _copied(plain_list(mine.trainer.get("callbacks")))
+        own, away = _copied(plain_list(mine.trainer.get("callbacks")))
         with fakes.copied_well():
             attachments = assembly.attach(selected, mine)
         fakes.fill(mine.task)
@@ -104,7 +103,8 @@ def rehearse(selected: Sequence[Selected], draft: Draft) -> Estimate:
                     trainer.fit(mine.task, train_dataloaders=loader)
                 finally:
                     watch.stop()
-        return watch.estimate(fakes.assumed, loader, before)
+        found = watch.estimate(fakes.assumed, loader, before)
+        return replace(found, uncounted=(*found.uncounted, *away))
 
 
 def _arguments(trainer: Mapping[str, Any], *, steps: int) -> dict[str, Any]:
@@ -137,13 +137,15 @@ def _arguments(trainer: Mapping[str, Any], *, steps: int) -> dict[str, Any]:
     }
 
 
-def _copied(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The user's callbacks, so that they remember nothing of what was no training; who cannot be copied stays away."""
-    found = list[Callback]()
+def _copied(callbacks: Sequence[Callback]) -> tuple[list[Callback], list[str]]:
+    """The user's callbacks, so that they remember nothing of what was no training, and those that cannot be copied."""
+    found, away = list[Callback](), list[str]()
     for callback in callbacks:
-        with suppress(Exception):
+        try:
             found.append(copy.deepcopy(callback))
-    return found
+        except Exception:  # whatever stands in the way; the plan says who stayed away
+            away.append(f"the callback {type(callback).__name__}, which cannot be copied")
+    return found, away
 
 
 def _looked_at_first(draft: Draft) -> Sequence[Shape]:

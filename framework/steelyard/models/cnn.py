@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from steelyard.kinds import Kind
 from steelyard.models.dropping import dropout_layers
+from steelyard.models.imaging import check_images
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
 
@@ -44,8 +45,7 @@ class CNN(nn.Module):
         std: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3:
-            raise refuse(f"model=cnn needs images (channels, height, width), got {tuple(input_shape)}", fix="model=mlp")
+        check_images("cnn", input_shape)
         if norm not in get_args(Norm):
             raise refuse(f"model.norm is {norm!r}, must be one of {', '.join(get_args(Norm))}", fix="model.norm=group")
         if min(channels, default=1) < 1:

@@ -11,6 +11,7 @@ from steelyard.models import _vision
 from steelyard.models._pretrained import pretrained as stored
 from steelyard.models.dropping import dropout_layers
 from steelyard.models.flip import Flip
+from steelyard.models.imaging import check_images
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
 
@@ -66,10 +67,7 @@ class ResNet(nn.Module):
         pretrained: str | None = None,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3:
-            raise refuse(
-                f"model=resnet needs images (channels, height, width), got {tuple(input_shape)}", fix="model=mlp"
-            )
+        check_images("resnet", input_shape)
         _one_of("norm", norm, get_args(Norm))
         _one_of("stem", stem, get_args(Stem))
         if not widths or len(widths) != len(depths) or min(*widths, *depths) < 1:

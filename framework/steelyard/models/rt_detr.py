@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from steelyard.kinds import Kind
 from steelyard.models import _rt_detr, _vision
+from steelyard.models.imaging import check_images
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
 
@@ -57,10 +58,7 @@ class RTDETR(nn.Module):
         std: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3:
-            raise refuse(
-                f"model=rt_detr needs pictures (channels, height, width), got {tuple(input_shape)}", fix="model=mlp"
-            )
+        check_images("rt_detr", input_shape)
         if norm not in get_args(Norm):
             raise refuse(f"model.norm is {norm!r}, must be one of {', '.join(get_args(Norm))}", fix=GROUP)
         if norm == "frozen" and pretrained is None:

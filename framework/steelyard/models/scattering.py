@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from steelyard.kinds import Kind
+from steelyard.models.imaging import check_images
 from steelyard.problem import refuse
 
 SMALLEST = 16
@@ -40,12 +41,7 @@ class Scattering(nn.Module):
         self, *, input_shape: Sequence[int], classes: int, scales: int = 2, angles: int = 8, step: int = 2
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST:
-            raise refuse(
-                f"model=scattering needs images (channels, height, width) of {SMALLEST} pixels at least, "
-                f"got {tuple(input_shape)}",
-                fix="model=mlp",
-            )
+        check_images("scattering", input_shape, smallest=SMALLEST)
         channels, height, width = input_shape
         self.wavelets = Wavelets(height, width, scales=scales, angles=angles, step=step)
         maps = channels * (1 + scales * angles)

@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor, nn
 
 from steelyard.kinds import Kind
+from steelyard.models.imaging import check_images
 from steelyard.models.normalise import Normalise
 from steelyard.problem import refuse
 
@@ -42,12 +43,7 @@ class TanhCNN(nn.Module):
         std: float | Sequence[float] = 1.0,
     ) -> None:
         super().__init__()
-        if len(input_shape) != 3 or min(input_shape[1:]) < SMALLEST:
-            raise refuse(
-                f"model=tanh_cnn needs images (channels, height, width) of {SMALLEST} pixels at least, "
-                f"got {tuple(input_shape)}",
-                fix="model=mlp",
-            )
+        check_images("tanh_cnn", input_shape, smallest=SMALLEST)
         if len(channels) != 2 or min(channels) < 1:
             raise refuse(
                 f"model.channels is {list(channels)}: there are two convolutions", fix="model.channels=[16,32]"

@@ -77,7 +77,7 @@ def test_callbacks_take_part_and_remember_nothing_and_one_that_cannot_be_copied_
     callback, other = Remembers(), Remembers(holds=(number for number in range(3)))
     draft = tiny.draft()
     draft.trainer["callbacks"] = [callback, other]
-    rehearse((), draft)
+    assert rehearse((), draft).uncounted == ("the callback Remembers, which cannot be copied",)
     assert SEEN == [1, 2]
     assert callback.steps == other.steps == 0
 

@@ -171,7 +171,7 @@ def test_what_is_stored_must_be_safe_and_fit(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message", "fix"),
     [
-        ({"input_shape": (64,)}, "needs pictures", "model=mlp"),
+        ({"input_shape": (64,)}, "needs images", "model=mlp"),
         ({"norm": "layer"}, "must be one of group, batch, frozen", "model.norm=group"),
         ({"norm": "frozen"}, "without model.pretrained there are none", "model.norm=group"),
         ({"widths": (4,), "depths": (1,)}, "must name the same stages, two at least", "model.widths="),
